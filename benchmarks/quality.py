@@ -1,0 +1,103 @@
+"""Ranking quality on the open sources beside the yardsticks, from the cycles that ran in this home.
+
+    make demo SOURCE=ifdb               # and ml-100k, kuairand: two cycles each
+    python -m benchmarks.quality        # prints the README's tables
+
+Reads the records of each source's second demo cycle; trains nothing. A source whose cycles have not
+run, or that was refused, is named as such. `--without-tower HOME` adds the cold-start figures of the
+same cycles run without item features in another home (benchmarks/without_tower.toml).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pipeline import presets
+from pipeline.cycle import cutoff_of, cycle_name
+from pipeline.records import read_records
+from pipeline.settings import Settings
+from pipeline.sources import SOURCES
+
+YARDSTICKS = ("popularity_frozen", "popularity_moving", "markov")
+
+
+def figures(settings: Settings, source: str, folder: str | None = None) -> dict[str, Any] | None:
+    """What `evaluate` recorded in the second demo cycle of a source; None when it did not run."""
+    cutoffs = presets.load(source).schedule.demo_cutoffs
+    records = read_records(settings.cycle_folder(folder or source, cycle_name(cutoff_of(cutoffs[1]))))
+    return records["evaluate"].figures if "evaluate" in records else None
+
+
+def row(found: dict[str, Any], model: str, delay: float, kind: str = "all", group: str = "all") -> dict[str, Any] | None:
+    """The metrics of a model under replay at a delay."""
+    for one in found["metrics"]:
+        same = (one["model"], one["protocol"], one["delay_hours"]) == (model, "replay", delay)
+        if same and (one["kind"], one["group"]) == (kind, group):
+            return one
+    return None
+
+
+def difference(found: dict[str, Any], against: str, delay: float) -> list[float]:
+    """Candidate less a yardstick, absolute MRR: value, low, high."""
+    return next(
+        one["absolute"]
+        for one in found["differences"]
+        if (one["against"], one["protocol"], one["delay_hours"], one["kind"]) == (against, "replay", delay, "all")
+    )
+
+
+def signed(values: list[float]) -> str:
+    return f"{values[0]:+.4f} [{values[1]:+.4f}, {values[2]:+.4f}]"
+
+
+def print_quality(settings: Settings, delay: float) -> None:
+    """One line a source: MRR of the model and of each yardstick, and the paired differences."""
+    print(f"\nReplay, delay {delay:g} h, all label events pooled; difference = model − yardstick, 95 % interval\n")
+    print("| source | labels | model | frozen | moving | Markov | − frozen | − moving | − Markov |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for source in SOURCES:
+        found = figures(settings, source)
+        if found is None:
+            print(f"| {source} | not run: `make demo SOURCE={source}` |")
+            continue
+        values = [row(found, model, delay)["mrr"][0] for model in ("candidate", *YARDSTICKS)]
+        labels = row(found, "candidate", delay)["examples"]
+        cells = [f"{value:.4f}" for value in values] + [signed(difference(found, one, delay)) for one in YARDSTICKS]
+        print(f"| {source} | {labels:,} | " + " | ".join(cells) + " |")
+
+
+def print_cold(settings: Settings, bare: Settings | None) -> None:
+    """MRR of cold-start items, with the semantic tower and without."""
+    print("\nCold-start items (outside both models' vocabularies), replay, delay 0 h\n")
+    print("| source | labels | with the tower | without | frozen popularity |")
+    print("|---|---|---|---|---|")
+    for source in SOURCES:
+        found = figures(settings, source)
+        cold = found and row(found, "candidate", 0.0, "slice", "cold_start")
+        if not cold:
+            continue
+        other = figures(bare, source) if bare else None
+        without = row(other, "candidate", 0.0, "slice", "cold_start") if other else None
+        frozen = row(found, "popularity_frozen", 0.0, "slice", "cold_start")
+        cells = [interval(cold["mrr"]), interval(without["mrr"]) if without else "not run", interval(frozen["mrr"])]
+        print(f"| {source} | {cold['examples']:,} | " + " | ".join(cells) + " |")
+
+
+def interval(values: list[float]) -> str:
+    return f"{values[0]:.4f} [{values[1]:.4f}, {values[2]:.4f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--without-tower", type=Path, help="home in which the cycles ran without item features")
+    options = parser.parse_args()
+    settings = Settings.from_environment()
+    for delay in (0.0, 48.0):
+        print_quality(settings, delay)
+    print_cold(settings, Settings.at(options.without_tower) if options.without_tower else None)
+
+
+if __name__ == "__main__":
+    main()

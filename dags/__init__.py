@@ -1,0 +1,1 @@
+"""When cycles run: schedules, tasks and arrows; no logic."""

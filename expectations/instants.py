@@ -1,0 +1,11 @@
+"""Instants as the tables hold them: microseconds since 1970-01-01 UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+
+def microseconds(instant: datetime) -> int:
+    """Microseconds since 1970-01-01 UTC; an instant without a zone is UTC."""
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

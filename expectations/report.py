@@ -1,0 +1,118 @@
+"""Shows judgements: a page that reads without internet, and Great Expectations' Data Docs of what failed.
+
+In: suite results. Out: HTML files in a folder, and the same as plain values for a record. It judges
+nothing. Data Docs load their styles and scripts from the internet; what they would fetch is taken
+out, so that they open at once and nothing leaves the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from great_expectations.core import ExpectationSuiteValidationResult
+from great_expectations.render.renderer import ValidationResultsPageRenderer
+from great_expectations.render.view import DefaultJinjaPageView
+
+from expectations.expectation import Judgement, SuiteResult
+from expectations.page import render
+
+_FETCHED = re.compile(
+    r"<script\b[^>]*\bsrc=.*?</script>|<link\b[^>]*\bhref=\"https?:[^>]*>|<img\b[^>]*\bsrc=\"https?:[^>]*>"
+    r"|<script>.*?</script>",
+    re.DOTALL | re.IGNORECASE,
+)
+_LINK = re.compile(r"(href|src)=\"https?://[^\"]*\"|url\(['\"]?https?:[^)]*\)", re.IGNORECASE)
+_PLAIN_STYLE = (
+    "<style>body{font:15px/1.5 system-ui,sans-serif;margin:1.5rem;max-width:70rem}"
+    "table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #ddd;padding:.3rem .6rem;"
+    "text-align:left;vertical-align:top}.modal,.navbar,footer,.ge-walkthrough-modal,button{display:none}"
+    ".row{display:block}.fa-check-circle::before{content:'✓ met'}.fa-times::before{content:'✗ not met'}"
+    ".fa-exclamation-triangle::before{content:'! crashed'}</style></head>"
+)
+
+
+def write(folder: Path, stage: str, results: Sequence[SuiteResult], facts: Mapping[str, str]) -> Path:
+    """Writes `<stage>.html`, and a Data Docs page for every batch in which something failed.
+
+    `facts` needs `source` and `cycle`; other entries are shown below the headline. Returns the page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(f"{stage}-data-docs-*.html"):
+        stale.unlink()
+    documents = []
+    for result in results:
+        for batch, found in result.document.items():
+            if not all(one.success for one in found.values()):
+                name = f"{stage}-data-docs-{result.table}-{batch}.html"
+                _write(folder / name, _data_docs(result.table, batch, list(found.values())))
+                documents.append(name)
+    red = [(result.table, judgement) for result in results for judgement in result.red]
+    values = {
+        "facts": facts,
+        "results": results,
+        "red": red,
+        "total": sum(len(result.judgements) for result in results),
+        "documents": documents,
+        "counted": counted,
+    }
+    page = folder / f"{stage}.html"
+    _write(page, render("expectations.html.j2", values))
+    return page
+
+
+def counted(result: SuiteResult) -> str:
+    """How many passed, failed, crashed and were not applicable, in words."""
+    outcomes = ("passed", "failed", "crashed", "not_applicable")
+    counts = [(result.count(outcome), outcome.replace("_", " ")) for outcome in outcomes]
+    return ", ".join(f"{count} {outcome}" for count, outcome in counts if count)
+
+
+def plain(results: Sequence[SuiteResult]) -> list[dict[str, Any]]:
+    """Every judgement as plain values for a record, without failing keys."""
+    return [_plain(result.table, judgement) for result in results for judgement in result.judgements]
+
+
+def _plain(table: str, judgement: Judgement) -> dict[str, Any]:
+    return {
+        "table": table,
+        "name": judgement.expectation.name,
+        "words": judgement.expectation.words,
+        "outcome": judgement.outcome,
+        "observed": judgement.observed,
+        "allowed": judgement.expectation.allowed,
+        "message": judgement.message,
+    }
+
+
+def _data_docs(table: str, batch: str, results: list[Any]) -> str:
+    """Great Expectations' page of one batch, with nothing left to fetch."""
+    met = sum(bool(one.success) for one in results)
+    validation = ExpectationSuiteValidationResult(
+        success=met == len(results),
+        results=results,
+        suite_name=f"{table}: {batch}",
+        statistics={
+            "evaluated_expectations": len(results),
+            "successful_expectations": met,
+            "unsuccessful_expectations": len(results) - met,
+            "success_percent": 100.0 * met / len(results),
+        },
+        meta={"run_id": {"run_name": table, "run_time": None}, "batch_spec": {}, "batch_markers": {}},
+    )
+    document = ValidationResultsPageRenderer().render(validation)
+    text = DefaultJinjaPageView().render(document)
+    return _LINK.sub("", _FETCHED.sub("", text)).replace("</head>", _PLAIN_STYLE, 1)
+
+
+def _write(path: Path, text: str) -> None:
+    """Replaces a page as one step."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        os.fchmod(handle, 0o644)
+    os.replace(temporary, path)

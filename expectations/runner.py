@@ -1,0 +1,242 @@
+"""Judges Spark DataFrames by expectations, with Great Expectations as the engine.
+
+In: a table's name, its batches (DataFrames by name) and its expectations as plain data. Out: one
+`Judgement` an expectation. A first pass asks only for true or false; rows are looked for in a
+second pass, for the failing expectations alone. It does not know where the DataFrames come from,
+what happens after a failure, nor how results are shown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import great_expectations as gx
+from great_expectations import expectations as gxe
+from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult
+from great_expectations.core.batch import Batch
+from great_expectations.data_context import EphemeralDataContext
+from great_expectations.data_context.types.base import (
+    DataContextConfig,
+    InMemoryStoreBackendDefaults,
+    ProgressBarsConfig,
+)
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from expectations.expectation import Expectation, Judgement, SuiteResult
+
+FAILING_KEYS_SHOWN = 20
+"""Keys of failing rows that a judgement carries at most."""
+
+SHORTEST_LIST = 5
+"""Unexpected values named in `observed`."""
+
+
+def judge(
+    table: str,
+    batches: Mapping[str, DataFrame],
+    expectations: Sequence[Expectation],
+    aggregates: Collection[str] = (),
+) -> SuiteResult:
+    """Judges every expectation of a table.
+
+    Args:
+        table: name of the table, for the report.
+        batches: the rows to judge, by the names that the expectations use.
+        expectations: in the order they are to be reported.
+        aggregates: batches that are small beside what they are computed from: cached while judged.
+
+    Raises:
+        ValueError: two expectations share a name, or one names a batch that is not there.
+    """
+    _check(batches, expectations)
+    started = time.monotonic()
+    by_batch: dict[str, list[Expectation]] = defaultdict(list)
+    judgements: dict[str, Judgement] = {}
+    for expectation in expectations:
+        if expectation.not_applicable is None:
+            by_batch[expectation.batch].append(expectation)
+        else:
+            judgements[expectation.name] = Judgement(
+                expectation, "not_applicable", message=expectation.not_applicable
+            )
+    document = {}
+    context = _context()
+    for name, members in by_batch.items():
+        frame = _with_comparisons(batches[name], members)
+        frame = frame.persist() if name in aggregates else frame
+        try:
+            results = _judge_batch(_batch(context, f"{table}_{name}", frame), members)
+        finally:
+            if name in aggregates:
+                frame.unpersist()
+        judgements.update({member.name: _judgement(member, results[member.name]) for member in members})
+        document[name] = results
+    ordered = tuple(judgements[expectation.name] for expectation in expectations)
+    return SuiteResult(table, ordered, time.monotonic() - started, document)
+
+
+def _check(batches: Mapping[str, DataFrame], expectations: Sequence[Expectation]) -> None:
+    names = [expectation.name for expectation in expectations]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"expectation names must be unique, given twice: {', '.join(repeated)}")
+    judged = [expectation for expectation in expectations if expectation.not_applicable is None]
+    unknown = {expectation.batch for expectation in judged} - set(batches)
+    if unknown:
+        raise ValueError(f"unknown batches {sorted(unknown)}; given are {sorted(batches)}")
+
+
+def _context() -> EphemeralDataContext:
+    """Great Expectations' context, in memory: no folder, no store, no progress bars."""
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
+    )
+    return gx.get_context(mode="ephemeral", project_config=config)
+
+
+def _with_comparisons(frame: DataFrame, members: Sequence[Expectation]) -> DataFrame:
+    """Adds a true-or-false column for each comparison of two columns.
+
+    The engine's own expectations on pairs of columns cost two Spark jobs each; columns of truth
+    values are judged all in one. Two nulls are equal; a null beside a value is a failure.
+    """
+    compared = {}
+    for member in members:
+        if member.kind in ("equal", "at_most") and {*member.columns} <= {*frame.columns}:
+            left, right = (F.col(column) for column in member.columns)
+            holds = left.eqNullSafe(right)
+            if member.kind == "at_most":
+                holds = holds | F.coalesce(left < right, F.lit(False))
+            compared[_comparison(member)] = holds
+    return frame.withColumns(compared) if compared else frame
+
+
+def _comparison(expectation: Expectation) -> str:
+    """Name of the column of truth values of an `equal` or `at_most`."""
+    left, right = expectation.columns
+    return f"{left}_{'equals' if expectation.kind == 'equal' else 'at_most'}_{right}"
+
+
+def _batch(context: EphemeralDataContext, name: str, frame: DataFrame) -> Batch:
+    # persist=True would leave a cached copy of the DataFrame behind for every batch judged.
+    source = context.data_sources.add_spark(name, persist=False)
+    definition = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
+    return definition.get_batch(batch_parameters={"dataframe": frame})
+
+
+def _judge_batch(batch: Batch, members: Sequence[Expectation]) -> dict[str, Any]:
+    """Great Expectations' result by expectation name, with failing rows where it failed."""
+    results = _validate(batch, members, {"result_format": "BOOLEAN_ONLY"})
+    again: dict[tuple[str, ...], list[Expectation]] = defaultdict(list)
+    for member in members:
+        if not results[member.name].success and _exception(results[member.name]) is None:
+            compared = member.columns if member.kind in ("equal", "at_most") else ()
+            again[tuple(dict.fromkeys((*member.keys, *compared)))].append(member)
+    for keys, failed in again.items():
+        rows_wanted: dict[str, Any] = {
+            "result_format": "SUMMARY",
+            "partial_unexpected_count": FAILING_KEYS_SHOWN,
+        }
+        if keys:
+            rows_wanted["unexpected_index_column_names"] = list(keys)
+        results |= _validate(batch, failed, rows_wanted)
+    return results
+
+
+def _validate(batch: Batch, members: Sequence[Expectation], result_format: dict[str, Any]) -> dict[str, Any]:
+    suite = ExpectationSuite(name=batch.id, expectations=[_translate(member) for member in members])
+    # Keys are column names of ours, so that nothing of the suite has to be kept in a store.
+    result: ExpectationSuiteValidationResult = batch.validate(suite, result_format=result_format)
+    return {one.expectation_config.meta["name"]: one for one in result.results}
+
+
+def _translate(expectation: Expectation) -> gxe.Expectation:
+    """The engine's own expectation."""
+    columns = expectation.columns
+    about = {"meta": {"name": expectation.name}, "description": expectation.words}
+    bounds = {"min_value": expectation.minimum, "max_value": expectation.maximum}
+    match expectation.kind:
+        case "not_null":
+            return gxe.ExpectColumnValuesToNotBeNull(column=columns[0], **about)
+        case "unique" if len(columns) == 1:
+            return gxe.ExpectColumnValuesToBeUnique(column=columns[0], **about)
+        case "unique":
+            return gxe.ExpectCompoundColumnsToBeUnique(column_list=list(columns), **about)
+        case "between":
+            return gxe.ExpectColumnValuesToBeBetween(column=columns[0], **bounds, **about)
+        case "in_set":
+            values = list(expectation.allowed_values)
+            return gxe.ExpectColumnValuesToBeInSet(column=columns[0], value_set=values, **about)
+        case "equal" | "at_most":
+            return gxe.ExpectColumnValuesToBeInSet(column=_comparison(expectation), value_set=[True], **about)
+        case "row_count":
+            return gxe.ExpectTableRowCountToBeBetween(**bounds, **about)
+    raise ValueError(f"kind {expectation.kind!r} is unknown")
+
+
+def _judgement(expectation: Expectation, result: Any) -> Judgement:
+    crash = _exception(result)
+    if crash is not None:
+        return Judgement(expectation, "crashed", observed=expectation.observed, message=crash)
+    if result.success:
+        return Judgement(expectation, "passed", observed=expectation.observed, failing_count=0)
+    details = result.result
+    keys = [_plain_row(row, expectation) for row in details.get("partial_unexpected_index_list") or ()]
+    keys.sort(key=lambda row: [str(value) for value in row.values()])
+    return Judgement(
+        expectation,
+        "failed",
+        observed=expectation.observed or _observed(expectation, details, keys),
+        failing_count=int(details.get("unexpected_count", 1)),
+        keys=tuple(keys),
+    )
+
+
+def _exception(result: Any) -> str | None:
+    """First line of the exception that a check ended with; None when it reached a judgement."""
+    info = result.exception_info or {}
+    # One exception is a flat dict, several (one a metric) are a dict of dicts.
+    entries = [info] if "raised_exception" in info else list(info.values())
+    for entry in entries:
+        if isinstance(entry, Mapping) and entry.get("raised_exception"):
+            text = str(entry.get("exception_message") or "no message").strip()
+            return text.splitlines()[0][:500] if text else "no message"
+    return None
+
+
+def _observed(expectation: Expectation, details: Mapping[str, Any], keys: Sequence[dict[str, Any]]) -> str:
+    if "observed_value" in details:
+        return f"{details['observed_value']:,}"
+    values: Iterable[Any] = details.get("partial_unexpected_list") or ()
+    if expectation.kind in ("equal", "at_most"):
+        values = [tuple(row[column] for column in expectation.columns) for row in keys]
+    distinct = list(dict.fromkeys(_plain_text(value) for value in values))
+    shown = ", ".join(distinct[:SHORTEST_LIST])
+    return shown + (", …" if len(distinct) > SHORTEST_LIST else "")
+
+
+def _plain_row(row: Mapping[str, Any], expectation: Expectation) -> dict[str, Any]:
+    hidden = _comparison(expectation) if expectation.kind in ("equal", "at_most") else None
+    return {name: _plain(value) for name, value in row.items() if name != hidden}
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value; times in ISO form."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _plain_text(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return " against ".join(_plain_text(part) for part in value)
+    return "null" if value is None else str(_plain(value))

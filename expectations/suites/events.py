@@ -1,0 +1,317 @@
+"""What must be true of `events`, and of the files they came from.
+
+In: `events`, `ingested_files` and `rejected_events` at the versions to judge, the cycle's split and
+cutoff, and what earlier cycles saw. Out: batches and expectations. Content is judged up to the
+cutoff, since a landed file may hold later events that this cycle does not use; the grain is judged
+on the whole table. It does not know where earlier cycles keep their figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from expectations.expectation import LARGEST_DOUBLE, Expectation, never_null, unique
+from expectations.instants import microseconds
+from expectations.tables import EVENTS
+
+KEYS = ("event_id", "file_id", "line_number")
+FILE_KEYS = ("file_path", "file_id")
+
+AGGREGATES = ("files", "window")
+"""Batches that are worth computing once."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the expectations; the defaults of each live in the pipeline's configuration."""
+
+    actions: tuple[str, ...]
+    """Every action that the source may have."""
+    earliest: datetime
+    """No event is earlier than this."""
+    latest: datetime
+    """No event is later than this."""
+    max_faulty_fraction: float
+    """Share of a cycle's new lines that may be refused as faulty."""
+    min_window_events: int
+    """Events that (split, cutoff] must hold."""
+    min_volume_ratio: float
+    """Events a day in the window, over the median of earlier cycles."""
+    max_volume_ratio: float
+    max_action_mix_distance: float
+    """Total variation distance of the window's action mix from earlier cycles', 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a cycle saw in its evaluation window."""
+
+    days: float
+    """W."""
+    action_counts: Mapping[str, int]
+    """Events by action."""
+
+    @property
+    def events(self) -> int:
+        return sum(self.action_counts.values())
+
+    @property
+    def events_per_day(self) -> float:
+        return self.events / self.days
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What a cycle's newly landed files held."""
+
+    lines: int
+    faulty: int
+    """Lines refused, those that were left out on purpose or known before not counted."""
+
+    @property
+    def faulty_fraction(self) -> float:
+        return self.faulty / self.lines if self.lines else 0.0
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A window against earlier ones; `drift()` makes one."""
+
+    volume_ratio: float
+    """Events a day, over the median of the earlier windows'."""
+    action_mix_distance: float
+    """Half the sum of absolute differences of action shares, from the earlier windows' pooled mix.
+
+    Earlier 60 views and 40 likes, now 90 and 10: (|0.9 − 0.6| + |0.1 − 0.4|) / 2 = 0.3.
+    """
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured before anything is judged."""
+
+    new: Landed
+    now: Window
+    moved: Drift | None
+    """None: no earlier cycle to compare with."""
+
+
+def window(events: DataFrame, split: datetime, cutoff: datetime) -> Window:
+    """Counts the events in (split, cutoff] by action."""
+    first, last = (F.timestamp_micros(F.lit(microseconds(instant))) for instant in (split, cutoff))
+    inside = (F.col("event_at") > first) & (F.col("event_at") <= last)
+    rows = events.where(inside).groupBy("action").count().collect()
+    counts = {row["action"]: row["count"] for row in sorted(rows, key=lambda row: str(row["action"]))}
+    return Window((cutoff - split).total_seconds() / 86400, counts)
+
+
+def drift(now: Window, earlier: Sequence[Window]) -> Drift | None:
+    """How far the window is from the earlier ones; None where no earlier one has an event."""
+    known = [past for past in earlier if past.events]
+    if not known:
+        return None
+    pooled: dict[str, int] = {}
+    for past in known:
+        for action, count in past.action_counts.items():
+            pooled[action] = pooled.get(action, 0) + count
+    total = sum(pooled.values())
+    # An empty window has no mix: it is as far away as one can be.
+    distance = (
+        1.0
+        if now.events == 0
+        else sum(
+            abs(now.action_counts.get(action, 0) / now.events - pooled.get(action, 0) / total)
+            for action in {*pooled, *now.action_counts}
+        )
+        / 2
+    )
+    return Drift(now.events_per_day / median(past.events_per_day for past in known), distance)
+
+
+def landed(
+    ingested_files: DataFrame, rejected_events: DataFrame, cycle: str, harmless_reasons: Sequence[str]
+) -> Landed:
+    """Counts the lines of the files that this cycle ingested, and the faulty ones among them."""
+    new = ingested_files.where(F.col("cycle") == cycle).select("file_id", "line_count")
+    faulty = rejected_events.where(~F.col("reason").isin(*harmless_reasons))
+    counted = new.join(faulty.groupBy("file_id").count(), on="file_id", how="left")
+    row = counted.agg(F.sum("line_count").alias("lines"), F.sum("count").alias("faulty")).first()
+    return Landed(row["lines"] or 0, row["faulty"] or 0)
+
+
+def batches(
+    spark: SparkSession,
+    events: DataFrame,
+    ingested_files: DataFrame,
+    rejected_events: DataFrame,
+    cutoff: datetime,
+    measured: Measured,
+) -> dict[str, DataFrame]:
+    """The rows to judge: `table`, `content` up to the cutoff, one row a landed file (`files`),
+    and one row of what was measured (`window`)."""
+    content = events.where(F.col("event_at") <= F.timestamp_micros(F.lit(microseconds(cutoff)))).select(
+        "*",
+        F.unix_micros("event_at").alias("event_at_us"),
+        F.to_date("event_at").alias("date_of_event_at"),
+        F.least(F.length("event_id"), F.length("user_id"), F.length("item_id")).alias("shortest_key"),
+    )
+    moved = measured.moved
+    ratio, distance = (moved.volume_ratio, moved.action_mix_distance) if moved else (None, None)
+    row = (measured.now.events, measured.new.faulty_fraction, ratio, distance)
+    schema = "events bigint, faulty_fraction double, volume_ratio double, action_mix_distance double"
+    return {
+        "table": events.select(*KEYS),
+        "content": content,
+        "files": files(events, ingested_files, rejected_events),
+        "window": spark.createDataFrame([row], schema),
+    }
+
+
+def files(events: DataFrame, ingested_files: DataFrame, rejected_events: DataFrame) -> DataFrame:
+    """One row per ingested file, and per file that rows name though it was never ingested."""
+    kept = events.groupBy("file_id").agg(F.count("*").alias("event_rows"))
+    refused = rejected_events.groupBy("file_id").agg(F.count("*").alias("rejected_rows"))
+    counted = kept.join(refused, on="file_id", how="full").join(ingested_files, on="file_id", how="full")
+    zero = F.lit(0).cast("bigint")
+    return counted.select(
+        "file_id",
+        "file_path",
+        "line_count",
+        (F.col("accepted_count") + F.col("rejected_count")).alias("accepted_plus_rejected"),
+        "accepted_count",
+        "rejected_count",
+        F.coalesce("event_rows", zero).alias("event_rows"),
+        F.coalesce("rejected_rows", zero).alias("rejected_rows"),
+    )
+
+
+def expectations(limits: Limits, measured: Measured) -> tuple[Expectation, ...]:
+    """What must be true of the batches of `batches()`."""
+    return (
+        unique("table", EVENTS.key, "every event occurs once: no event_id twice", keys=KEYS),
+        *never_null(EVENTS, "content", KEYS),
+        *_content(limits),
+        *_files(),
+        *_window(limits, measured),
+    )
+
+
+def _content(limits: Limits) -> tuple[Expectation, ...]:
+    def between(column: str, words: str, minimum: float, maximum: float) -> Expectation:
+        return Expectation(
+            f"{column}_in_range", words, "content", "between", (column,), KEYS, minimum, maximum
+        )
+
+    return (
+        Expectation(
+            "action_known",
+            "every action is one of the source's",
+            "content",
+            "in_set",
+            ("action",),
+            KEYS,
+            allowed_values=limits.actions,
+        ),
+        between("shortest_key", "no identifier is empty", 1, 10_000),
+        Expectation(
+            "event_at_in_range",
+            f"no event is before {limits.earliest:%Y-%m-%d} or after {limits.latest:%Y-%m-%d}",
+            "content",
+            "between",
+            ("event_at_us",),
+            (*KEYS, "event_at"),
+            microseconds(limits.earliest),
+            microseconds(limits.latest),
+            allowed_words=f"{limits.earliest:%Y-%m-%d} ≤ event_at ≤ {limits.latest:%Y-%m-%d}",
+        ),
+        between("watch_seconds", "watch time is finite and not negative, seconds", 0, LARGEST_DOUBLE),
+        between("completion_fraction", "completion is finite and not negative", 0, LARGEST_DOUBLE),
+        between("rating", "a rating is a finite number", -LARGEST_DOUBLE, LARGEST_DOUBLE),
+        between("position", "a position on the page is not negative", 0, 2**31 - 1),
+        Expectation(
+            "event_date_of_event_at",
+            "event_date is the UTC date of event_at",
+            "content",
+            "equal",
+            ("event_date", "date_of_event_at"),
+            KEYS,
+        ),
+    )
+
+
+def _files() -> tuple[Expectation, ...]:
+    def equal(name: str, words: str, left: str, right: str) -> Expectation:
+        return Expectation(name, words, "files", "equal", (left, right), FILE_KEYS)
+
+    return (
+        equal(
+            "lines_add_up",
+            "accepted + rejected = lines, in every file",
+            "accepted_plus_rejected",
+            "line_count",
+        ),
+        equal(
+            "accepted_are_events",
+            "every accepted line is one row of events",
+            "event_rows",
+            "accepted_count",
+        ),
+        equal(
+            "rejected_are_kept",
+            "every refused line is one row of rejected_events",
+            "rejected_rows",
+            "rejected_count",
+        ),
+    )
+
+
+def _window(limits: Limits, measured: Measured) -> tuple[Expectation, ...]:
+    new, now, moved = measured.new, measured.now, measured.moved
+    first = None if moved else "no earlier cycle to compare with"
+    return (
+        Expectation(
+            "faulty_lines_few",
+            "of this cycle's new lines, few enough were faulty",
+            "window",
+            "between",
+            ("faulty_fraction",),
+            maximum=limits.max_faulty_fraction,
+            observed=f"{new.faulty:,} of {new.lines:,} lines, {new.faulty_fraction:.1%}",
+        ),
+        Expectation(
+            "window_not_empty",
+            f"the evaluation window holds at least {limits.min_window_events:,} events",
+            "window",
+            "between",
+            ("events",),
+            minimum=limits.min_window_events,
+            observed=f"{now.events:,} events",
+        ),
+        Expectation(
+            "volume_drift",
+            "events a day in the window are near the median of earlier cycles",
+            "window",
+            "between",
+            ("volume_ratio",),
+            minimum=limits.min_volume_ratio,
+            maximum=limits.max_volume_ratio,
+            observed=f"{moved.volume_ratio:.3g} times the median" if moved else "",
+            not_applicable=first,
+        ),
+        Expectation(
+            "action_mix_drift",
+            "the share of each action is near that of earlier cycles",
+            "window",
+            "between",
+            ("action_mix_distance",),
+            maximum=limits.max_action_mix_distance,
+            observed=f"total variation distance {moved.action_mix_distance:.3g}" if moved else "",
+            not_applicable=first or ("the source has one action" if len(limits.actions) == 1 else None),
+        ),
+    )

@@ -1,0 +1,100 @@
+"""What must be true of `items`: its keys, its append-only numbering, and that every event has its item.
+
+In: `items` and `events` at the versions to judge, and `items` as the parent cycle saw it. Out:
+batches and expectations. It does not know how items get their numbers.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from expectations.expectation import Expectation, never_null, unique
+from expectations.instants import microseconds
+from expectations.tables import ITEMS
+
+KEYS = ("item_id", "item_index")
+AGGREGATES = ("numbering", "event_items", "known_items")
+"""Batches that are worth computing once."""
+
+FIRST_LAUNCH = datetime(1000, 1, 1, tzinfo=UTC)
+LAST_LAUNCH = datetime(2200, 1, 1, tzinfo=UTC)
+"""Outside these a date is a placeholder for "unknown", which has to be null."""
+
+
+def batches(items: DataFrame, events: DataFrame, parent_items: DataFrame | None) -> dict[str, DataFrame]:
+    """The rows to judge.
+
+    `items`: the table; `numbering`: one row of counts; `event_items`: one row an item that has
+    events; `known_items`: one row an item that the parent cycle knew (absent without a parent).
+    """
+    numbers = items.select("item_id", "item_index")
+    judged = {
+        "items": items.select("*", F.unix_micros("launched_at").alias("launched_at_us")),
+        "numbering": items.agg(
+            F.count("*").alias("rows"), (F.coalesce(F.max("item_index"), F.lit(-1)) + 1).alias("next_index")
+        ).withColumn("next_index", F.col("next_index").cast("bigint")),
+        "event_items": events.select("item_id").distinct().join(numbers, on="item_id", how="left"),
+    }
+    if parent_items is not None:
+        known = parent_items.select("item_id", F.col("item_index").alias("parent_item_index"))
+        judged["known_items"] = known.join(numbers, on="item_id", how="left").select(
+            "item_id", "parent_item_index", F.coalesce("item_index", F.lit(-1)).alias("item_index")
+        )
+    return judged
+
+
+def expectations(has_parent: bool) -> tuple[Expectation, ...]:
+    """What must be true of the batches of `batches()`."""
+    return (
+        unique("items", ("item_id",), "every item occurs once: no item_id twice", keys=KEYS),
+        unique("items", ("item_index",), "no two items share an item_index", keys=KEYS),
+        *never_null(ITEMS, "items", KEYS),
+        Expectation(
+            "item_index_not_negative",
+            "item_index counts from 0",
+            "items",
+            "between",
+            ("item_index",),
+            KEYS,
+            minimum=0,
+        ),
+        Expectation(
+            "launched_at_plausible",
+            f"a launch lies between {FIRST_LAUNCH:%Y} and {LAST_LAUNCH:%Y}; an unknown one is null",
+            "items",
+            "between",
+            ("launched_at_us",),
+            (*KEYS, "launched_at"),
+            minimum=microseconds(FIRST_LAUNCH),
+            maximum=microseconds(LAST_LAUNCH),
+            allowed_words=f"{FIRST_LAUNCH:%Y-%m-%d} ≤ launched_at ≤ {LAST_LAUNCH:%Y-%m-%d}",
+        ),
+        Expectation(
+            "numbering_dense",
+            "item_index runs from 0 to the number of items less one",
+            "numbering",
+            "equal",
+            ("rows", "next_index"),
+            ("rows", "next_index"),
+        ),
+        Expectation(
+            "events_have_items",
+            "every item with an event is in items",
+            "event_items",
+            "not_null",
+            ("item_index",),
+            ("item_id",),
+        ),
+        Expectation(
+            "numbering_append_only",
+            "every item that the parent cycle knew keeps its item_index",
+            "known_items",
+            "equal",
+            ("parent_item_index", "item_index"),
+            ("item_id",),
+            not_applicable=None if has_parent else "no parent cycle",
+        ),
+    )

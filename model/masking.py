@@ -1,0 +1,32 @@
+"""Which items lose their collaborative embedding in a step, so that the semantic tower learns.
+
+Comes in: the number of items, the masking rate, seed and step. Goes out: two masks over the
+catalogue. What a masked item is given instead is the item tower's matter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.draws import Purpose, random_stream
+
+
+def draw_masks(items: int, rate: float, seed: int, step: int) -> tuple[Tensor, Tensor]:
+    """Draws, per distinct item, whether its ID embedding is replaced by e_OOV in this step.
+
+    With probability `rate` an item is masked, on the input side or on the output side with equal
+    chance and never on both (Xu et al., 2026, section 6). The draw belongs to the item and the
+    step, not to an occurrence: positives and negatives are treated alike, else e_OOV would come to
+    mean "positive".
+
+    Returns (masked_input, masked_output), bool [N] each, on the CPU. Costs one draw an item, and
+    nothing proportional to the embedding's width. Raises ValueError for a rate outside [0, 1].
+    """
+    if not 0.0 <= rate <= 1.0:
+        raise ValueError(f"masking rate is {rate}; allowed is a fraction from 0 to 1")
+    draws = random_stream(Purpose.MASKS, seed, step).random(items, dtype=np.float32)
+    masked_input = draws < rate / 2
+    masked_output = (draws < rate) & ~masked_input
+    return torch.from_numpy(masked_input), torch.from_numpy(masked_output)

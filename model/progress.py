@@ -1,0 +1,107 @@
+"""What a training run has shown so far: curves, throughput, and lines a person can read in a task's log.
+
+Comes in: the loss and tokens of every step, and held-out MRR now and then. Goes out: curves of a
+bounded number of points, plain values that are stored with a resumable state, and progress lines.
+It knows no clock: seconds are told to it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+CURVE_POINTS = 200
+"""Points of the loss curve at most; each is the mean since the point before."""
+VALIDATIONS = 10
+"""Times that held-out MRR is measured in a run."""
+
+
+class NotFiniteError(ArithmeticError):
+    """A loss that is not a finite number; the message says at which step."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands. `seconds` and `tokens` count training only, over all of its resumptions."""
+
+    total_steps: int
+    steps_per_epoch: int
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    losses: list[list[float]] = field(default_factory=list)
+    """Pairs of step and mean loss since the pair before."""
+    held_out_mrr: list[list[float]] = field(default_factory=list)
+    """Pairs of step and mean reciprocal rank of held-out labels."""
+    open_loss: float = 0.0
+    """Sum of the losses since the last point of the curve."""
+    open_steps: int = 0
+
+    def add(self, loss: float, tokens: int, seconds: float) -> bool:
+        """Counts one step; true when it closed a point of the loss curve.
+
+        Raises NotFiniteError for a loss that is not finite.
+        """
+        if not math.isfinite(loss):
+            raise NotFiniteError(
+                f"the loss is {loss} at step {self.step + 1} of {self.total_steps}; "
+                "lower training.learning_rate"
+            )
+        self.step += 1
+        self.tokens += tokens
+        self.seconds += seconds
+        self.open_loss += loss
+        self.open_steps += 1
+        closes = self.step % math.ceil(self.total_steps / CURVE_POINTS) == 0 or self.finished
+        if closes:
+            self.losses.append([self.step, self.open_loss / self.open_steps])
+            self.open_loss, self.open_steps = 0.0, 0
+        return closes
+
+    @property
+    def finished(self) -> bool:
+        """Whether every step was taken."""
+        return self.step >= self.total_steps
+
+    @property
+    def wants_validation(self) -> bool:
+        """Whether held-out MRR is due after this step."""
+        return self.step % math.ceil(self.total_steps / VALIDATIONS) == 0 or self.finished
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Throughput over the whole run, without validation and saving."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def loss(self) -> float:
+        """The newest point of the loss curve, or the mean so far; NaN before the first step."""
+        if self.losses:
+            return self.losses[-1][1]
+        return self.open_loss / self.open_steps if self.open_steps else math.nan
+
+    def line(self) -> str:
+        """One line for a log: step, epoch, loss, throughput, time left, held-out MRR when known."""
+        left = self.seconds / self.step * (self.total_steps - self.step) if self.step else 0.0
+        epochs = self.total_steps / self.steps_per_epoch
+        line = (
+            f"step {self.step}/{self.total_steps}, "
+            f"epoch {self.step / self.steps_per_epoch:.1f}/{epochs:.3g}, "
+            f"loss {self.loss:.4f}, {self.tokens_per_second:,.0f} tokens/s, {duration(left)} left"
+        )
+        return line + (f", held-out MRR {self.held_out_mrr[-1][1]:.4f}" if self.held_out_mrr else "")
+
+    def plain(self) -> dict[str, Any]:
+        """Plain JSON values, from which `Progress(**values)` is the same again."""
+        return asdict(self)
+
+
+def duration(seconds: float) -> str:
+    """`48 s`, `2 min 5 s`, `3 h 12 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,102 @@
+"""A small client of the local Airflow's REST API: trigger a run, watch it, read its state.
+
+In: the port and the generated password. Out: plain dictionaries as the API answers them. Knows
+nothing of stages; only the standard library is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+ACTIVE = ("queued", "running")
+
+
+class AirflowError(RuntimeError):
+    """An answer that is an error; the message holds what Airflow said."""
+
+
+class Airflow:
+    """One Airflow, logged in."""
+
+    def __init__(self, address: str, user: str, password: str) -> None:
+        self._address = address
+        self._credentials = {"username": user, "password": password}
+        self._token: str | None = None
+
+    def wait_for_dag(self, dag: str, seconds: float = 90.0) -> None:
+        """Returns when the DAG is read from its file. Raises AirflowError when it cannot be, or not in time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            errors = self._call("GET", "/importErrors")["import_errors"]
+            if errors:
+                raise AirflowError(
+                    f"{errors[0]['filename']} cannot be read: {errors[0]['stack_trace'].strip()}"
+                )
+            if self._call("GET", f"/dags/{dag}", missing_is_none=True) is not None:
+                return
+            if time.monotonic() > deadline:
+                raise AirflowError(f"the DAG {dag} did not appear in {seconds:.0f} s")
+            time.sleep(0.5)
+
+    def set_paused(self, dag: str, paused: bool) -> None:
+        """A paused DAG starts no run, a manual one neither."""
+        self._call("PATCH", f"/dags/{dag}", {"is_paused": paused})
+
+    def trigger(self, dag: str, conf: dict[str, Any]) -> str:
+        """Starts a manual run without a logical date; returns the run's id."""
+        return self._call("POST", f"/dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"]
+
+    def state(self, dag: str, run: str) -> str:
+        """`queued`, `running`, `success` or `failed`."""
+        return self._call("GET", f"/dags/{dag}/dagRuns/{_quote(run)}")["state"]
+
+    def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
+        """The task instances of a run: `task_id`, `state`, `start_date`, `end_date`, `duration`, `try_number`."""
+        return self._call("GET", f"/dags/{dag}/dagRuns/{_quote(run)}/taskInstances?limit=100")[
+            "task_instances"
+        ]
+
+    def end_active_runs(self, dag: str) -> list[str]:
+        """Marks what an interrupted session left queued or running as failed; returns the runs."""
+        states = "&".join(f"state={state}" for state in ACTIVE)
+        runs = [run["dag_run_id"] for run in self._call("GET", f"/dags/{dag}/dagRuns?{states}")["dag_runs"]]
+        for run in runs:
+            self._call("PATCH", f"/dags/{dag}/dagRuns/{_quote(run)}", {"state": "failed"})
+        return runs
+
+    def _call(
+        self, method: str, path: str, body: dict | None = None, *, missing_is_none: bool = False
+    ) -> Any:
+        if self._token is None:
+            self._token = self._request("POST", "/auth/token", self._credentials)["access_token"]
+        try:
+            return self._request(method, f"/api/v2{path}", body)
+        except urllib.error.HTTPError as error:
+            if error.code == 404 and missing_is_none:
+                return None
+            raise AirflowError(f"{method} {path}: {error.code}: {_detail(error)}") from None
+
+    def _request(self, method: str, path: str, body: dict | None) -> Any:
+        headers = {"Content-Type": "application/json"}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._address + path, content, headers, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read() or b"{}")
+
+
+def _quote(run: str) -> str:
+    return urllib.parse.quote(run, safe="")
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.loads(error.read())["detail"])
+    except (ValueError, KeyError):
+        return error.reason

@@ -1,0 +1,206 @@
+"""One typed, frozen, validated tree of configuration, and its digest.
+
+A named run is a function in `pipeline.presets` that returns a whole `Config`; a TOML file may
+overlay it section by section. Unknown keys and bad values are refused with what was given and
+what is allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
+from model.sizes import SIZES
+from spark_jobs.config import FeaturesConfig, Section, SequencesConfig, SourceConfig, VocabularyConfig
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message says what was given and what is allowed."""
+
+
+class TaskConfig(Section):
+    """A predicate over label events; bounds that are None do not bind."""
+
+    name: str
+    title: str = ""
+    min_gap_hours: float | None = None
+    """The user's previous event lies at least this long before the label."""
+    max_gap_hours: float | None = None
+    """The user's previous event lies at most this long before the label."""
+    max_item_age_days: float | None = None
+    """The label's item was launched at most this long before the label."""
+
+
+DEFAULT_TASKS = (
+    TaskConfig(name="A", title="long-horizon taste", min_gap_hours=24.0),
+    TaskConfig(name="B", title="short-horizon engagement", max_gap_hours=1.0),
+    TaskConfig(name="C", title="availability-driven", max_item_age_days=28.0),
+)
+
+
+class ScheduleConfig(Section):
+    """When cycles happen."""
+
+    window_days: float = Field(28.0, gt=0)
+    """W, the evaluation window, and the interval between cycles unless `interval_days` is given."""
+    interval_days: float | None = Field(None, gt=0)
+    cron: str | None = None
+    """Airflow schedule; None: manual triggers and backfills only."""
+    start_date: date | None = None
+    """First cutoff that a schedule or backfill may have."""
+    end_date: date | None = None
+    """Last one; a log that has ended names it, so that unpausing starts nothing."""
+    from_scratch_every: int = Field(0, ge=0)
+    """Every n-th cycle trains from scratch, to compare with the fine-tuned chain; 0: never."""
+    demo_cutoffs: tuple[date, ...] = ()
+    """Cutoffs of the cycles that `make demo` and the reports use."""
+
+    @property
+    def interval(self) -> float:
+        """Days between cycles."""
+        return self.interval_days or self.window_days
+
+
+class EvaluationConfig(Section):
+    tasks: tuple[TaskConfig, ...] = DEFAULT_TASKS
+    slices: tuple[str, ...] = ("cold_start", "weak_id", "new_user")
+    """Built-in slices, or a context field (`country`), which gives one slice a value."""
+    delays_hours: tuple[float, ...] = (0.0, 48.0)
+    """Serving delays of the replay protocol; the gates read the first."""
+    weak_id_events: int = Field(20, ge=1)
+    """An in-vocabulary item with fewer events up to the split is a weak-ID item."""
+    hits_at: tuple[int, ...] = (10, 50)
+    """k of hit rate@k and NDCG@k."""
+    bootstrap_samples: int = Field(1000, ge=100)
+    block_items: int = Field(65536, ge=1)
+    """Items scored at once while ranks are counted."""
+
+
+class FunnelConfig(Section):
+    rungs: tuple[str, ...] = ("25k", "100k")
+    """Backbone presets of the small rungs, in order."""
+    strictness: Literal["strict", "lenient"] = "strict"
+    """Whether an inconclusive check refuses (strict) or passes (lenient)."""
+    task_margin: float = Field(-0.02, le=0)
+    """Relative difference of a task that is still non-inferior."""
+    slice_margin: float = Field(-0.05, le=0)
+    min_users: int = Field(200, ge=1)
+    """A slice with fewer users is reported, not judged."""
+    max_latency_milliseconds: float = Field(200.0, gt=0)
+    """Budget for scoring one history against the whole catalogue."""
+    max_size_megabytes: float = Field(8192.0, gt=0)
+    """Budget for the registered weights."""
+
+
+class ExpectationsConfig(Section):
+    """What drift and refusal of data is still normal for a source."""
+
+    drift_cycles: int = Field(4, ge=1)
+    """Earlier cycles that a window is compared with."""
+    min_volume_ratio: float = Field(0.25, ge=0.0, le=1.0)
+    """Events a day in the window, over the median of the earlier cycles."""
+    max_volume_ratio: float = Field(4.0, ge=1.0)
+    max_action_mix_distance: float = Field(0.3, ge=0.0, le=1.0)
+    """Total variation distance of the action shares from the earlier cycles'."""
+    max_faulty_fraction: float = Field(0.5, ge=0.0, le=1.0)
+    """Share of a cycle's new lines that may be faulty; lines left out by `where` and repeated events
+    are not counted as faulty."""
+    min_window_events: int = Field(1, ge=0)
+    """Events that the evaluation window must hold."""
+
+
+class RegistryConfig(Section):
+    promotion: Literal["automatic", "manual"] = "automatic"
+    """Whether an accepted version becomes champion by itself."""
+
+
+class Config(Section):
+    """Everything that a cycle is a function of, beside its cutoff, table versions and parent."""
+
+    preset: str
+    """Name of the run this configuration started from."""
+    source: SourceConfig
+    schedule: ScheduleConfig = ScheduleConfig()
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    sequences: SequencesConfig = SequencesConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    funnel: FunnelConfig = FunnelConfig()
+    registry: RegistryConfig = RegistryConfig()
+    expectations: ExpectationsConfig = ExpectationsConfig()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Config:
+        if self.model.actions != len(self.source.actions):
+            raise ValueError(
+                f"model.actions is {self.model.actions} but the source has {len(self.source.actions)} actions"
+            )
+        if self.model.context_buckets != self.sequences.context_buckets:
+            raise ValueError("model.context_buckets and sequences.context_buckets must be equal")
+        if self.objective.label_window > self.sequences.max_targets:
+            raise ValueError(
+                f"objective.label_window is {self.objective.label_window}, but sequences.max_targets keeps only "
+                f"{self.sequences.max_targets} targets past a row's end"
+            )
+        for rung in self.funnel.rungs:
+            if rung not in SIZES:
+                raise ValueError(f"funnel.rungs names {rung!r}; allowed are {', '.join(SIZES)}")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the whole configuration, the first 16 hexadecimal digits."""
+        return self.digest_of(*sorted(type(self).model_fields))
+
+    def digest_of(self, *sections: str) -> str:
+        """Digest of some sections, so that a stage is repeated only when what it reads changed."""
+        content = self.model_dump(mode="json", include=set(sections))
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def parse(content: dict[str, Any], origin: str) -> Config:
+    """A `Config` from plain values. Raises ConfigError naming every key that was refused."""
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in problem['loc']) or 'configuration'}: "
+            f"{problem['msg']}; given {problem['input']!r:.120}"
+            for problem in error.errors()
+        ]
+        raise ConfigError(f"{origin} cannot be used:\n" + "\n".join(lines)) from None
+
+
+def overlay(base: Config, changes: dict[str, Any], origin: str) -> Config:
+    """`base` with the keys of `changes` replaced, section by section."""
+    return parse(merge(base.model_dump(mode="json"), changes), origin)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file. Raises ConfigError when it is absent or not TOML."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; pass the path of a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `changes` laid over it; tables are merged, everything else replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both_tables else value
+    return merged

@@ -1,0 +1,115 @@
+"""One cycle of a source at a time: a lease in the home folder, refused to every other cycle.
+
+Airflow's `max_active_runs` does not count backfill runs, and a person may start a cycle beside a
+schedule; so the pipeline itself refuses. A cycle takes the lease in `resolve` and gives it back at
+its end; each of its stages renews it. A stage process also holds an operating-system lock while it
+works, which ends with the process however it dies: a lease without a live process that was not
+renewed for `STALE_AFTER` is taken over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.records import write_atomically
+from pipeline.settings import Settings
+
+STALE_AFTER_SECONDS = 3600.0
+"""Longest wait between two stages of one cycle before another cycle may take the source."""
+
+
+class SourceBusyError(RuntimeError):
+    """Another cycle holds the source; trying again later can help."""
+
+
+def take(settings: Settings, source: str, cycle: str, owner_process: int | None = None) -> None:
+    """Gives the source to a cycle, which may hold it already.
+
+    `owner_process` is given where one process runs the whole cycle: the lease then ends with it.
+    Raises SourceBusyError when another cycle holds it.
+    """
+    with _exclusive(_folder(settings) / f"{source}.guard", wait=True):
+        held = _read(_path(settings, source))
+        if held is not None and held["cycle"] != cycle and _is_live(settings, source, held):
+            raise SourceBusyError(
+                f"cycle {held['cycle']} of {source} is running; cycle {cycle} waits for it. "
+                f"If nothing runs, end it with: python -m pipeline release --source {source}"
+            )
+        content = {"cycle": cycle, "process": owner_process, "renewed_at": time.time()}
+        write_atomically(_path(settings, source), json.dumps(content))
+
+
+@contextmanager
+def holding(settings: Settings, source: str, cycle: str) -> Iterator[None]:
+    """The lease for a process that runs a whole cycle; given back however it ends."""
+    take(settings, source, cycle, os.getpid())
+    try:
+        yield
+    finally:
+        release(settings, source, cycle)
+
+
+def holder_process(settings: Settings, source: str) -> int | None:
+    """The process that runs the whole cycle that holds the source, if one does."""
+    held = _read(_path(settings, source))
+    return held["process"] if held else None
+
+
+def release(settings: Settings, source: str, cycle: str | None = None) -> str | None:
+    """Gives the source back; with a cycle, only when that cycle holds it. Returns who held it."""
+    with _exclusive(_folder(settings) / f"{source}.guard", wait=True):
+        held = _read(_path(settings, source))
+        if held is None or (cycle is not None and held["cycle"] != cycle):
+            return None
+        _path(settings, source).unlink()
+        return held["cycle"]
+
+
+@contextmanager
+def working(settings: Settings, source: str) -> Iterator[None]:
+    """Held while a stage works. Raises SourceBusyError when another stage of the source works."""
+    with _exclusive(_folder(settings) / f"{source}.working", wait=False):
+        yield
+
+
+def _is_live(settings: Settings, source: str, held: dict) -> bool:
+    try:
+        with working(settings, source):
+            pass
+    except SourceBusyError:
+        return True
+    if held["process"] is not None:
+        return Path(f"/proc/{held['process']}").exists()
+    return time.time() - held["renewed_at"] < STALE_AFTER_SECONDS
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.home / "leases"
+
+
+def _path(settings: Settings, source: str) -> Path:
+    return _folder(settings) / f"{source}.json"
+
+
+def _read(path: Path) -> dict | None:
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+@contextmanager
+def _exclusive(path: Path, *, wait: bool) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise SourceBusyError(f"another stage works under {path.stem}; try again when it has ended") from None
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,82 @@
+"""The environment, and nothing else: addresses, folders, secrets. No hyperparameter lives here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+"""Root of the source tree."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are. Everything defaults to folders under `home`."""
+
+    home: Path
+    """`REPRISE_HOME`: all state; removing it removes everything."""
+    lake: str
+    """`REPRISE_LAKE`: root of the Delta tables, a folder or an object-store URI."""
+    data: Path
+    """`REPRISE_DATA`: folder of the open data sets that are not downloaded."""
+    tracking_uri: str
+    """`MLFLOW_TRACKING_URI`: SQLite under `home` unless a server is named."""
+    spark_master: str
+    """`REPRISE_SPARK_MASTER`: used where no spark-submit has set a master."""
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        home = Path(os.environ.get("REPRISE_HOME", CHECKOUT / ".reprise")).absolute()
+        return cls.at(
+            home,
+            lake=os.environ.get("REPRISE_LAKE"),
+            data=os.environ.get("REPRISE_DATA"),
+            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"),
+            spark_master=os.environ.get("REPRISE_SPARK_MASTER"),
+        )
+
+    @classmethod
+    def at(
+        cls,
+        home: Path,
+        *,
+        lake: str | None = None,
+        data: str | None = None,
+        tracking_uri: str | None = None,
+        spark_master: str | None = None,
+    ) -> Settings:
+        """Settings of one home folder, with the embedded defaults for what is not given."""
+        return cls(
+            home=home,
+            lake=lake or str(home / "lake"),
+            data=Path(data or CHECKOUT.parent / "shared" / "data").absolute(),
+            tracking_uri=tracking_uri or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
+            spark_master=spark_master or "local[2]",
+        )
+
+    def landing(self, source: str) -> Path:
+        """Where a packaged source's raw files land."""
+        return self.home / "landing" / source
+
+    def cycle_folder(self, source: str, cycle: str) -> Path:
+        """Records of one cycle: one JSON file a finished stage."""
+        return self.home / "cycles" / source / cycle
+
+    def checkpoint_folder(self, source: str, cycle: str, model: str) -> Path:
+        """Weights and resumable state of one model of one cycle."""
+        return self.home / "checkpoints" / source / cycle / model
+
+    def report_folder(self, source: str, cycle: str) -> Path:
+        """The cycle report and the expectation reports."""
+        return self.home / "reports" / source / cycle
+
+    @property
+    def artifacts(self) -> Path:
+        """Artifact root of the embedded MLflow store."""
+        return self.home / "mlflow" / "artifacts"
+
+    @property
+    def jars(self) -> Path:
+        """Delta's jars, fetched once at set-up."""
+        return self.home / "jars"

@@ -1,0 +1,197 @@
+"""One cycle's evaluation window, and the models that are compared on it.
+
+In: a stage's context. Out: the window (examples, candidates, what each condition may see), and
+models of this cycle and of the champion's with their catalogues. It ranks and measures nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.batch import OUT_OF_VOCABULARY, Catalogue
+from model.candidates import Candidates
+from model.catalogue import load_items
+from model.checkpoint import WEIGHTS, CheckpointError, digest_of_weights, finished_state, load_weights
+from model.config import ModelConfig
+from model.cycle_tables import CycleTables
+from model.examples import (
+    Examples,
+    ItemFacts,
+    Task,
+    build_examples,
+    history_ends,
+    read_histories,
+    read_item_facts,
+    read_vocabulary,
+)
+from model.ranks import Condition
+from model.recommender import Recommender
+from pipeline.config import Config, parse
+from pipeline.cycle import Parent, read_cycle
+from pipeline.measures import conditions
+from pipeline.records import StageContext, read_records
+
+Ints = NDArray[np.int64]
+
+INPUT_FIELDS = ("modalities", "actions", "context_fields", "context_buckets")
+"""Fields of the model's configuration that say what it reads."""
+ID_TABLE = "item_tower.table.weight"
+"""Name of the ID table among a model's weights."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """One cycle's evaluation window: what is ranked, among what, and what may be seen."""
+
+    examples: Examples
+    candidates: Candidates
+    items: ItemFacts
+    ends: dict[Condition, Ints]
+    """Where histories end, int64 [X] for every condition; the first is the one that gates read."""
+
+    @property
+    def judged(self) -> Condition:
+        """The condition that gates read: replay at the first delay."""
+        return next(iter(self.ends))
+
+
+def open_window(context: StageContext) -> Window:
+    """Reads the window's examples. Raises `model.examples.ExamplesError` when it has none."""
+    config, cycle, lake = context.config.evaluation, context.cycle, context.settings.lake
+    source, versions = cycle.source, context.versions
+    items = read_item_facts(lake, source, versions["items"])
+    count = items.launched_at_us.size
+    vocabulary = read_vocabulary(lake, source, cycle.name, versions["vocabulary"], count)
+    champion = None
+    if cycle.champion is not None:
+        older = champion_versions(context, cycle.champion)["vocabulary"]
+        champion = read_vocabulary(lake, source, cycle.champion.cycle, older, count)
+    examples = build_examples(
+        read_histories(lake, source, cycle.name, versions["evaluation_sequences"]),
+        items,
+        tuple(
+            Task(task.name, task.min_gap_hours, task.max_gap_hours, task.max_item_age_days)
+            for task in config.tasks
+        ),
+        config.slices,
+        vocabulary,
+        champion,
+        config.weak_id_events,
+    )
+    split_us = microseconds(cycle.split)
+    return Window(
+        examples=examples,
+        candidates=Candidates.of(items.launched_at_us, vocabulary.retired),
+        items=items,
+        ends={
+            one: history_ends(examples, one.protocol, one.delay_hours, split_us) for one in conditions(config)
+        },
+    )
+
+
+def window_figures(window: Window) -> dict[str, Any]:
+    """Counts of the window."""
+    examples, size = window.examples, window.candidates.sizes_at(window.examples.event_at_us)
+    return {
+        "labels": examples.size,
+        "label_users": int(np.unique(examples.user).size),
+        "catalogue_items": int(size.max()),
+        "labels_outside_catalogue": int((window.candidates.column[examples.item_index] >= size).sum()),
+        "tasks_not_applicable": list(examples.not_applicable),
+    }
+
+
+def microseconds(instant: datetime) -> int:
+    """Microseconds since 1970-01-01 UTC of an aware datetime."""
+    return round(instant.timestamp() * 1_000_000)
+
+
+def champion_versions(context: StageContext, champion: Parent) -> dict[str, int]:
+    """Table versions that the champion's cycle recorded."""
+    folder = context.settings.cycle_folder(context.cycle.source, champion.cycle)
+    return {
+        table: version
+        for record in read_records(folder).values()
+        for table, version in record.versions.items()
+    }
+
+
+def champion_config(context: StageContext, champion: Parent) -> Config:
+    """The configuration that the champion's cycle ran with."""
+    record = read_cycle(context.settings, context.cycle.source, champion.cycle)
+    if record is None:
+        raise FileNotFoundError(f"cycle {champion.cycle} of {context.cycle.source} has no cycle.json")
+    return parse(record["configuration"], f"cycle {champion.cycle}")
+
+
+def incomparable(context: StageContext, champion: Parent) -> str | None:
+    """Why models of the champion's cycle cannot read today's tables; None when they can."""
+    older, today = champion_config(context, champion).model, context.config.model
+    changed = [name for name in INPUT_FIELDS if getattr(older, name) != getattr(today, name)]
+    return f"{', '.join(changed)} changed since cycle {champion.cycle}" if changed else None
+
+
+def open_model(context: StageContext, name: str) -> tuple[Recommender, Catalogue]:
+    """A model of this cycle with its catalogue. Raises `model.checkpoint.CheckpointError` when it is
+    missing, unfinished or altered."""
+    recommender = _load(context, _folder(context, context.cycle.name, name))
+    return recommender, _todays_catalogue(context, recommender)
+
+
+def open_champion_model(context: StageContext, champion: Parent, name: str) -> tuple[Recommender, Catalogue]:
+    """A model of the champion's cycle as it would be served today: its weights and vocabulary, over
+    today's items and features. Raises as `open_model`."""
+    recommender = _load(context, _folder(context, champion.cycle, name))
+    today = _todays_catalogue(context, recommender)
+    version = champion_versions(context, champion)["vocabulary"]
+    cycle = context.cycle
+    member = read_vocabulary(context.settings.lake, cycle.source, champion.cycle, version, today.items).member
+    known = torch.from_numpy(member).to(today.item_token.device)
+    return recommender, Catalogue(torch.where(known, today.item_token, OUT_OF_VOCABULARY), today.features)
+
+
+def digest_of(context: StageContext, name: str, cycle: str | None = None) -> str:
+    """SHA-256 of a model's weights; None is this cycle."""
+    return digest_of_weights(_folder(context, cycle or context.cycle.name, name))
+
+
+def megabytes_of(context: StageContext, name: str) -> float:
+    """Size of a model's weights of this cycle."""
+    return (_folder(context, context.cycle.name, name) / WEIGHTS).stat().st_size / 1e6
+
+
+def has_model(context: StageContext, cycle: str, name: str) -> bool:
+    """Whether a cycle left this model, finished and unaltered."""
+    return finished_state(_folder(context, cycle, name)) is not None
+
+
+def _folder(context: StageContext, cycle: str, name: str) -> Path:
+    return context.settings.checkpoint_folder(context.cycle.source, cycle, name)
+
+
+def _load(context: StageContext, folder: Path) -> Recommender:
+    """A finished model on the device that the configuration asks for."""
+    state, training = finished_state(folder), context.config.training
+    if state is None:
+        raise CheckpointError(f"{folder} holds no finished model")
+    weights = load_weights(folder)
+    recommender = Recommender(ModelConfig.model_validate(state.model), weights[ID_TABLE].shape[0])
+    recommender.load_state_dict(weights)
+    torch.set_num_threads(training.threads)
+    on_gpu = training.accelerator != "cpu" and torch.cuda.is_available()
+    return recommender.to("cuda" if on_gpu else "cpu").eval()
+
+
+def _todays_catalogue(context: StageContext, recommender: Recommender) -> Catalogue:
+    """This cycle's vocabulary and features, in the model's modalities and on its device."""
+    cycle = context.cycle
+    tables = CycleTables(context.settings.lake, cycle.source, cycle.name, context.versions)
+    catalogue = load_items(tables, recommender.config.features).catalogue
+    return catalogue.to(next(recommender.parameters()).device)

@@ -1,0 +1,200 @@
+"""Table `items`: one row per item ever seen, with its append-only index and what is known of it.
+
+In: the pinned `events`, the landed item, tag and edge files, and `items` as it is. Out: `items`, and
+`rejected_items` for lines of these files that cannot be read. An index, once given, never changes:
+new items are numbered after the known ones in order of (first event, item_id), so an item that
+appears later never moves an earlier one. Knows nothing of splits: readers cut tags by their time.
+
+Item files are read whole every cycle: catalogues are small beside logs. An item that no file
+describes any more keeps what was known of it. Tags and edges of an item that neither an event nor
+an item file names are left out.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType
+
+from expectations.tables import EVENTS, ITEMS, REJECTED_ITEMS
+from spark_jobs import delta, landing
+from spark_jobs.config import EdgeMapping, FileMapping, ItemMapping, Job, JobResult, TagMapping
+from spark_jobs.fields import id_problem, kept_raw, present_text, text_id
+from spark_jobs.instants import microseconds
+from spark_jobs.landing import LandedFile
+from spark_jobs.reading import FILE_ID, LINE_NUMBER, PROBLEM, RAW, Mapped, read_mapped
+
+DUPLICATE = "duplicate item_id, a later line counts"
+_HEAD = ("file_id", "line_number", "raw", "problem", "item_id")
+_DESCRIBED = ("title", "description", "launched_at", "tags", "edges")
+
+
+def main(spark: SparkSession, job: Job) -> JobResult:
+    """Adds new items and refreshes what is known of all; with nothing new, the version stays.
+
+    Raises MappingError (a mapping does not fit its files), LandingError, TableError.
+    """
+    source, lake = job.source, job.lake
+    files: dict[str, LandedFile] = {}
+    described, tags, edges, broken = [], [], [], []
+    for place, mapping in enumerate((*source.items, *source.tags, *source.edges)):
+        mapped = _mapped(spark, job, mapping, files)
+        broken += [(files[one].file_id, files[one].name, 1, "", why) for one, why in mapped.unreadable.items()]
+        if mapped.rows is None:
+            continue
+        lines = checked_lines(mapped.rows, mapping).withColumn("place", F.lit(place))
+        {ItemMapping: described, TagMapping: tags, EdgeMapping: edges}[type(mapping)].append(lines)
+    described = [last_line_counts(reduce(DataFrame.unionByName, described)).persist()] if described else []
+    refused = _refused(spark, [*described, *tags, *edges], files, broken).persist()
+    known = delta.read(spark, lake, source.name, ITEMS, delta.create(spark, lake, source.name, ITEMS))
+    rows = items(known, delta.read_pinned(spark, job, EVENTS), described, tags, edges).persist()
+    figures = {
+        "items": rows.count(),
+        "items_new": rows.join(known, on="item_id", how="left_anti").count(),
+        "items_with_title": rows.where(F.col("title").isNotNull()).count(),
+        "items_with_launch": rows.where(F.col("launched_at").isNotNull()).count(),
+        "items_with_tags": rows.where(F.size("tags") > 0).count(),
+        "items_with_edges": rows.where(F.size("edges") > 0).count(),
+        "rejected": refused.count(),
+    }
+    versions = {
+        REJECTED_ITEMS.name: delta.upsert(spark, refused, REJECTED_ITEMS, lake, source.name),
+        ITEMS.name: delta.upsert(spark, rows, ITEMS, lake, source.name),
+    }
+    spark.catalog.clearCache()
+    return JobResult(versions=versions, figures=figures)
+
+
+# --- transforms -----------------------------------------------------------------------------------
+
+
+def checked_lines(rows: DataFrame, mapping: ItemMapping | TagMapping | EdgeMapping) -> DataFrame:
+    """Mapped lines of one file layout: _HEAD and what the mapping says of the item; `problem` is why a
+    line says nothing, null for one that does. A tag or entity that is null or empty is none."""
+    instants = {ItemMapping: "launched_at", TagMapping: "tagged_at"}
+    name = instants.get(type(mapping))
+    problem: list[Column] = [F.col(PROBLEM), id_problem("item_id", "item")]
+    lines = rows.withColumn("item_id", text_id(rows, "item"))
+    if name and getattr(mapping, name):
+        at_us = microseconds(rows, name, getattr(mapping, f"{name}_unit"))
+        lines = lines.withColumn("at", F.timestamp_micros(at_us))
+        problem.append(F.when(present_text(rows, name).isNotNull() & F.col("at").isNull(), f"{name} is not an instant"))
+    else:
+        lines = lines.withColumn("at", F.lit(None).cast("timestamp"))
+    lines = lines.withColumn("problem", F.coalesce(*problem))
+    head = (
+        F.col(FILE_ID).alias("file_id"),
+        F.col(LINE_NUMBER).alias("line_number"),
+        F.when(F.col("problem").isNotNull(), kept_raw(RAW)).alias("raw"),
+        "problem",
+        "item_id",
+    )
+    if isinstance(mapping, ItemMapping):
+        texts = (present_text(rows, "title").alias("title"), present_text(rows, "description").alias("description"))
+        return lines.select(*head, *texts, F.col("at").alias("launched_at"))
+    if isinstance(mapping, TagMapping):
+        return lines.select(*head, _several(rows, "tag").alias("tag"), F.col("at").alias("tagged_at"))
+    return lines.select(*head, present_text(rows, "relation").alias("relation"), _several(rows, "entity").alias("entity"))
+
+
+def last_line_counts(lines: DataFrame) -> DataFrame:
+    """Of several lines about one item the last one counts (in order of mapping, file and line); the
+    others get the problem DUPLICATE, and their text is lost unless they are refused already."""
+    later = Window.partitionBy("item_id", F.col("problem").isNull()).orderBy(
+        F.desc("place"), F.desc("file_id"), F.desc("line_number")
+    )
+    repeated = F.col("problem").isNull() & (F.row_number().over(later) > 1)
+    return lines.withColumn("problem", F.when(repeated, DUPLICATE).otherwise(F.col("problem")))
+
+
+def items(
+    known: DataFrame, events: DataFrame, described: list[DataFrame], tags: list[DataFrame], edges: list[DataFrame]
+) -> DataFrame:
+    """All rows of `items`: the known ones with their indices, and the new ones numbered after them."""
+    first = events.groupBy("item_id").agg(F.min("event_at").alias("first_event_at"))
+    about = [_accepted(lines).select("item_id", "title", "description", "launched_at") for lines in described]
+    named = [lines.select("item_id") for lines in (known, first, *about)]
+    whole = reduce(DataFrame.unionByName, named).distinct().join(first, on="item_id", how="left")
+    was = known.select("item_id", "item_index", *(F.col(name).alias(f"was_{name}") for name in _DESCRIBED))
+    whole = whole.join(was, on="item_id", how="left")
+    now = {
+        "tags": _gathered(tags, "tag", ("tag", "tagged_at")),
+        "edges": _gathered(edges, "entity", ("relation", "entity")),
+    }
+    for lines in about:
+        whole = whole.join(lines.withColumn("is_described", F.lit(True)), on="item_id", how="left")
+    for name, gathered in now.items():
+        if gathered is not None:
+            whole = whole.join(gathered.withColumnRenamed("gathered", name), on="item_id", how="left")
+    # One task sorts the new items: a catalogue is small, and its numbers are one sequence.
+    whole = whole.withColumn("is_new", F.col("item_index").isNull())
+    among_new = Window.partitionBy("is_new").orderBy(F.col("first_event_at").asc_nulls_last(), "item_id")
+    numbered = F.row_number().over(among_new) - 1 + known.count()
+    columns = {name: F.col(f"was_{name}") for name in _DESCRIBED}
+    if about:
+        for name in ("title", "description", "launched_at"):
+            columns[name] = F.when(F.col("is_described"), F.col(name)).otherwise(F.col(f"was_{name}"))
+    for name, gathered in now.items():
+        there = F.col(name) if gathered is not None else F.lit(None)
+        columns[name] = F.coalesce(there, f"was_{name}", F.array()).cast(_type_of(name))
+    return whole.select(
+        "item_id",
+        F.coalesce("item_index", numbered.cast("int")).alias("item_index"),
+        *(columns[name].alias(name) for name in _DESCRIBED),
+    )
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def _mapped(spark: SparkSession, job: Job, mapping: FileMapping, files: dict[str, LandedFile]) -> Mapped:
+    """The mapping's lines; notes its files by their id."""
+    found = landing.find(spark, job.landing, mapping.files)
+    kind = {ItemMapping: "items", TagMapping: "tags", EdgeMapping: "edges"}[type(mapping)]
+    if not found:
+        raise landing.LandingError(f"no file matches {kind}.files = {', '.join(mapping.files)} under {job.landing}")
+    files.update({file.file_id: file for file in found})
+    names = ("item", "title", "description", "launched_at", "tag", "tagged_at", "relation", "entity")
+    expressions = {name: getattr(mapping, name, None) for name in names}
+    return read_mapped(spark, found, mapping, {k: v for k, v in expressions.items() if v is not None}, kind)
+
+
+def _several(rows: DataFrame, name: str) -> Column:
+    """A column of one value or of an array of them, as an array of text without null and empty ones."""
+    is_array = isinstance(rows.schema[name].dataType, ArrayType)
+    values = F.col(name).cast("array<string>") if is_array else F.array(F.col(name).cast("string"))
+    trimmed = F.transform(values, lambda value: F.trim(value))
+    return F.filter(trimmed, lambda value: value.isNotNull() & (value != ""))
+
+
+def _accepted(lines: DataFrame) -> DataFrame:
+    return lines.where(F.col("problem").isNull())
+
+
+def _gathered(parts: list[DataFrame], exploded: str, fields: tuple[str, str]) -> DataFrame | None:
+    """item_id and its distinct entries in a stable order; None where no file gives any."""
+    if not parts:
+        return None
+    lines = reduce(DataFrame.unionByName, [_accepted(part) for part in parts])
+    entries = lines.withColumn(exploded, F.explode(exploded)).select("item_id", F.struct(*fields).alias("entry"))
+    return entries.groupBy("item_id").agg(F.array_sort(F.collect_set("entry")).alias("gathered"))
+
+
+def _type_of(name: str) -> str:
+    return next(column.type for column in ITEMS.columns if column.name == name)
+
+
+def _refused(
+    spark: SparkSession, parts: list[DataFrame], files: dict[str, LandedFile], broken: list[tuple]
+) -> DataFrame:
+    """Rows of `rejected_items`: a line that several mappings refuse is named once, with the first reason."""
+    names = spark.createDataFrame([(file.file_id, file.name) for file in files.values()], "file_id string, file_path string")
+    refused = spark.createDataFrame(broken, REJECTED_ITEMS.ddl)
+    for part in parts:
+        lines = part.where(F.col("problem").isNotNull()).join(F.broadcast(names), on="file_id", how="inner")
+        refused = refused.unionByName(
+            lines.select("file_id", "file_path", "line_number", F.coalesce("raw", F.lit("")).alias("raw"), F.col("problem").alias("reason"))
+        )
+    return refused.groupBy("file_id", "file_path", "line_number").agg(F.max("raw").alias("raw"), F.min("reason").alias("reason"))

@@ -1,0 +1,42 @@
+"""Fixtures that every test folder shares: one Spark session for all, and an empty home."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from pipeline.settings import Settings
+
+# Airflow writes its settings where it is first imported; a person's home folder is no place for them.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="reprise-tests-airflow-")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """The one session of the test run, with the jars that set-up fetched."""
+    from spark_jobs.session import get_session
+
+    jars = Settings.from_environment().jars
+    if not list(jars.glob("*.jar")):
+        pytest.fail(f"{jars} holds no Delta jars; run `make setup` once, with network", pytrace=False)
+    session = get_session("local[2]", "tests", str(jars))
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Settings:
+    """Settings of an empty home folder; the jars are the checkout's own."""
+    settings = Settings.at(tmp_path / "home", data=str(Settings.from_environment().data))
+    settings.home.mkdir()
+    settings.jars.symlink_to(Settings.from_environment().jars, target_is_directory=True)
+    return settings

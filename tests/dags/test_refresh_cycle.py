@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import ParamValidationError
+from airflow.serialization.serialized_objects import DagSerialization
+
+from pipeline.service_settings import POOLS
+from pipeline.settings import CHECKOUT
+from pipeline.sources import SOURCES
+from pipeline.stages import BY_NAME, RESOLVE, STAGES
+
+FILE = CHECKOUT / "dags" / "refresh_cycle.py"
+
+
+def parse(monkeypatch: pytest.MonkeyPatch, **environment: str) -> DagBag:
+    for name in ("REPRISE_SOURCE", "REPRISE_SOURCES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return DagBag(dag_folder=FILE)
+
+
+@pytest.fixture(scope="module")
+def dag() -> DAG:
+    with pytest.MonkeyPatch.context() as patch:
+        bag = parse(patch)
+    assert bag.import_errors == {}
+    return bag.dags["refresh_cycle"]
+
+
+def test_every_stage_of_the_map_has_one_task(dag: DAG):
+    assert sorted(dag.task_ids) == sorted(["in_order", "release", *BY_NAME])
+
+
+def test_arrows_are_the_maps(dag: DAG):
+    for stage in STAGES:
+        assert dag.get_task(stage.name).upstream_task_ids == set(stage.after), stage.name
+    assert dag.get_task(RESOLVE.name).upstream_task_ids == {"in_order"}
+
+
+def test_spark_stages_go_through_the_connection_and_the_others_are_processes(dag: DAG):
+    kinds = {stage.name: type(dag.get_task(stage.name)).__name__ for stage in BY_NAME.values()}
+    assert {name for name, kind in kinds.items() if kind == "SparkStageOperator"} == {
+        stage.name for stage in BY_NAME.values() if stage.engine == "spark"
+    }
+    assert set(kinds.values()) == {"SparkStageOperator", "StageOperator"}
+    assert dag.get_task("sequences")._conn_id == "spark_reprise"
+
+
+def test_engines_wait_in_their_own_pool_of_one_slot(dag: DAG):
+    pools = {"spark": "spark", "torch": "gpu", "python": "default_pool"}
+    assert {stage.name: dag.get_task(stage.name).pool for stage in BY_NAME.values()} == {
+        stage.name: pools[stage.engine] for stage in BY_NAME.values()
+    }
+    assert {name: pool["slots"] for name, pool in POOLS.items()} == {"spark": 1, "gpu": 1}
+
+
+def test_retries_are_the_maps_and_bad_data_has_none(dag: DAG):
+    assert {stage.name: dag.get_task(stage.name).retries for stage in BY_NAME.values()} == {
+        stage.name: stage.retries for stage in BY_NAME.values()
+    }
+    assert dag.get_task("validate_events").retries == dag.get_task("validate_sequences").retries == 0
+    assert dag.get_task("resolve").retry_delay == timedelta(minutes=1)
+
+
+def test_after_a_refusal_only_the_stages_that_always_run_are_run(dag: DAG):
+    rules = {stage.name: dag.get_task(stage.name).trigger_rule.value for stage in STAGES}
+    assert {name for name, rule in rules.items() if rule == "none_failed"} == {
+        stage.name for stage in STAGES if stage.always
+    }
+    assert set(rules.values()) == {"none_failed", "all_success"}
+
+
+def test_the_lease_is_released_by_a_teardown_that_cannot_turn_a_failed_run_green(dag: DAG):
+    release, resolve = dag.get_task("release"), dag.get_task("resolve")
+    assert release.is_teardown and resolve.is_setup
+    assert not release.on_failure_fail_dagrun
+    assert release.upstream_task_ids == {"report", "resolve"}
+
+
+def test_cycles_come_one_at_a_time_in_order_and_not_by_themselves(dag: DAG):
+    assert dag.max_active_runs == 1
+    assert not dag.catchup
+    assert dag.is_paused_upon_creation
+    # One task that depends on the past makes Airflow refuse a backfill that runs backwards. It does
+    # nothing, so that it never fails and never holds up a later cycle.
+    assert [task.task_id for task in dag.tasks if task.depends_on_past] == ["in_order"]
+    assert type(dag.get_task("in_order")).__name__ == "EmptyOperator"
+
+
+def test_every_failure_is_told_by_the_task_itself(dag: DAG):
+    silent = [stage.name for stage in BY_NAME.values() if not dag.get_task(stage.name).on_failure_callback]
+    assert silent == []
+
+
+def test_every_task_says_what_it_does(dag: DAG):
+    assert all(stage.title in dag.get_task(stage.name).doc_md for stage in BY_NAME.values())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"cutoff": "1998-03-26"},
+        {"cutoff": None, "cold_start": True},
+        {"source": "logs/my.toml", "preset": "quick"},
+    ],
+)
+def test_the_form_takes(dag: DAG, values: dict):
+    fresh = dag.params.__class__({name: dag.params.get_param(name) for name in dag.params})
+    fresh.update(values)
+    assert {name: fresh.validate()[name] for name in values} == values
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"cutoff": "26 March"},
+        {"source": "../etc/passwd"},
+        {"preset": "unheard-of"},
+        {"cold_start": "perhaps"},
+    ],
+)
+def test_the_form_refuses(dag: DAG, values: dict):
+    fresh = dag.params.__class__({name: dag.params.get_param(name) for name in dag.params})
+    with pytest.raises((ParamValidationError, ValueError)):
+        fresh.update(values)
+        fresh.validate()
+
+
+def test_backfill_finds_the_due_cutoffs_of_the_schedule(dag: DAG):
+    # ML-100K: every 28 days from 1997-12-04 to 1998-04-23, so the two demo cutoffs are the last two.
+    serialized = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    found = serialized.iter_dagrun_infos_between(
+        datetime(1998, 3, 1, tzinfo=UTC), datetime(1998, 12, 31, tzinfo=UTC)
+    )
+    assert [info.data_interval.end.date().isoformat() for info in found] == ["1998-03-26", "1998-04-23"]
+
+
+def test_unpausing_a_source_whose_log_has_ended_starts_nothing(dag: DAG):
+    serialized = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert serialized.next_dagrun_info(last_automated_run_info=None) is None
+    # Its own end date would keep a run by hand, whose logical date is now, from ever starting.
+    assert dag.end_date is None
+
+
+@pytest.mark.parametrize("source", sorted(SOURCES))
+def test_every_packaged_source_has_a_dag(source: str, monkeypatch: pytest.MonkeyPatch):
+    bag = parse(monkeypatch, REPRISE_SOURCE=source)
+    assert bag.import_errors == {}
+    assert bag.dags["refresh_cycle"].params["source"] == source
+
+
+def test_further_sources_get_dags_of_their_own(monkeypatch: pytest.MonkeyPatch):
+    bag = parse(monkeypatch, REPRISE_SOURCES="ifdb kuairand")
+    assert sorted(bag.dags) == ["refresh_cycle", "refresh_cycle_ifdb", "refresh_cycle_kuairand"]
+
+
+def test_an_unknown_source_is_an_import_error_that_names_the_known(monkeypatch: pytest.MonkeyPatch):
+    (error,) = parse(monkeypatch, REPRISE_SOURCE="nowhere").import_errors.values()
+    assert "source 'nowhere' is unknown" in error and "ml-100k" in error
+
+
+def test_parsing_takes_less_than_a_second_and_loads_no_engine():
+    # A process of its own: what this one imported does not count. Airflow itself is imported before,
+    # as it is in the DAG processor. The fastest of three, because other work may share the cores.
+    script = (
+        "import json, sys, time\n"
+        "import airflow.sdk, airflow.providers.standard.operators.empty\n"
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        "begun = time.perf_counter()\n"
+        f"bag = DagBag(dag_folder={str(FILE)!r})\n"
+        "heavy = [n for n in ('torch', 'pyspark', 'mlflow', 'great_expectations', 'pandas') if n in sys.modules]\n"
+        "print(json.dumps([time.perf_counter() - begun, sorted(bag.dags), heavy]))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    answers = []
+    for _ in range(3):
+        output = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        answers.append(json.loads(output.splitlines()[-1]))
+        if answers[-1][0] < 1.0:
+            break
+    assert min(seconds for seconds, _, _ in answers) < 1.0
+    assert answers[-1][1:] == [["refresh_cycle"], []]

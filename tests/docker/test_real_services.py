@@ -1,0 +1,193 @@
+"""The services of the compose file, started without an engine from programs on this machine.
+
+PostgreSQL's server comes from Debian's package, Airflow and MLflow from the environment, and their
+settings from `compose.yaml` itself, with names of containers replaced by the loopback.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from pipeline import service_settings, services
+from pipeline.orchestration import task_for
+from pipeline.services import Service
+from pipeline.settings import CHECKOUT, Settings
+from pipeline.stages import BY_NAME
+
+COMPOSE = CHECKOUT / "docker" / "compose.yaml"
+PASSWORD = "secret-of-postgres"
+PROGRAMS = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment_of(service: str, replaced: dict[str, str]) -> dict[str, str]:
+    """A service's environment as compose would give it, its names replaced."""
+    values = {"REPRISE_FERNET_KEY": "A" * 43 + "=", "REPRISE_POSTGRES_PASSWORD": PASSWORD}
+    given = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"][service]["environment"]
+    told = {}
+    for name, text in given.items():
+        filled = re.sub(
+            r"\$\{(\w+)[^}]*\}", lambda found: values.get(found[1], "secret-of-a-test" * 4), str(text)
+        )
+        for old, new in replaced.items():
+            filled = filled.replace(old, new)
+        told[name] = filled
+    return told
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[int]:
+    """A PostgreSQL with the databases that docker/postgres-init.sh makes; yields its port."""
+    if shutil.which("initdb") is None:
+        pytest.fail("PostgreSQL's server is missing; install Debian's package postgresql", pytrace=False)
+    port, folder = free_port(), tmp_path / "postgres"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    for parent in (tmp_path, *list(tmp_path.parents)[:-2]):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    # The server refuses to run as root.
+    server_user = ["runuser", "-u", "postgres", "--"] if getpass.getuser() == "root" else []
+    data, secret = folder / "data", folder / "password"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o644)
+    # No socket file: its path may have 107 characters, and a test folder's is longer.
+    options = f"-c listen_addresses=127.0.0.1 -c unix_socket_directories='' -p {port}"
+    subprocess.run(
+        [*server_user, "initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256", "--pwfile", secret],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    control = [*server_user, "pg_ctl", "-D", str(data), "-w"]
+    subprocess.run(
+        [*control, "-o", options, "-l", str(folder / "log"), "start"], check=True, capture_output=True
+    )
+    try:
+        access = {"POSTGRES_USER": "postgres", "POSTGRES_PASSWORD": PASSWORD, "PGPASSWORD": PASSWORD}
+        subprocess.run(
+            [str(CHECKOUT / "docker" / "postgres-init.sh")],
+            env={**os.environ, **access, "PGHOST": "127.0.0.1", "PGPORT": str(port)}, check=True, capture_output=True,
+        )  # fmt: skip
+        yield port
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True)
+
+
+@pytest.mark.postgres
+def test_airflow_and_mlflow_run_on_postgres(postgres: int, tmp_path: Path):
+    settings = Settings.at(tmp_path / "home")
+    airflow_port, mlflow_port = free_port(), free_port()
+    replaced = {
+        "@postgres/": f"@127.0.0.1:{postgres}/",
+        "airflow-api-server:8080": f"127.0.0.1:{airflow_port}",
+        "/opt/reprise": str(CHECKOUT),
+        "/var/lib/reprise": str(settings.home),
+        "mlflow:5000": f"127.0.0.1:{mlflow_port}",
+    }
+    base = {**service_settings.base_environment(settings), "AIRFLOW_HOME": str(settings.home / "airflow")}
+    airflow = {**base, **environment_of("airflow-scheduler", replaced)}
+    (settings.home / "airflow").mkdir(parents=True)
+    for arguments in (("db", "migrate"), ("pools", "import", str(service_settings.pools_file(settings)))):
+        subprocess.run([str(PROGRAMS / "airflow"), *arguments], env=airflow, check=True, capture_output=True)
+
+    mlflow = services.mlflow_service(settings, mlflow_port)
+    command = (*mlflow.command[: mlflow.command.index("--backend-store-uri")],)
+    command += ("--artifacts-destination", str(settings.home / "artifacts"))
+    wanted: list[Service] = [
+        *(
+            replace(service, environment=airflow | {"AIRFLOW__API__PORT": str(airflow_port)})
+            for service in services.airflow_services(settings, "ml-100k", airflow_port)
+        ),
+        replace(mlflow, command=command, environment={**base, **environment_of("mlflow", replaced)}),
+    ]
+    try:
+        services.start(settings, wanted, say=print)
+        tables = ask(postgres, "airflow", "select count(*) from slot_pool where pool in ('spark', 'gpu')")
+        assert tables == "2"
+        assert ask(postgres, "mlflow", "select count(*) from experiments") == "1"
+        heartbeats = ask(postgres, "airflow", "select count(*) from job where state = 'running'")
+        assert int(heartbeats) >= 2
+    finally:
+        services.stop(settings)
+
+
+def ask(port: int, database: str, query: str) -> str:
+    access = {**os.environ, "PGPASSWORD": PASSWORD}
+    command = ["psql", "-h", "127.0.0.1", "-p", str(port), "-U", database, "-d", database, "-Atc", query]
+    return subprocess.run(command, env=access, check=True, capture_output=True, text=True).stdout.strip()
+
+
+SOURCE = """
+[source]
+name = "tiny"
+[source.events]
+files = ["{folder}/log.csv"]
+format = "csv"
+user = "user"
+item = "item"
+time = "time"
+[schedule]
+window_days = 2
+"""
+
+
+@pytest.mark.cluster
+def test_a_stage_runs_on_a_spark_cluster_by_a_change_of_connection(
+    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "log.csv").write_text(
+        "user,item,time\n" + "".join(f"u{n % 3},i{n % 5},{1_700_000_000 + n * 3600}\n" for n in range(120))
+    )
+    mapping = tmp_path / "tiny.toml"
+    mapping.write_text(SOURCE.format(folder=tmp_path))
+    port = free_port()
+    master = f"spark://127.0.0.1:{port}"
+    environment = service_settings.base_environment(home) | {"SPARK_LOCAL_IP": "127.0.0.1"}
+    started = [spark_service("master", environment, ["--host", "127.0.0.1", "--port", str(port)])]
+    started.append(
+        spark_service(
+            "worker", environment, ["--cores", "1", "--memory", "1g", "--work-dir", str(tmp_path), master]
+        )
+    )
+
+    for name, value in {**environment, "REPRISE_HOME": str(home.home)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AIRFLOW_CONN_SPARK_REPRISE", json.dumps({"conn_type": "spark", "host": master}))
+    try:
+        services.start(home, started, say=print)
+        words = ["--source", str(mapping), "--cutoff", "2023-11-19"]
+        subprocess.run([sys.executable, "-m", "pipeline", "resolve", *words], cwd=CHECKOUT, check=True)
+        operator = task_for(BY_NAME["events"])
+        params = {"source": str(mapping), "preset": "laptop", "cutoff": "2023-11-19", "cold_start": False}
+        run = SimpleNamespace(run_type="manual", data_interval_start=None, data_interval_end=None)
+        operator.execute({"params": params, "dag_run": run, "ti": SimpleNamespace(try_number=1)})
+    finally:
+        services.stop(home)
+    record = json.loads((home.cycle_folder("tiny", "2023-11-19") / "stage-events.json").read_text())
+    assert record["versions"]["events"] >= 0
+    # The executor's folder in the worker's: the work was done there and not in the driver.
+    assert list(tmp_path.glob("app-*/0/stderr"))
+
+
+def spark_service(kind: str, environment: dict[str, str], arguments: list[str]) -> Service:
+    page = free_port()
+    name = f"org.apache.spark.deploy.{kind}.{kind.capitalize()}"
+    command = (str(PROGRAMS / "spark-class"), name, "--webui-port", str(page), *arguments)
+    return Service(f"spark-{kind}", command, environment, f"http://127.0.0.1:{page}/json/")

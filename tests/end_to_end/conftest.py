@@ -1,0 +1,54 @@
+"""Whole cycles over the tiny log, in one process with the one Spark session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline import lease
+from pipeline.config import Config
+from pipeline.cycle import Cycle, cycle_name, resolve
+from pipeline.runner import Outcome, run_cycle
+from pipeline.settings import Settings
+from tests.factories import CUTOFFS, tiny_config, tiny_log
+
+Run = Callable[..., tuple[Cycle, dict[str, Outcome]]]
+
+
+class House:
+    """A home with the tiny log landed in it, and the cycles that ran there."""
+
+    def __init__(self, home: Path, config: Config, jars: Path, planted: bool = False):
+        self.settings = Settings.at(home)
+        self.config = config
+        self.log = tiny_log(self.settings.landing(config.source.name), planted=planted)
+        self.lines: list[str] = []
+        home.joinpath("jars").symlink_to(jars)
+
+    def run(self, cutoff: datetime, config: Config | None = None, **options) -> tuple[Cycle, dict[str, Outcome]]:
+        """One whole cycle, as the command `cycle` runs it."""
+        config = config or self.config
+        with lease.holding(self.settings, config.source.name, cycle_name(cutoff)):
+            cycle = resolve(config, cutoff, self.settings, **options)
+            return cycle, run_cycle(config, cycle, self.settings, self.lines.append)
+
+
+@pytest.fixture(scope="session")
+def make_house(tmp_path_factory, spark) -> Callable[..., House]:
+    """Makes an empty home; `spark` is asked for first so that every stage finds its session."""
+    default_jars = Settings.from_environment().jars
+
+    def make(config: Config | None = None, **options) -> House:
+        return House(tmp_path_factory.mktemp("home"), config or tiny_config(), default_jars, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def two_cycles(make_house) -> tuple[House, list[tuple[Cycle, dict[str, Outcome]]]]:
+    """A home in which the first two cycles have run, the second fine-tuned from the first."""
+    house = make_house()
+    return house, [house.run(cutoff) for cutoff in CUTOFFS[:2]]

@@ -1,0 +1,126 @@
+"""Two consecutive cycles, run again, run out of order, and run beside planted futures."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from deltalake import DeltaTable
+
+from expectations.tables import location
+from model.checkpoint import digest_of_weights
+from pipeline import tracking
+from pipeline.stages import STAGES
+from tests.factories import CUTOFFS, PLANTED
+
+
+def table(house, name: str, cycle: str | None = None) -> list[dict]:
+    """Rows of a table of the house's lake, of one cycle where it has cycles, in a stable order."""
+    rows = DeltaTable(location(house.settings.lake, "tiny", name)).to_pyarrow_table().to_pylist()
+    rows = [row for row in rows if cycle is None or row["cycle"] == cycle]
+    return sorted(rows, key=lambda row: json.dumps(row, default=str))
+
+
+def weights(house, cycle: str, model: str = "candidate") -> str:
+    return digest_of_weights(house.settings.checkpoint_folder("tiny", cycle, model))
+
+
+def test_two_cycles_run_every_stage_and_the_second_continues_the_first(two_cycles):
+    house, ((first, one), (second, two)) = two_cycles
+    assert list(one) == list(two) == [stage.name for stage in STAGES]
+    assert not any(outcome.record.refused for outcome in [*one.values(), *two.values()])
+    assert first.parent is None
+    assert second.parent.cycle == first.name and second.parent.split == first.split
+    assert tracking.champion_version(house.settings, "tiny") == two["register"].record.figures["version"]
+
+
+def test_every_landed_line_is_accepted_or_rejected(two_cycles):
+    house, ((_, one), _) = two_cycles
+    figures = one["events"].record.figures
+    assert figures["accepted"] == len(house.log.events) == len(table(house, "events"))
+    assert figures["rejected"] == house.log.malformed == len(table(house, "rejected_events"))
+
+
+def test_the_same_cycle_again_does_no_work_and_makes_no_second_version(two_cycles):
+    house, (_, (second, _)) = two_cycles
+    names = [path.name for path in sorted((house.settings.home / "lake" / "tiny").iterdir())]
+    before = {name: DeltaTable(location(house.settings.lake, "tiny", name)).version() for name in names}
+    versions = len(tracking.accepted_versions(house.settings, "tiny"))
+    again, outcomes = house.run(CUTOFFS[1])
+    assert again == second
+    assert not any(outcome.worked for outcome in outcomes.values())
+    assert {name: DeltaTable(location(house.settings.lake, "tiny", name)).version() for name in names} == before
+    assert len(tracking.accepted_versions(house.settings, "tiny")) == versions
+
+
+def test_a_backfill_in_an_empty_lake_equals_the_cycles_run_in_time_order(two_cycles, make_house):
+    house, cycles = two_cycles
+    other = make_house()
+    for (cycle, _), cutoff in zip(cycles, CUTOFFS, strict=False):
+        backfilled, outcomes = other.run(cutoff, run_type="backfill")
+        assert weights(other, cycle.name) == weights(house, cycle.name)
+        for name in ("vocabulary", "item_features", "sequences", "evaluation_sequences", "ranks"):
+            assert table(other, name, cycle.name) == table(house, name, cycle.name), name
+        assert outcomes["promote"].record.figures["moved"] is False
+        assert (backfilled.parent and backfilled.parent.cycle) == (cycle.parent and cycle.parent.cycle)
+    assert tracking.champion_version(other.settings, "tiny") is None
+
+
+def test_events_and_items_planted_after_the_split_change_nothing_that_training_sees(two_cycles, make_house):
+    house, ((first, one), _) = two_cycles
+    planted = make_house(planted=True)
+    _, outcomes = planted.run(CUTOFFS[0])
+    assert any(row["item_id"] == PLANTED for row in table(planted, "items"))
+    index = {row["item_index"] for row in table(house, "items")}
+    for name in ("vocabulary", "sequences"):
+        assert table(planted, name, first.name) == table(house, name, first.name), name
+    features = [row for row in table(planted, "item_features", first.name) if row["item_index"] in index]
+    assert features == table(house, "item_features", first.name)
+    rates = [run["vocabulary"].record.figures["masking_rate"] for run in (one, outcomes)]
+    assert rates[0] == rates[1]
+    for model in ("rung-25k", "candidate"):
+        assert weights(planted, first.name, model) == weights(house, first.name, model), model
+
+
+def test_the_registered_version_carries_its_lineage(two_cycles):
+    house, ((first, _), (second, two)) = two_cycles
+    version = two["register"].record.figures["version"]
+    store = tracking.client(house.settings)
+    tags = store.get_model_version(tracking.model_name("tiny"), str(version)).tags
+    assert tags["cycle"] == second.name and tags["parent_cycle"] == first.name
+    assert tags["checkpoint_digest"] == weights(house, second.name)
+    assert json.loads(tags["table_versions"])["sequences"] == two["sequences"].record.versions["sequences"]
+    assert tags["configuration_digest"] == house.config.digest
+
+
+def test_the_report_of_every_cycle_stands_alone(two_cycles):
+    house, cycles = two_cycles
+    for cycle, _ in cycles:
+        pages = list(house.settings.report_folder("tiny", cycle.name).rglob("*.html"))
+        assert pages
+        for page in pages:
+            text = page.read_text()
+            assert 'src="http' not in text and 'href="http' not in text
+
+
+@pytest.mark.parametrize("stage", ["sequences", "evaluate"])
+def test_a_stage_that_fails_leaves_the_last_good_state_and_a_rerun_goes_on(make_house, monkeypatch, stage):
+    from pipeline.stages import BY_NAME, Stage
+
+    house = make_house()
+    original = Stage.load
+
+    def broken(self):
+        if self.name == stage:
+            raise OSError("no space left on device")
+        return original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "load", broken)
+        with pytest.raises(OSError, match="no space"):
+            house.run(CUTOFFS[0])
+    cycle, outcomes = house.run(CUTOFFS[0])
+    assert [name for name, outcome in outcomes.items() if not outcome.worked] == [
+        earlier.name for earlier in STAGES[: STAGES.index(BY_NAME[stage])]
+    ]
+    assert outcomes["register"].record.figures["version"] == 1

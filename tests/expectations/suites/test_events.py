@@ -1,0 +1,150 @@
+"""The suite on events: a whole table passes; each broken row is found and named."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from expectations.runner import judge
+from expectations.suites import events as suite
+from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
+from tests.expectations.suites.frames import failing, frame, outcomes
+
+SPLIT = datetime(2024, 1, 3, tzinfo=UTC)
+CUTOFF = datetime(2024, 1, 5, tzinfo=UTC)
+LIMITS = suite.Limits(
+    actions=("view", "like"),
+    earliest=datetime(2000, 1, 1, tzinfo=UTC),
+    latest=datetime(2030, 1, 1, tzinfo=UTC),
+    max_faulty_fraction=0.5,
+    min_window_events=1,
+    min_volume_ratio=0.25,
+    max_volume_ratio=4.0,
+    max_action_mix_distance=0.3,
+)
+
+
+def event(number, day, **values):
+    at = datetime(2024, 1, day, 12, tzinfo=UTC)
+    row = {
+        "event_id": f"e{number}",
+        "user_id": "u",
+        "item_id": "i",
+        "event_at": at,
+        "action": "view",
+        "file_id": "f",
+        "line_number": number,
+        "event_date": at.date(),
+    }
+    return row | values
+
+
+def judged(spark, events, files, rejected, earlier):
+    table = frame(spark, EVENTS, events).coalesce(1)
+    ingested, refused = frame(spark, INGESTED_FILES, files), frame(spark, REJECTED_EVENTS, rejected)
+    now = suite.window(table, SPLIT, CUTOFF)
+    new = suite.landed(ingested, refused, "2024-01-05", harmless_reasons=("repeated",))
+    measured = suite.Measured(new, now, suite.drift(now, earlier))
+    batches = suite.batches(spark, table, ingested, refused, CUTOFF, measured)
+    return judge("events", batches, suite.expectations(LIMITS, measured), suite.AGGREGATES)
+
+
+def test_a_sound_table_passes(spark):
+    events = [event(1, 1), event(2, 2, rating=4.0), event(3, 3, position=0), event(4, 4, watch_seconds=0.5)]
+    files = [
+        {"file_id": "f", "file_path": "a", "line_count": 6, "accepted_count": 4, "rejected_count": 2},
+        {"file_id": "x", "file_path": "x", "line_count": 4, "accepted_count": 0, "rejected_count": 4},
+    ]
+    # A file that an earlier cycle ingested is not held against this one, nor is a repeated line.
+    files = [files[0] | {"cycle": "2024-01-05"}, files[1] | {"cycle": "2023-12-05"}]
+    rejected = [
+        {"file_id": "f", "line_number": 5, "reason": "no user"},
+        {"file_id": "f", "reason": "repeated"},
+    ]
+    rejected += [{"file_id": "x", "reason": "no user"}] * 4
+    result = judged(spark, events, files, rejected, earlier=[])
+    assert outcomes(result) == {"volume_drift": "not_applicable", "action_mix_drift": "not_applicable"}
+
+
+def test_each_broken_row_is_found(spark):
+    late = CUTOFF + timedelta(days=1)
+    events = [
+        event(1, 1, user_id=None),
+        event(2, 1),
+        event(2, 4, line_number=3),
+        event(4, 2, action="stare"),
+        event(5, 2, user_id=""),
+        event(6, 2, event_at=datetime(1970, 1, 1, tzinfo=UTC), event_date=date(1970, 1, 1)),
+        event(7, 2, watch_seconds=-1.0),
+        event(8, 2, rating=float("nan")),
+        event(9, 2, completion_fraction=float("inf")),
+        event(10, 2, position=-3),
+        event(11, 2, event_date=date(2024, 1, 3)),
+        event(
+            12,
+            6,
+            event_at=late,
+            event_date=late.date(),
+            action="after the cutoff, not judged yet",
+            file_id="g",
+        ),
+    ]
+    files = [
+        {"file_id": "f", "file_path": "a", "line_count": 11, "accepted_count": 11, "rejected_count": 1},
+        {"file_id": "h", "file_path": "b", "line_count": 1, "accepted_count": 1, "rejected_count": 0},
+        {"file_id": "y", "file_path": "y", "line_count": 3, "accepted_count": 0, "rejected_count": 3},
+    ]
+    files[2]["cycle"] = "2024-01-05"
+    rejected = [{"file_id": "y", "reason": "no user"}] * 2 + [{"file_id": "y", "reason": "repeated"}]
+    result = judged(spark, events, files, rejected, earlier=[suite.Window(2.0, {"like": 10})])
+    assert outcomes(result) == dict.fromkeys(
+        (
+            "event_id_unique",
+            "user_id_not_null",
+            "action_known",
+            "shortest_key_in_range",
+            "event_at_in_range",
+            "watch_seconds_in_range",
+            "completion_fraction_in_range",
+            "rating_in_range",
+            "position_in_range",
+            "event_date_of_event_at",
+            "lines_add_up",
+            "accepted_are_events",
+            "rejected_are_kept",
+            "faulty_lines_few",
+            "volume_drift",
+            "action_mix_drift",
+        ),
+        "failed",
+    )
+    assert failing(result, "event_id_unique") == [("e2", "f", 2), ("e2", "f", 3)]
+    assert failing(result, "user_id_not_null") == [("e1", "f", 1, None)]
+    assert failing(result, "action_known") == [("e4", "f", 4, "stare")]
+    assert failing(result, "event_at_in_range") == [("e6", "f", 6, "1970-01-01T00:00:00", 0)]
+    assert failing(result, "watch_seconds_in_range") == [("e7", "f", 7, -1.0)]
+    assert failing(result, "lines_add_up") == [("a", "f", 12, 11)]
+    assert failing(result, "accepted_are_events") == [(None, "g", 1, None), ("b", "h", 0, 1)]
+    assert failing(result, "rejected_are_kept") == [(None, "g", 0, None), ("a", "f", 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("now", "earlier", "ratio", "distance"),
+    [
+        # Two windows of 60 views and 40 likes together, now 90 to 10: half of 0.3 + 0.3.
+        (suite.Window(1.0, {"view": 90, "like": 10}), [{"view": 60}, {"like": 40}], 100 / 50, 0.3),
+        (suite.Window(2.0, {"view": 100}), [{"view": 50}], 1.0, 0.0),
+        (suite.Window(1.0, {"like": 30}), [{"view": 10}, {"view": 20}, {"view": 60}], 30 / 20, 1.0),
+        (suite.Window(1.0, {}), [{"view": 10}], 0.0, 1.0),
+    ],
+)
+def test_drift_is_a_ratio_to_the_median_and_a_distance_of_shares(now, earlier, ratio, distance):
+    moved = suite.drift(now, [suite.Window(1.0, counts) for counts in earlier])
+    assert moved.volume_ratio == pytest.approx(ratio)
+    assert moved.action_mix_distance == pytest.approx(distance)
+
+
+def test_no_drift_without_an_earlier_event():
+    assert suite.drift(suite.Window(1.0, {"view": 1}), []) is None
+    assert suite.drift(suite.Window(1.0, {"view": 1}), [suite.Window(1.0, {})]) is None

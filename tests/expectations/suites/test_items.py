@@ -1,0 +1,57 @@
+"""The suite on items: sound numbering passes; each broken row is found and named."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from expectations.runner import judge
+from expectations.suites import items as suite
+from expectations.tables import EVENTS, ITEMS
+from tests.expectations.suites.frames import failing, frame, outcomes
+
+
+def item(name, index, **values):
+    return {"item_id": name, "item_index": index, "tags": [], "edges": []} | values
+
+
+def judged(spark, items, event_items, parent):
+    events = frame(spark, EVENTS, [{"item_id": name} for name in event_items])
+    parent_items = frame(spark, ITEMS, parent) if parent is not None else None
+    batches = suite.batches(frame(spark, ITEMS, items), events, parent_items)
+    return judge("items", batches, suite.expectations(has_parent=parent is not None), suite.AGGREGATES)
+
+
+def test_a_sound_table_passes(spark):
+    rows = [item("a", 0), item("b", 1, launched_at=datetime(1998, 1, 1, tzinfo=UTC)), item("c", 2)]
+    assert outcomes(judged(spark, rows, ["a", "a", "c"], None)) == {"numbering_append_only": "not_applicable"}
+
+
+def test_each_broken_row_is_found(spark):
+    rows = [
+        item("a", 0),
+        item("a", -1),
+        item("b", 3),
+        item("c", 3, tags=None),
+        item("d", 5, launched_at=datetime(9, 1, 1, tzinfo=UTC)),
+    ]
+    result = judged(spark, rows, ["a", "stranger"], parent=[item("a", 0), item("b", 1), item("gone", 2)])
+    assert outcomes(result) == dict.fromkeys(
+        (
+            "item_id_unique",
+            "item_index_unique",
+            "tags_not_null",
+            "item_index_not_negative",
+            "launched_at_plausible",
+            "numbering_dense",
+            "events_have_items",
+            "numbering_append_only",
+        ),
+        "failed",
+    )
+    assert failing(result, "item_id_unique") == [("a", -1), ("a", 0)]
+    assert failing(result, "item_index_unique") == [("b", 3), ("c", 3)]
+    assert failing(result, "item_index_not_negative") == [("a", -1)]
+    assert failing(result, "numbering_dense") == [(5, 6)]
+    assert failing(result, "events_have_items") == [("stranger", None)]
+    # `a` is twice in the table, once with its old index: the other one fails.
+    assert failing(result, "numbering_append_only") == [("a", 0, -1), ("b", 1, 3), ("gone", 2, -1)]

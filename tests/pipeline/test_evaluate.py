@@ -1,0 +1,116 @@
+"""The evaluation stage on a small lake without Spark."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from deltalake import DeltaTable
+
+from expectations.tables import location
+from model.ranks import Condition
+from pipeline import evaluate as stage
+from pipeline import measures
+from pipeline.evaluate import exchange, rank_yardsticks
+from pipeline.settings import Settings
+from pipeline.train import fit
+from pipeline.window import open_window
+from tests.pipeline import small_lake
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A first cycle whose candidate was trained for two epochs: its quality is of no account here."""
+    context = small_lake.write_cycle(Settings.at(tmp_path_factory.mktemp("home")), items=14)
+    quick = context.config.training.model_copy(update={"epochs": 2.0})
+    context = small_lake.with_config(context, training=quick)
+    fit(context, "candidate", context.config.model.size)
+    return context
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained):
+    return stage.evaluate(trained)
+
+
+def test_every_label_is_ranked_by_every_model_under_every_condition(trained, evaluated):
+    rows = measures.read(trained, evaluated.versions["ranks"]).rows.to_pylist()
+    conditions = {(row["model"], row["protocol"], row["delay_hours"]) for row in rows}
+    models = ("candidate", "markov", "popularity_frozen", "popularity_moving")
+    assert conditions == {
+        (model, one.protocol, one.delay_hours)
+        for model in models
+        for one in (Condition("replay", 0.0), Condition("replay", 48.0), Condition("cutoff", 0.0))
+    }
+    labels = small_lake.USERS * small_lake.IN_WINDOW
+    assert len(rows) == len(conditions) * labels
+    assert {row["catalogue_size"] for row in rows} == {14}
+    assert all((row["log_probability"] is None) != (row["model"] == "candidate") for row in rows)
+
+
+def test_the_figures_hold_what_the_report_and_the_funnel_read(evaluated):
+    figures = evaluated.figures
+    assert figures["labels"] == 240 and figures["label_users"] == 60
+    assert figures["tasks_not_applicable"] == ["C"]
+    assert set(figures["mrr"]) == {"candidate", "markov", "popularity_frozen", "popularity_moving"}
+    assert figures["mrr"]["markov"] == 1  # the ring is what the chain knows
+    assert figures["latency_milliseconds"] > 0 and figures["size_megabytes"] > 0
+    assert {row["protocol"] for row in figures["metrics"]} == {"replay", "cutoff"}
+
+
+def test_the_delay_takes_the_history_away(trained, evaluated):
+    rows = measures.read(trained, evaluated.versions["ranks"]).rows.to_pylist()
+    seen = {row["delay_hours"]: set() for row in rows}
+    for row in rows:
+        if row["model"] == "candidate" and row["protocol"] == "replay":
+            seen[row["delay_hours"]].add(row["history_length"])
+            assert ("new_user" in row["slices"]) == (row["history_length"] == 0)
+    assert seen == {0.0: {10, 11, 12, 13}, 48.0: {0}}
+    cutoff = {row["history_length"] for row in rows if row["protocol"] == "cutoff"}
+    assert cutoff == {10}
+
+
+def test_evaluating_again_changes_no_table(trained, evaluated):
+    address = location(trained.settings.lake, small_lake.SOURCE, "ranks")
+    before = DeltaTable(address).version()
+    again = stage.evaluate(trained)
+    assert DeltaTable(address).version() == before == again.versions["ranks"]
+    assert again.figures["mrr"] == evaluated.figures["mrr"]
+    assert again.figures["metrics"] == evaluated.figures["metrics"]
+
+
+def test_yardsticks_that_an_upstream_stage_ranked_are_not_counted_again(trained, evaluated, monkeypatch):
+    context = small_lake.after(trained, "rung_1", evaluated)
+    window = open_window(context)
+
+    def counted_again(*_):
+        raise AssertionError("the events were read again")
+
+    monkeypatch.setattr("model.yardsticks.read_events", counted_again)
+    assert rank_yardsticks(context, window) == evaluated.versions["ranks"]
+    with pytest.raises(AssertionError, match="read again"):
+        rank_yardsticks(trained, window)
+
+
+def test_a_candidate_with_a_score_that_is_not_finite_is_measured_as_such(trained, monkeypatch):
+    opened = stage.open_model
+
+    def broken(context, name):
+        recommender, catalogue = opened(context, name)
+        with torch.no_grad():
+            recommender.item_tower.out_of_vocabulary.fill_(float("nan"))  # items 12 and 13
+        return recommender, catalogue
+
+    monkeypatch.setattr(stage, "open_model", broken)
+    figures = stage.evaluate(trained).figures
+    assert "not a finite number" in figures["not_finite"]
+    assert "candidate" not in figures["mrr"] and "latency_milliseconds" not in figures
+
+
+def test_exchanged_examples_are_a_permutation_between_users():
+    user = np.repeat(np.arange(6), [1, 2, 3, 4, 5, 6])
+    partner = exchange(user)
+    assert sorted(partner.tolist()) == list(range(user.size))
+    assert (user[partner] != user).all()
+    assert (exchange(user) == partner).all()
+    assert exchange(np.zeros(3, np.int64)).size == 3

@@ -1,0 +1,59 @@
+"""One cycle of a source at a time."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pipeline import lease
+from pipeline.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings.at(tmp_path)
+
+
+def test_another_cycle_is_refused_until_the_lease_is_given_back(settings):
+    lease.take(settings, "log", "2026-03-01")
+    with pytest.raises(lease.SourceBusyError, match="cycle 2026-03-01 of log is running"):
+        lease.take(settings, "log", "2026-04-01")
+    assert lease.release(settings, "log", "2026-03-01") == "2026-03-01"
+    lease.take(settings, "log", "2026-04-01")
+
+
+def test_the_same_cycle_and_another_source_are_not_refused(settings):
+    lease.take(settings, "log", "2026-03-01")
+    lease.take(settings, "log", "2026-03-01")
+    lease.take(settings, "other", "2026-04-01")
+    assert lease.release(settings, "log", "2026-04-01") is None
+
+
+def test_a_lease_of_a_process_that_is_gone_is_taken_over(settings):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    lease.take(settings, "log", "2026-03-01", owner_process=child)
+    lease.take(settings, "log", "2026-04-01")
+    assert lease.release(settings, "log") == "2026-04-01"
+
+
+def test_a_lease_that_nobody_renewed_is_taken_over(settings, monkeypatch):
+    lease.take(settings, "log", "2026-03-01")
+    monkeypatch.setattr(lease, "STALE_AFTER_SECONDS", -1.0)
+    lease.take(settings, "log", "2026-04-01")
+    assert lease.release(settings, "log") == "2026-04-01"
+
+
+def test_a_working_stage_keeps_a_stale_lease_alive(settings, monkeypatch):
+    lease.take(settings, "log", "2026-03-01")
+    monkeypatch.setattr(lease, "STALE_AFTER_SECONDS", -1.0)
+    with lease.working(settings, "log"), pytest.raises(lease.SourceBusyError):
+        lease.take(settings, "log", "2026-04-01")
+
+
+def test_two_stages_of_a_source_do_not_work_at_once(settings):
+    with lease.working(settings, "log"), pytest.raises(lease.SourceBusyError), lease.working(settings, "log"):
+        pass

@@ -1,0 +1,136 @@
+"""When a stage runs, and what is done already."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from model.config import TrainingConfig
+from pipeline import runner
+from pipeline.cycle import Cycle, Parent
+from pipeline.lease import SourceBusyError, working
+from pipeline.records import StageResult, read_records, write_atomically
+from pipeline.runner import StageError, run_cycle, run_stage
+from pipeline.settings import Settings
+from pipeline.stages import BY_NAME, STAGES, Stage
+from tests.factories import CUTOFFS, tiny_config
+
+CYCLE = Cycle("tiny", CUTOFFS[0], timedelta(days=10), None)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Replaces every stage's work by a note of its name; each writes version 1 of its tables."""
+    names: list[str] = []
+
+    def call(stage, context):
+        names.append(stage.name)
+        return StageResult(versions=dict.fromkeys(stage.writes, 1), refused=refusals.get(stage.name))
+
+    refusals: dict[str, str] = {}
+    monkeypatch.setattr(runner, "_call", call)
+    names_and_refusals = names, refusals
+    return names_and_refusals
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings.at(tmp_path)
+
+
+def run(config, settings, cycle=CYCLE):
+    return run_cycle(config, cycle, settings, say=lambda text: None)
+
+
+def test_a_cycle_runs_every_stage_once_and_again_none(calls, settings):
+    names, _ = calls
+    run(tiny_config(), settings)
+    assert names == [stage.name for stage in STAGES]
+    outcomes = run(tiny_config(), settings)
+    assert len(names) == len(STAGES)
+    assert not any(outcome.worked for outcome in outcomes.values())
+
+
+def test_a_changed_section_repeats_only_the_stages_that_read_it_or_what_they_wrote(calls, settings):
+    names, _ = calls
+    run(tiny_config(), settings)
+    names.clear()
+    run(tiny_config(training=TrainingConfig(seed=9)), settings)
+    assert names == ["rung_1", "rung_2", "train", "evaluate", "funnel", "register", "promote", "report"]
+
+
+def test_a_new_parent_repeats_the_cycle_from_the_vocabulary_on(calls, settings):
+    names, _ = calls
+    run(tiny_config(), settings)
+    names.clear()
+    parent = Parent(1, "2024-01-01", CUTOFFS[0], "digest")
+    run(tiny_config(), settings, replace(CYCLE, parent=parent, champion=parent))
+    assert names[0] == "vocabulary" and "events" not in names and "items" not in names
+
+
+def test_a_refusal_skips_what_follows_but_the_report(calls, settings):
+    names, refusals = calls
+    refusals["rung_1"] = "worse than popularity"
+    outcomes = run(tiny_config(), settings)
+    assert names[-2:] == ["rung_1", "report"] and "train" not in outcomes
+    with pytest.raises(StageError, match="rung_1 refused"):
+        run_stage(BY_NAME["rung_2"], tiny_config(), CYCLE, settings, say=lambda text: None)
+
+
+def test_a_stage_without_its_upstream_says_what_to_run(calls, settings):
+    with pytest.raises(StageError, match="python -m pipeline events"):
+        run_stage(BY_NAME["items"], tiny_config(), CYCLE, settings, say=lambda text: None)
+
+
+def test_a_failed_stage_leaves_no_record(calls, settings, monkeypatch):
+    def fail(stage, context):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(runner, "_call", fail)
+    with pytest.raises(OSError, match="disk full"):
+        run(tiny_config(), settings)
+    assert read_records(settings.cycle_folder("tiny", CYCLE.name)) == {}
+
+
+def test_two_stages_of_one_source_are_refused(calls, settings):
+    with working(settings, "tiny"), pytest.raises(SourceBusyError):
+        run_stage(BY_NAME["events"], tiny_config(), CYCLE, settings, say=lambda text: None)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    target = tmp_path / "record.json"
+    write_atomically(target, "old")
+    monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(target, "new")
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+
+
+def test_the_map_is_a_chain_whose_reads_were_written_before():
+    written = {"registry", "landed files", "cycle record", "every record"}
+    for before, stage in zip(("resolve", *(stage.name for stage in STAGES)), STAGES, strict=False):
+        assert stage.after == (before,)
+        assert set(stage.reads) <= written | {"vocabulary", "text_vectors"}, stage.name
+        written |= set(stage.writes)
+
+
+def test_every_stage_names_a_function_that_exists():
+    for stage in STAGES:
+        assert callable(stage.load()), stage.function
+
+
+def test_reading_the_map_loads_no_engine():
+    import subprocess
+    import sys
+
+    code = "import sys, pipeline.stages; print([m for m in ('pyspark','torch','mlflow','airflow') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_stage_is_frozen():
+    with pytest.raises(AttributeError):
+        BY_NAME["events"].name = "other"
+    assert isinstance(BY_NAME["events"], Stage)

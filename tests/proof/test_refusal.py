@@ -1,0 +1,54 @@
+"""A candidate whose label sets are shuffled is refused by a small rung, and no full training is spent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model import batches
+from pipeline import tracking
+from pipeline.__main__ import REFUSED, main
+from pipeline.records import read_records
+from pipeline.settings import Settings
+
+SOURCE, CUTOFF = "ml-100k", "1998-02-26"
+
+
+@pytest.fixture
+def home_of_source(tmp_path, monkeypatch) -> Settings:
+    """An empty home whose landing folder and jars are the checkout's own."""
+    default, settings = Settings.from_environment(), Settings.at(tmp_path)
+    settings.jars.symlink_to(default.jars)
+    if default.landing(SOURCE).exists():
+        settings.landing(SOURCE).parent.mkdir(parents=True)
+        settings.landing(SOURCE).symlink_to(default.landing(SOURCE))
+    monkeypatch.setenv("REPRISE_HOME", str(tmp_path))
+    return settings
+
+
+def test_shuffled_labels_are_refused_by_a_small_rung(home_of_source, monkeypatch):
+    honest = batches.label_sets
+
+    def shuffled(*arguments):
+        """Every position gets another position's labels, with their weights."""
+        found = honest(*arguments)
+        order = np.random.default_rng(len(found.position)).permutation(len(found.position))
+        return replace(found, item_index=found.item_index[order], weight=found.weight[order])
+
+    monkeypatch.setattr(batches, "label_sets", shuffled)
+    assert main(["cycle", "--source", SOURCE, "--cutoff", CUTOFF]) == REFUSED
+
+    records = read_records(home_of_source.cycle_folder(SOURCE, CUTOFF))
+    refused = next(record for record in records.values() if record.refused)
+    assert refused.stage in ("rung_1", "rung_2")
+    assert not {"train", "evaluate", "register"} & set(records)
+    assert "full model" in refused.refused
+    assert tracking.accepted_versions(home_of_source, SOURCE) == []
+
+    store = tracking.client(home_of_source)
+    experiment = tracking.experiment_id(home_of_source, SOURCE)
+    (run,) = store.search_runs([experiment], "tags.`reprise.model` = 'candidate'")
+    assert run.data.tags["reprise.outcome"] == "refused"
+    assert run.data.tags["reprise.reason"] == refused.refused[:4900]

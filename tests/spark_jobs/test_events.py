@@ -1,0 +1,293 @@
+"""Table `events`: every landed line becomes an event or a refused line with its reason."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from datetime import datetime
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
+from spark_jobs import delta, events
+from spark_jobs.expressions import MappingError
+from spark_jobs.landing import LandingError
+from tests.spark_jobs.landed import content, job, jsonl, source
+
+T = 1_767_225_600  # 2026-01-01 00:00:00 UTC
+FULL = source(
+    actions=("view", "like"),
+    events={
+        "action": "a",
+        "watch_seconds": "w / 1000",
+        "rating": "r",
+        "page": "ctx.page",
+        "position": "p",
+        "where": "kind IS NULL OR kind <> 'test'",
+    },
+)
+
+
+@pytest.fixture
+def landing(tmp_path):
+    folder = tmp_path / "landing"
+    folder.mkdir()
+    return folder
+
+
+def reasons(spark, job):
+    return [(row["line_number"], row["reason"]) for row in content(spark, job, REJECTED_EVENTS)]
+
+
+def test_a_line_becomes_a_typed_event(spark, landing):
+    jsonl(
+        landing / "a.jsonl",
+        {"u": 7, "i": "film 1", "t": T + 0.25, "a": "like", "w": 1500, "r": "4.5", "ctx": {"page": "home"}, "p": 2, "kind": ""},
+    )
+    result = events.main(spark, job(landing, FULL))
+    (event,) = content(spark, job(landing, FULL), EVENTS)
+    assert (event["user_id"], event["item_id"], event["action"]) == ("7", "film 1", "like")
+    assert event["event_at"] == datetime(2026, 1, 1, 0, 0, 0, 250_000)
+    assert (event["watch_seconds"], event["rating"], event["page"], event["position"]) == (1.5, 4.5, "home", 2)
+    assert (event["completion_fraction"], event["country"], event["line_number"]) == (None, None, 1)
+    assert str(event["event_date"]) == "2026-01-01"
+    assert result.figures["accepted"] == result.figures["lines"] == 1
+
+
+BAD_LINES = [
+    ('{"u": "x", "i": "1", "t": 1767225600, "a": "view"', "not valid JSON"),
+    ("garbage", "not valid JSON"),
+    ('{"u": "x", "i": "1", "t": 1767225600, "a": "view"} {"u": "y"}', "not valid JSON"),
+    ('{"u": "x", "i": "1", "t": 1767225600, "a": "view"}, {}', "not valid JSON"),
+    ("[1, 2]", "not a JSON object"),
+    ("17", "not a JSON object"),
+    ("null", "not a JSON object"),
+    ("", "empty line"),
+    ("   ", "empty line"),
+    (b'{"u": "\xff\xfe", "i": "1", "t": 1767225600, "a": "view"}', "not valid UTF-8"),
+    ("{}", "missing user"),
+    ({"u": None, "i": "1", "t": T, "a": "view"}, "missing user"),
+    ({"u": " ", "i": "1", "t": T, "a": "view"}, "missing user"),
+    ({"u": "x", "t": T, "a": "view"}, "missing item"),
+    ({"u": "x", "i": "1", "a": "view"}, "missing time"),
+    ({"u": {"id": 1}, "i": "1", "t": T, "a": "view"}, "user is not a single value"),
+    ({"u": "x", "i": [1, 2], "t": T, "a": "view"}, "item is not a single value"),
+    ({"u": "x" * 257, "i": "1", "t": T, "a": "view"}, "user is longer than 256 characters"),
+    ({"u": "x", "i": "y" * 1_000_000, "t": T, "a": "view"}, "item is longer than 256 characters"),
+    ({"u": "x\u0000", "i": "1", "t": T, "a": "view"}, "user holds control characters"),
+    ({"u": "x", "i": "1\n", "t": T, "a": "view"}, "item holds control characters"),
+    ({"u": "x", "i": "1", "t": "yesterday", "a": "view"}, "time is not an instant"),
+    ({"u": "x", "i": "1", "t": True, "a": "view"}, "time is not an instant"),
+    ('{"u": "x", "i": "1", "t": 1e400, "a": "view"}', "time is not an instant"),
+    ({"u": "x", "i": "1", "t": "NaN", "a": "view"}, "time is not an instant"),
+    ({"u": "x", "i": "1", "t": "Infinity", "a": "view"}, "time is not an instant"),
+    ({"u": "x", "i": "1", "t": 10**30, "a": "view"}, "time is not an instant"),
+    ({"u": "x", "i": "1", "t": 0, "a": "view"}, "time before the earliest possible"),
+    ({"u": "x", "i": "1", "t": -(10**15), "a": "view"}, "time before the earliest possible"),
+    ({"u": "x", "i": "1", "t": T * 1000, "a": "view"}, "time after the latest possible"),
+    ({"u": "x", "i": "1", "t": T, "a": "buy"}, "unknown action"),
+    ({"u": "x", "i": "1", "t": T, "a": None}, "missing action"),
+    ({"u": "x", "i": "1", "t": T, "a": "view", "w": -1}, "watch_seconds is negative"),
+    ({"u": "x", "i": "1", "t": T, "a": "view", "r": "good"}, "rating is not a number"),
+    ({"u": "x", "i": "1", "t": T, "a": "view", "r": "NaN"}, "rating is not finite"),
+    ({"u": "x", "i": "1", "t": T, "a": "view", "p": 1.5}, "position is not a whole number"),
+    ({"u": "x", "i": "1", "t": T, "a": "view", "p": -1}, "position is negative"),
+    ({"u": "x", "i": "1", "t": T, "a": "view", "ctx": {"page": "z" * 300}}, "page is longer than 256 characters"),
+    ({"u": "x", "i": "1", "t": T, "a": "view", "ctx": 5}, "a nested field is not an object"),
+    ({"u": "x", "i": "1", "t": T, "a": "view", "kind": "test"}, "excluded by the mapping's where"),
+]
+
+
+def test_a_thousand_malformed_lines_are_each_refused_with_their_reason(spark, landing):
+    good = [{"u": f"u{n}", "i": "1", "t": T + n, "a": "view"} for n in range(50)]
+    copies = [{"u": "u0", "i": "1", "t": T, "a": "view", "id": "same"}] * 40
+    mapped = FULL.model_copy(update={"events": FULL.events.model_copy(update={"event_id": "coalesce(id, u || t)"})})
+    bad = (BAD_LINES * 25)[:960]
+    jsonl(landing / "bad.jsonl", *good[:25], *(line for line, _ in bad), *good[25:], copies[0], *copies)
+    jsonl(landing / "good.jsonl", {"u": "z", "i": "1", "t": T, "a": "view"})
+    result = events.main(spark, job(landing, mapped))
+    refused = reasons(spark, job(landing, mapped))
+    expected = [(26 + n, reason) for n, (_, reason) in enumerate(bad)]
+    assert [entry for entry in refused if entry[1] != events.DUPLICATE] == expected
+    assert sum(reason == events.DUPLICATE for _, reason in refused) == 40
+    assert len(refused) == 1000
+    assert len(content(spark, job(landing, mapped), EVENTS)) == 50 + 1 + 1
+    assert result.figures["lines"] == 50 + 960 + 41 + 1 == 1000 + 52
+    counted = Counter(reason for _, reason in bad)
+    assert all(result.figures[f"rejected: {reason}"] == count for reason, count in counted.items())
+    for row in content(spark, job(landing, mapped), INGESTED_FILES):
+        assert row["accepted_count"] + row["rejected_count"] == row["line_count"]
+
+
+def test_the_refused_line_is_kept_readable_and_cut(spark, landing):
+    jsonl(landing / "a.jsonl", b'{"u": "\xff"}', '{"u": "' + "x" * 20_000, {"u": "1", "i": "1", "t": T})
+    events.main(spark, job(landing, source()))
+    kept = [row["raw"] for row in content(spark, job(landing, source()), REJECTED_EVENTS)]
+    assert kept == ['{"u": "\ufffd"}', '{"u": "' + "x" * 9_993]
+
+
+def test_exact_repeats_in_a_file_are_events_and_a_file_in_another_form_is_not(spark, landing):
+    line = {"u": "a", "i": "1", "t": T}
+    jsonl(landing / "1.jsonl", line, line, {"u": "b", "i": "1", "t": T})
+    jsonl(landing / "2.jsonl", {"t": T, "u": "a", "i": "1"}, line, line)
+    result = events.main(spark, job(landing, source()))
+    assert result.figures["accepted"] == 4
+    assert result.figures["rejected: duplicate event_id"] == 2
+    found = content(spark, job(landing, source()), EVENTS)
+    assert Counter(row["user_id"] for row in found) == {"a": 3, "b": 1}
+    raw = [row["raw"] for row in content(spark, job(landing, source()), REJECTED_EVENTS)]
+    assert all(json.loads(text) == line for text in raw)
+
+
+def test_a_second_run_writes_nothing_and_a_copy_of_a_file_is_skipped(spark, landing):
+    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T})
+    first = events.main(spark, job(landing, source()))
+    (landing / "copy.jsonl").write_bytes((landing / "1.jsonl").read_bytes())
+    again = events.main(spark, job(landing, source(), cycle="2026-03-29"))
+    assert again.versions == first.versions
+    assert (again.figures["files_new"], again.figures["files_skipped"], again.figures["files_landed_again"]) == (0, 2, 1)
+
+
+def test_a_late_file_adds_its_events_and_refuses_those_that_are_there(spark, landing):
+    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T}, {"u": "a", "i": "2", "t": T})
+    first = events.main(spark, job(landing, source()))
+    jsonl(landing / "2.jsonl", {"u": "a", "i": "2", "t": T}, {"u": "a", "i": "3", "t": T - 99})
+    second = events.main(spark, job(landing, source(), cycle="2026-03-29"))
+    late = job(landing, source())
+    assert [row["item_id"] for row in content(spark, late, EVENTS, first.versions["events"])] != []
+    assert sorted(row["item_id"] for row in content(spark, late, EVENTS)) == ["1", "2", "3"]
+    assert second.figures["rejected: duplicate event_id"] == 1
+    assert [row["cycle"] for row in content(spark, late, INGESTED_FILES)].count("2026-03-29") == 1
+
+
+@pytest.mark.parametrize("survives", [(), ("rejected_events",), ("rejected_events", "events")])
+def test_a_run_killed_between_two_writes_is_made_good(spark, landing, monkeypatch, survives):
+    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T}, "bad")
+    whole = job(landing, source())
+    events.main(spark, whole)
+    jsonl(landing / "2.jsonl", {"u": "b", "i": "1", "t": T}, "worse")
+    append_once = delta.append_once
+
+    def killed(session, rows, table, *rest):
+        if table.name not in survives:
+            raise KeyboardInterrupt
+        return append_once(session, rows, table, *rest)
+
+    monkeypatch.setattr(delta, "append_once", killed)
+    with pytest.raises(KeyboardInterrupt):
+        events.main(spark, whole)
+    monkeypatch.undo()
+    jsonl(landing / "3.jsonl", {"u": "c", "i": "1", "t": T}, "worst")
+    result = events.main(spark, whole)
+    assert result.figures["rejected: not valid JSON"] == 2
+    assert sorted(row["user_id"] for row in content(spark, whole, EVENTS)) == ["a", "b", "c"]
+    assert sorted(row["raw"] for row in content(spark, whole, REJECTED_EVENTS)) == ["bad", "worse", "worst"]
+    assert len(content(spark, whole, INGESTED_FILES)) == 3
+
+
+def test_csv_with_a_header_and_quotes(spark, landing):
+    (landing / "a.csv").write_text('who,"the film",when\nann,"Up, again",2026-01-01T00:00:01Z\nbob,Up\nbob,Up,2026-01-02,x\n')
+    (landing / "b.csv").write_text("when,who,the film\n2026-01-03 12:00:00+02:00,cid,Up\n12:30,cid,Up\n2026,cid,Up\n")
+    csv = source(
+        events={"files": ("*.csv",), "format": "csv", "user": "who", "item": "the film", "time": "when", "time_unit": "iso"}
+    )
+    events.main(spark, job(landing, csv))
+    found = {(row["user_id"], row["item_id"], str(row["event_at"])) for row in content(spark, job(landing, csv), EVENTS)}
+    assert found == {("ann", "Up, again", "2026-01-01 00:00:01"), ("cid", "Up", "2026-01-03 10:00:00")}
+    assert Counter(reasons(spark, job(landing, csv))) == Counter(
+        {
+            (3, "wrong number of fields"): 1,
+            (4, "wrong number of fields"): 1,
+            (3, "time is not an instant"): 1,
+            (4, "time is not an instant"): 1,
+        }
+    )
+
+
+def test_compressed_empty_and_damaged_files_do_not_stop_the_others(spark, landing):
+    lines = b'{"u": "a", "i": "1", "t": 1767225600}\n' * 2
+    (landing / "good.jsonl.gz").write_bytes(gzip.compress(lines))
+    (landing / "damaged.jsonl.gz").write_bytes(gzip.compress(lines * 1000)[:-20])
+    (landing / "empty.jsonl").write_bytes(b"")
+    (landing / "_unfinished.jsonl").write_bytes(b"{")
+    zipped = source(events={"files": ("*.jsonl", "*.jsonl.gz")})
+    result = events.main(spark, job(landing, zipped))
+    assert (result.figures["lines"], result.figures["accepted"]) == (3, 2)
+    found = {row["file_path"]: tuple(row)[3:6] for row in content(spark, job(landing, zipped), INGESTED_FILES)}
+    assert found == {"good.jsonl.gz": (2, 2, 0), "damaged.jsonl.gz": (1, 0, 1), "empty.jsonl": (0, 0, 0)}
+    assert "damaged gzip file" in reasons(spark, job(landing, zipped))[0][1]
+
+
+def test_parquet_with_several_schemas_and_damage(spark, landing):
+    parquet = source(events={"files": ("*.parquet",), "format": "parquet", "time_unit": "iso"})
+    at = datetime(2026, 1, 1)
+    write = pyarrow.parquet.write_table
+    write(pyarrow.table({"u": [1, 2], "i": ["x", None], "t": [at, at]}), landing / "a.parquet")
+    write(pyarrow.table({"t": ["2026-01-01"], "u": [3.0], "i": ["x"], "more": [[1]]}), landing / "b.parquet")
+    (landing / "c.parquet").write_bytes(b"PAR1 not really")
+    write(pyarrow.table({"u": ["x"] * 5000, "i": [str(n) for n in range(5000)], "t": [at] * 5000}), landing / "d.parquet")
+    damaged = bytearray((landing / "d.parquet").read_bytes())
+    damaged[40:4000] = bytes(3960)
+    (landing / "d.parquet").write_bytes(damaged)
+    events.main(spark, job(landing, parquet))
+    assert [row["user_id"] for row in content(spark, job(landing, parquet), EVENTS)] in (["1", "3"], ["3", "1"])
+    found = {row["file_path"]: tuple(row)[3:6] for row in content(spark, job(landing, parquet), INGESTED_FILES)}
+    assert found == {"a.parquet": (2, 1, 1), "b.parquet": (1, 1, 0), "c.parquet": (1, 0, 1), "d.parquet": (1, 0, 1)}
+    refused = {row["file_path"]: (row["raw"], row["reason"]) for row in content(spark, job(landing, parquet), REJECTED_EVENTS)}
+    assert refused["a.parquet"] == ('{"u":2,"t":"2026-01-01T00:00:00.000"}', "missing item")
+    assert "Parquet" in refused["c.parquet"][1] and "of 5000 rows" in refused["d.parquet"][1]
+
+
+def test_line_numbers_do_not_depend_on_how_a_file_is_cut(spark, landing):
+    jsonl(landing / "a.jsonl", *[{"u": str(n), "i": "1", "t": T} for n in range(1, 3001)])
+    spark.conf.set("spark.sql.files.maxPartitionBytes", "7000")
+    try:
+        events.main(spark, job(landing, source()))
+    finally:
+        spark.conf.unset("spark.sql.files.maxPartitionBytes")
+    found = content(spark, job(landing, source()), EVENTS)
+    assert len(found) == 3000
+    assert all(row["user_id"] == str(row["line_number"]) for row in found)
+
+
+def test_text_compared_with_a_whole_number_keeps_its_fraction(spark, landing):
+    stars = source(actions=("liked", "seen"), events={"action": "CASE WHEN r > 3 THEN 'liked' ELSE 'seen' END"})
+    jsonl(landing / "a.jsonl", {"u": "a", "i": "1", "t": T, "r": "3.5"}, {"u": "b", "i": "1", "t": T, "r": 3})
+    events.main(spark, job(landing, stars))
+    assert {row["user_id"]: row["action"] for row in content(spark, job(landing, stars), EVENTS)} == {
+        "a": "liked",
+        "b": "seen",
+    }
+
+
+def test_a_mapping_that_does_not_fit_is_told_with_the_columns_there_are(spark, landing):
+    jsonl(landing / "a.jsonl", {"u": "a", "i": "1", "t": T})
+    with pytest.raises(MappingError, match=r"events\.user = 'who' names column who.*columns are: i, t, u"):
+        events.main(spark, job(landing, source(events={"user": "who"})))
+    with pytest.raises(MappingError, match=r"events\.page = 'upper\(u' is not an SQL expression"):
+        events.main(spark, job(landing, source(events={"page": "upper(u"})))
+    with pytest.raises(MappingError, match=r"events\.page = 'uper\(u\)' cannot be used"):
+        events.main(spark, job(landing, source(events={"page": "uper(u)"})))
+    with pytest.raises(LandingError, match=r"no file matches events\.files = \*\.csv"):
+        events.main(spark, job(landing, source(events={"files": ("*.csv",)})))
+
+
+def test_an_optional_column_may_be_absent_from_later_files(spark, landing):
+    paged = source(events={"page": "where_seen"})
+    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T, "where_seen": "home"})
+    events.main(spark, job(landing, paged))
+    jsonl(landing / "2.jsonl", {"u": "b", "i": "1", "t": T})
+    result = events.main(spark, job(landing, paged))
+    assert result.figures["absent column: where_seen"] == 1
+    assert {row["user_id"]: row["page"] for row in content(spark, job(landing, paged), EVENTS)} == {"a": "home", "b": None}
+
+
+def test_odd_file_names_are_read(spark, landing):
+    odd = landing / "date=2026-01-01" / "a [1] 50%25 é{x}.jsonl"
+    jsonl(odd, {"u": "a", "i": "1", "t": T})
+    events.main(spark, job(landing, source(events={"files": ("**/*.jsonl",)})))
+    (file,) = content(spark, job(landing, source()), INGESTED_FILES)
+    assert (file["file_path"], file["accepted_count"]) == ("date=2026-01-01/a [1] 50%25 é{x}.jsonl", 1)

@@ -1,0 +1,187 @@
+"""`item_features`: what the vectors say, what they are fitted on, and that they repeat themselves."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from pyspark.sql import functions as F
+
+from expectations import tables
+from spark_jobs import history, item_features, language
+from tests.factories import PLANTED, START, events_frame, items_frame
+
+SPLIT_US = history.micros(START)
+HORROR, COMEDY = ("genre", "horror"), ("genre", "comedy")
+
+
+def known_frame(spark, *indices):
+    return spark.createDataFrame([(index,) for index in indices], "item_index int")
+
+
+def vectors_of(frame):
+    return {row["item_index"]: np.array(row["vector"]) for row in item_features.as_floats(frame).collect()}
+
+
+def test_known_items_have_an_event_or_a_launch_up_to_the_split(spark):
+    items = items_frame(
+        spark,
+        [
+            {"item_id": "seen"},
+            {"item_id": "launched", "launched_at": START},
+            {"item_id": "later", "launched_at": START + timedelta(seconds=1)},
+            {"item_id": "unknown"},
+        ],
+    )
+    events = history.up_to(events_frame(spark, [("u", "seen", 0), ("u", "unknown", 1)]), START)
+    known = item_features.known_items(items, events, SPLIT_US)
+    assert sorted(row[0] for row in known.collect()) == [0, 1]
+
+
+def test_weights_are_inverse_document_frequencies_of_the_known_items(spark):
+    edges = [[HORROR, ("author", "a")], [HORROR], [HORROR, ("author", "new")]]
+    items = items_frame(spark, [{"item_id": str(n), "edges": given} for n, given in enumerate(edges)])
+    weighted = item_features.weighted(item_features.graph_links(items), known_frame(spark, 0, 1))
+    found = sorted((row["item_index"], row["weight"], row["fitted"]) for row in weighted.collect())
+    both, one, none = (round((math.log(3 / (1 + n)) + 1) * 2**20) for n in (2, 1, 0))
+    assert found == sorted(
+        [(0, both, True), (0, one, True), (1, both, True), (2, both, True), (2, none, False)]
+    )
+
+
+def test_tags_set_after_the_split_are_not_seen(spark):
+    later = START + timedelta(seconds=1)
+    tags = [("old", START), ("undated", None), ("late", later)]
+    items = items_frame(spark, [{"item_id": "a", "tags": tags}])
+    assert item_features.tag_links(items, SPLIT_US).count() == 2
+
+
+def test_signs_are_balanced_fixed_and_differ_between_nodes(spark):
+    nodes = spark.range(200).select(F.xxhash64("id").alias("node"))
+    matrix = np.array([row[0] for row in nodes.select(item_features.signs("node", 100)).collect()])
+    assert matrix.shape == (200, 100)
+    assert set(np.unique(matrix)) == {-1, 1}
+    assert abs(matrix.mean()) < 4 / math.sqrt(matrix.size)
+    products = matrix @ matrix.T / 100
+    assert np.abs(products[~np.eye(200, dtype=bool)]).max() < 0.6
+
+
+def test_projection_is_the_weighted_sum_of_signs_at_unit_length(spark):
+    links = spark.createDataFrame(
+        [(0, 11, 3, True), (0, 12, 1, True), (1, 12, 1, True)],
+        "item_index int, node bigint, weight bigint, fitted boolean",
+    )
+    found = vectors_of(item_features.projected(links, 8))
+    nodes = spark.createDataFrame([(11,), (12,)], "node bigint")
+    eleven, twelve = (np.array(row[0]) for row in nodes.select(item_features.signs("node", 8)).collect())
+    whole = 3 * eleven + twelve
+    assert np.allclose(found[0], whole / np.linalg.norm(whole), atol=2**-20)
+    assert np.allclose(found[1], twelve / math.sqrt(8), atol=2**-20)
+
+
+def test_messages_pass_from_item_to_entity_to_item(spark):
+    # Items 0 and 1 share an author; items 1 and 2 a genre; item 3 shares nothing.
+    edges = [
+        [("author", "a")],
+        [("author", "a"), HORROR],
+        [HORROR],
+        [("author", "z"), COMEDY],
+    ]
+    items = items_frame(spark, [{"item_id": str(n), "edges": given} for n, given in enumerate(edges)])
+    known = known_frame(spark, 0, 1, 2, 3)
+    links = item_features.weighted(item_features.graph_links(items), known)
+    start = vectors_of(item_features.projected(links, 256))
+    passed = vectors_of(item_features.graph_vectors(links, known, 256, 2))
+    assert all(abs(np.linalg.norm(vector) - 1) < 1e-5 for vector in passed.values())
+    assert abs(start[0] @ start[2]) < 0.25  # two steps apart: only chance
+    assert passed[0] @ passed[2] > 0.3
+    assert passed[0] @ passed[1] > passed[0] @ passed[2]
+    assert abs(passed[0] @ passed[3]) < 0.25
+
+
+def test_an_item_that_comes_later_changes_no_vector_and_has_its_own(spark):
+    old = [{"item_id": "0", "edges": [HORROR, ("author", "a")]}, {"item_id": "1", "edges": [HORROR]}]
+    new = [{"item_id": "2", "edges": [HORROR, ("author", "new")]}, {"item_id": "3", "edges": [COMEDY]}]
+    known = known_frame(spark, 0, 1)
+
+    def vectors(rows):
+        links = item_features.weighted(item_features.graph_links(items_frame(spark, rows)), known)
+        return vectors_of(item_features.graph_vectors(links, known, 16, 2))
+
+    before, after = vectors(old), vectors(old + new)
+    assert all((before[index] == after[index]).all() for index in (0, 1))
+    assert abs(np.linalg.norm(after[3]) - 1) < 1e-5  # an entity nobody knew speaks for itself
+
+
+def test_texts_join_title_and_description(spark):
+    items = items_frame(
+        spark,
+        [
+            {"item_id": "both", "title": "Zork", "description": "A dungeon. "},
+            {"item_id": "title", "title": "Zork", "description": ""},
+            {"item_id": "description", "title": " ", "description": "A dungeon."},
+            {"item_id": "none"},
+        ],
+    )
+    found = {row["item_index"]: row["text"] for row in item_features.texts(items).collect()}
+    assert found == {0: "Zork. A dungeon.", 1: "Zork", 2: "A dungeon."}
+
+
+def test_main_repeats_itself_and_planted_rows_change_no_old_item(
+    spark, plain_lake, planted_lake, rows_of, same
+):
+    job = plain_lake.job()
+    result = item_features.main(spark, job)
+    rows = rows_of(job, tables.ITEM_FEATURES, result)
+    assert rows.count() == result.figures["items"] == len(plain_lake.log.items)
+    assert result.figures["with_graph"] == 30
+    assert result.figures["with_language"] == 0
+    # Six items are launched late; of them one has no launch date and no event before the split.
+    assert result.figures["known_items"] == 24
+    assert result.figures["with_annotation"] == len(
+        {tag["item"] for tag in plain_lake.log.tags if tag["at"] <= job.split.isoformat()}
+    )
+    again = item_features.main(spark, job)
+    assert again.figures == result.figures
+    assert same(rows, rows_of(job, tables.ITEM_FEATURES, again))
+
+    planted = item_features.main(spark, planted_lake.job())
+    planted_index = len(planted_lake.log.items) - 1
+    assert planted_lake.log.items[planted_index]["item"] == PLANTED
+    others = rows_of(planted_lake.job(), tables.ITEM_FEATURES, planted)
+    assert same(rows, others.where(F.col("item_index") < planted_index))
+
+
+@pytest.fixture(scope="module")
+def encode():
+    return language.load(language.precision())
+
+
+def test_sentences_of_one_meaning_lie_closer(encode):
+    ghost, haunted, cooking = (
+        encode(text)
+        for text in ("A ghost story.", "Spirits haunt an old house.", "How to cook pasta for two.")
+    )
+    assert ghost.shape == (language.WIDTH,)
+    assert abs(np.linalg.norm(ghost) - 1) < 1e-5
+    assert ghost @ haunted > ghost @ cooking
+
+
+def test_only_the_first_word_pieces_are_read(encode):
+    start = "word " * language.MAX_TOKENS
+    assert (encode(start) == encode(start + "and more")).all()
+
+
+def test_texts_are_encoded_once(spark, plain_lake, rows_of, encode):
+    job = plain_lake.job(encoder="all-minilm-l6-v2")
+    first = item_features.main(spark, job)
+    assert first.figures["texts_encoded"] == first.figures["with_language"] == 30
+    second = item_features.main(spark, job)
+    assert second.figures["texts_encoded"] == 0
+    assert second.versions["text_vectors"] == first.versions["text_vectors"]
+    row = rows_of(job, tables.ITEM_FEATURES, second).where("item_index = 3").first()
+    item = plain_lake.log.items[3]
+    alone = encode(f"{item['title']}. {item['description']}")
+    assert (np.array(row["language"], dtype=np.float32) == alone).all()

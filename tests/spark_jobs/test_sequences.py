@@ -1,0 +1,224 @@
+"""`sequences`: how histories are cut, what rows say of their labels, and what the split hides."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from datetime import timedelta
+
+import pytest
+
+from expectations import tables
+from spark_jobs import history, sequences
+from spark_jobs.config import EventMapping, SequencesConfig, SourceConfig
+from tests.factories import START, events_frame, items_frame
+
+SOURCE = SourceConfig(
+    name="literal",
+    events=EventMapping(
+        files=("x",), format="jsonl", user="u", item="i", time="t", action="a", page="p", position="n"
+    ),
+    actions=("seen", "liked"),
+    high_value="action = 'liked'",
+    reward="coalesce(rating, 1)",
+)
+ITEMS = [f"i{number}" for number in range(12)]
+
+
+def config(max_length=8, context_length=3, max_targets=2, context_buckets=8):
+    """SequencesConfig of a hand-checkable size."""
+    return SequencesConfig(
+        max_length=max_length,
+        context_length=context_length,
+        max_targets=max_targets,
+        context_buckets=context_buckets,
+    )
+
+
+def cut(spark, rows, settings, source=SOURCE):
+    """Rows of `sequences` as a dictionary by (user, chunk)."""
+    tokens = history.tokens(
+        events_frame(spark, rows), items_frame(spark, ITEMS), source, settings.context_buckets
+    )
+    frame = sequences.sequences(history.numbered(tokens), "2024-02-10", source, settings)
+    return {(row["user_id"], row["chunk"]): row.asDict() for row in frame.collect()}
+
+
+def micros(seconds):
+    return history.micros(START + timedelta(seconds=seconds))
+
+
+def test_one_short_history_is_one_row_with_every_field(spark):
+    rows = cut(
+        spark,
+        [
+            ("u", "i3", 20, "liked", {"page": "home", "position": 2, "rating": 2.5}),
+            ("u", "i1", 10, "seen", {"position": 99}),
+            ("u", "i2", 30, "liked", {"page": "home"}),
+        ],
+        config(),
+    )
+    row = rows["u", 0]
+    home = row["page"][1]
+    assert 1 <= home <= 7
+    assert row == {
+        "cycle": "2024-02-10",
+        "user_id": "u",
+        "chunk": 0,
+        "first_position": 0,
+        "item_index": [1, 3, 2],
+        "action": [0, 1, 1],
+        "event_at_us": [micros(10), micros(20), micros(30)],
+        "reward": [0.0, 2.5, 1.0],
+        "page": [0, home, home],
+        "position": [7, 3, 0],  # 99 is clamped to the last of eight codes, 2 becomes 1 + 2
+        "country": None,
+        "device": None,
+        "loss_start": 0,
+        "target_positions": [1, 2],
+        "tail_item_index": [],
+        "tail_event_at_us": [],
+        "tail_reward": [],
+    }
+
+
+def test_a_long_history_is_cut_with_context_and_tails(spark):
+    # Fifteen events; high-value are places 2, 9, 13, 14. M = 8, C = 3: loss positions 0-7, 8-12, 13-14.
+    liked = {2, 9, 13, 14}
+    log = [("u", f"i{place % 12}", place, "liked" if place in liked else "seen") for place in range(15)]
+    rows = cut(spark, log, config())
+    assert sorted(rows) == [("u", 0), ("u", 1), ("u", 2)]
+    spans = [(row["first_position"], row["loss_start"], len(row["item_index"])) for row in rows.values()]
+    assert sorted(spans) == [(0, 0, 8), (5, 3, 8), (10, 3, 5)]
+    assert [rows["u", chunk]["target_positions"] for chunk in range(3)] == [[2], [4], [3, 4]]
+    assert [rows["u", chunk]["tail_item_index"] for chunk in range(3)] == [[9, 1], [1, 2], []]
+    assert rows["u", 0]["tail_event_at_us"] == [micros(9), micros(13)]
+    assert rows["u", 0]["tail_reward"] == [1.0, 1.0]
+
+
+def test_tails_reach_over_chunks_and_full_rows_make_no_empty_ones(spark):
+    far = [("far", "i1", place, "liked" if place == 39 else "seen") for place in range(40)]
+    full = [("full", "i1", place, "seen") for place in range(8)]
+    rows = cut(spark, far + full, config())
+    assert sorted(rows) == [("far", chunk) for chunk in range(8)] + [("full", 0)]
+    tails = [rows["far", chunk]["tail_event_at_us"] for chunk in range(8)]
+    assert tails == [[micros(39)]] * 7 + [[]]
+
+
+def test_ties_keep_the_order_of_the_lines_and_of_nothing_else(spark):
+    log = [("u", item, 5, "seen") for item in ("i4", "i2", "i9", "i1")]
+    shuffled = [
+        (*row, {"line_number": line, "event_id": f"e{7 - line}"})
+        for line, row in sorted(enumerate(log, start=1), key=lambda pair: -pair[0] % 3)
+    ]
+    assert cut(spark, log, config())["u", 0]["item_index"] == [4, 2, 9, 1]
+    assert cut(spark, shuffled, config())["u", 0]["item_index"] == [4, 2, 9, 1]
+
+
+def test_a_high_value_event_without_a_usable_reward_is_an_ordinary_event(spark):
+    source = SOURCE.model_copy(update={"reward": "rating"})
+    ratings = (0.0, -1.0, None, float("nan"), float("inf"), 1e-60, 0.5)
+    log = [("u", "i1", place, "liked", {"rating": rating}) for place, rating in enumerate(ratings)]
+    row = cut(spark, log, config(), source)["u", 0]
+    assert row["reward"] == [0.0] * 6 + [0.5]
+    assert row["target_positions"] == [6]
+
+
+def random_log(seed, users=30, longest=70):
+    """Users of every length; ties of up to three events, half of the events high-value."""
+    rng = random.Random(seed)
+    log = []
+    for user in range(users):
+        seconds, tied = 0, 0
+        for _ in range(rng.randint(1, longest) if user else longest):
+            tied = tied + 1 if tied < 2 and rng.random() < 0.3 else 0
+            seconds += 0 if tied else rng.randint(1, 9)
+            log.append((f"u{user}", rng.choice(ITEMS), seconds, rng.choice(("seen", "liked"))))
+    return log
+
+
+def labels_of(targets, at, own_item, window):
+    """The first K high-value (time, item) strictly later than `at`, one per item, not the own item."""
+    chosen = []
+    for time, item in targets:
+        if time > at and item != own_item and item not in chosen and len(chosen) < window:
+            chosen.append(item)
+    return chosen
+
+
+@pytest.mark.parametrize(("max_length", "context_length"), [(8, 3), (8, 0), (8, 7), (64, 32)])
+def test_loss_positions_partition_the_events_and_labels_equal_brute_force(spark, max_length, context_length):
+    log = random_log(seed=max_length + context_length)
+    histories = defaultdict(list)
+    for user, item, seconds, action in log:
+        histories[user].append((micros(seconds), ITEMS.index(item), action == "liked"))
+    settings = config(max_length, context_length, max_targets=40)
+    rows = cut(spark, log, settings)
+    seen = defaultdict(list)
+    for (user, _), row in rows.items():
+        whole = histories[user]
+        events = list(zip(row["event_at_us"], row["item_index"], strict=True))
+        first = row["first_position"]
+        assert events == [event[:2] for event in whole[first : first + len(events)]]
+        assert len(events) <= max_length
+        in_row = [events[place] for place in row["target_positions"]]
+        tail = list(zip(row["tail_event_at_us"], row["tail_item_index"], strict=True))
+        later = [event[:2] for event in whole[first + len(events) :] if event[2]]
+        assert tail == later[: settings.max_targets]
+        for place in range(row["loss_start"], len(events)):
+            seen[user].append(first + place)
+            at, own_item = events[place]
+            everything = [event[:2] for event in whole if event[2]]
+            assert labels_of(in_row + tail, at, own_item, 4) == labels_of(everything, at, own_item, 4)
+    assert {user: sorted(places) for user, places in seen.items()} == {
+        user: list(range(len(whole))) for user, whole in histories.items()
+    }
+
+
+def test_rows_do_not_depend_on_the_order_or_the_files_of_arrival(spark):
+    settings = config()
+    tokens = history.tokens(events_frame(spark, random_log(3)), items_frame(spark, ITEMS), SOURCE, 8)
+    in_order = sequences.sequences(history.numbered(tokens), "c", SOURCE, settings)
+    turned = tokens.repartition(5, "line_number").orderBy("item_index")
+    again = sequences.sequences(history.numbered(turned), "c", SOURCE, settings)
+    assert in_order.exceptAll(again).isEmpty() and again.exceptAll(in_order).isEmpty()
+
+
+def test_one_shuffle_by_user(spark):
+    events = events_frame(spark, [("u", "i1", 1, "seen")])
+    tokens = history.tokens(events, items_frame(spark, ITEMS), SOURCE, 8)
+    rows = sequences.sequences(history.numbered(tokens), "c", SOURCE, config())
+    plan = rows._jdf.queryExecution().executedPlan().toString()
+    shuffles = [line for line in plan.split("\n") if "Exchange hashpartitioning(user_id" in line]
+    assert len(shuffles) == 1
+    assert "Python" not in plan
+
+
+def test_main_counts_and_a_second_run_changes_nothing(spark, plain_lake, rows_of, same):
+    job = plain_lake.job()
+    result = sequences.main(spark, job)
+    until = [event for event in plain_lake.log.events if event["ts"] <= job.split.timestamp()]
+    assert result.figures["events"] == result.figures["loss_positions"] == len(until)
+    assert result.figures["targets"] == sum(event["action"] != "viewed" for event in until)
+    assert result.figures["stored_tokens"] > len(until)
+    again = sequences.main(spark, job)
+    assert again.figures == result.figures
+    assert same(rows_of(job, tables.SEQUENCES, result), rows_of(job, tables.SEQUENCES, again))
+
+
+def test_events_and_items_planted_after_the_split_change_nothing(
+    spark, plain_lake, planted_lake, rows_of, same
+):
+    frames = []
+    for lake in (plain_lake, planted_lake):
+        result = sequences.main(spark, lake.job())
+        frames.append(rows_of(lake.job(), tables.SEQUENCES, result))
+    assert same(*frames)
+    rows = frames[1].select("event_at_us", "tail_event_at_us").collect()
+    assert max(max(row[0] + row[1]) for row in rows) <= history.micros(planted_lake.job().split)
+
+
+def test_an_event_whose_item_is_unknown_is_an_error(spark, plain_lake):
+    before_any_item = plain_lake.job(versions={"items": 0})
+    with pytest.raises(ValueError, match="is `items` older than `events`"):
+        sequences.main(spark, before_any_item)
