@@ -30,7 +30,9 @@ def figures(settings: Settings, source: str, folder: str | None = None) -> dict[
     return records["evaluate"].figures if "evaluate" in records else None
 
 
-def row(found: dict[str, Any], model: str, delay: float, kind: str = "all", group: str = "all") -> dict[str, Any] | None:
+def row(
+    found: dict[str, Any], model: str, delay: float, kind: str = "all", group: str = "all"
+) -> dict[str, Any] | None:
     """The metrics of a model under replay at a delay."""
     for one in found["metrics"]:
         same = (one["model"], one["protocol"], one["delay_hours"]) == (model, "replay", delay)
@@ -44,7 +46,8 @@ def difference(found: dict[str, Any], against: str, delay: float) -> list[float]
     return next(
         one["absolute"]
         for one in found["differences"]
-        if (one["against"], one["protocol"], one["delay_hours"], one["kind"]) == (against, "replay", delay, "all")
+        if (one["against"], one["protocol"], one["delay_hours"], one["kind"])
+        == (against, "replay", delay, "all")
     )
 
 
@@ -54,7 +57,9 @@ def signed(values: list[float]) -> str:
 
 def print_quality(settings: Settings, delay: float) -> None:
     """One line a source: MRR of the model and of each yardstick, and the paired differences."""
-    print(f"\nReplay, delay {delay:g} h, all label events pooled; difference = model − yardstick, 95 % interval\n")
+    print(
+        f"\nReplay, delay {delay:g} h, all label events pooled; difference = model − yardstick, 95 % interval\n"
+    )
     print("| source | labels | model | frozen | moving | Markov | − frozen | − moving | − Markov |")
     print("|---|---|---|---|---|---|---|---|---|")
     for source in SOURCES:
@@ -64,7 +69,9 @@ def print_quality(settings: Settings, delay: float) -> None:
             continue
         values = [row(found, model, delay)["mrr"][0] for model in ("candidate", *YARDSTICKS)]
         labels = row(found, "candidate", delay)["examples"]
-        cells = [f"{value:.4f}" for value in values] + [signed(difference(found, one, delay)) for one in YARDSTICKS]
+        cells = [f"{value:.4f}" for value in values] + [
+            signed(difference(found, one, delay)) for one in YARDSTICKS
+        ]
         print(f"| {source} | {labels:,} | " + " | ".join(cells) + " |")
 
 
@@ -81,7 +88,11 @@ def print_cold(settings: Settings, bare: Settings | None) -> None:
         other = figures(bare, source) if bare else None
         without = row(other, "candidate", 0.0, "slice", "cold_start") if other else None
         frozen = row(found, "popularity_frozen", 0.0, "slice", "cold_start")
-        cells = [interval(cold["mrr"]), interval(without["mrr"]) if without else "not run", interval(frozen["mrr"])]
+        cells = [
+            interval(cold["mrr"]),
+            interval(without["mrr"]) if without else "not run",
+            interval(frozen["mrr"]),
+        ]
         print(f"| {source} | {cold['examples']:,} | " + " | ".join(cells) + " |")
 
 
@@ -90,8 +101,12 @@ def interval(values: list[float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--without-tower", type=Path, help="home in which the cycles ran without item features")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--without-tower", type=Path, help="home in which the cycles ran without item features"
+    )
     options = parser.parse_args()
     settings = Settings.from_environment()
     for delay in (0.0, 48.0):

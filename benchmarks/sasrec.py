@@ -23,7 +23,7 @@ from deltalake import DeltaTable
 
 from expectations.tables import location
 from pipeline import presets
-from pipeline.cycle import cutoff_of, load_cycle, cycle_name
+from pipeline.cycle import cutoff_of, cycle_name, load_cycle
 from pipeline.records import read_records
 from pipeline.settings import CHECKOUT, Settings
 
@@ -39,7 +39,9 @@ def export(settings: Settings, source: str, folder: Path) -> pa.Table:
     }
 
     def read(table: str, **options) -> pa.Table:
-        return DeltaTable(location(settings.lake, source, table), version=versions[table]).to_pyarrow_table(**options)
+        return DeltaTable(location(settings.lake, source, table), version=versions[table]).to_pyarrow_table(
+            **options
+        )
 
     items = read("items", columns=["item_id", "item_index"])
     events = read("events", columns=["user_id", "item_id", "event_at"])
@@ -53,7 +55,9 @@ def export(settings: Settings, source: str, folder: Path) -> pa.Table:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--source", required=True)
     parser.add_argument("--peer-python", required=True, help="Python of the peer's environment")
     parser.add_argument("--seed", type=int, default=1)
@@ -69,7 +73,9 @@ def main() -> None:
     mrr = [pc.mean(pc.divide(1.0, both[column])).as_py() for column in ("rank", "rank_sasrec")]
     print("| source | labels | users | model | SASRec | ratio |\n|---|---|---|---|---|---|")
     users = pc.count_distinct(both["user_id"]).as_py()
-    print(f"| {options.source} | {both.num_rows:,} | {users:,} | {mrr[0]:.4f} | {mrr[1]:.4f} | {mrr[0] / mrr[1]:.2f} |")
+    print(
+        f"| {options.source} | {both.num_rows:,} | {users:,} | {mrr[0]:.4f} | {mrr[1]:.4f} | {mrr[0] / mrr[1]:.2f} |"
+    )
 
 
 if __name__ == "__main__":

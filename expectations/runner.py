@@ -29,6 +29,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from expectations.expectation import Expectation, Judgement, SuiteResult
+from expectations.instants import iso
 
 FAILING_KEYS_SHOWN = 20
 """Keys of failing rows that a judgement carries at most."""
@@ -217,6 +218,8 @@ def _observed(expectation: Expectation, details: Mapping[str, Any], keys: Sequen
     values: Iterable[Any] = details.get("partial_unexpected_list") or ()
     if expectation.kind in ("equal", "at_most"):
         values = [tuple(row[column] for column in expectation.columns) for row in keys]
+    elif len(expectation.columns) == 1:
+        values = [_plain(value, expectation.columns[0]) for value in values]
     distinct = list(dict.fromkeys(_plain_text(value) for value in values))
     shown = ", ".join(distinct[:SHORTEST_LIST])
     return shown + (", …" if len(distinct) > SHORTEST_LIST else "")
@@ -224,11 +227,13 @@ def _observed(expectation: Expectation, details: Mapping[str, Any], keys: Sequen
 
 def _plain_row(row: Mapping[str, Any], expectation: Expectation) -> dict[str, Any]:
     hidden = _comparison(expectation) if expectation.kind in ("equal", "at_most") else None
-    return {name: _plain(value) for name, value in row.items() if name != hidden}
+    return {name: _plain(value, name) for name, value in row.items() if name != hidden}
 
 
-def _plain(value: Any) -> Any:
-    """A JSON value; times in ISO form."""
+def _plain(value: Any, column: str = "") -> Any:
+    """A JSON value; times in ISO form, those in columns of microseconds (`…_us`) too."""
+    if column.endswith("_us") and isinstance(value, int):
+        return iso(value)
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, (datetime, date)):

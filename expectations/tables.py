@@ -49,8 +49,7 @@ class Table:
     def ddl(self) -> str:
         """The schema in Spark's DDL form, `name type NOT NULL, …`."""
         return ", ".join(
-            f"{column.name} {column.type}{'' if column.nullable else ' NOT NULL'}"
-            for column in self.columns
+            f"{column.name} {column.type}{'' if column.nullable else ' NOT NULL'}" for column in self.columns
         )
 
 
@@ -70,13 +69,22 @@ EVENTS = Table(
     grain="one row per event_id",
     key=("event_id",),
     columns=(
-        Column("event_id", "string", "the source's identifier, or derived from source, user, item, time, action and occurrence"),
+        Column(
+            "event_id",
+            "string",
+            "the source's identifier, or derived from source, user, item, time, action and occurrence",
+        ),
         Column("user_id", "string", "the source's user"),
         Column("item_id", "string", "the source's item"),
         Column("event_at", "timestamp", "when it happened, UTC, microseconds"),
         Column("action", "string", "one of the source's actions"),
         Column("watch_seconds", "double", "time spent on the item, seconds", nullable=True),
-        Column("completion_fraction", "double", "share of the item consumed; above 1 when repeated", nullable=True),
+        Column(
+            "completion_fraction",
+            "double",
+            "share of the item consumed; above 1 when repeated",
+            nullable=True,
+        ),
         Column("rating", "double", "explicit rating on the source's own scale", nullable=True),
         Column("page", "string", "page or surface of the observation", nullable=True),
         Column("position", "int", "0-based position on the page", nullable=True),
@@ -142,9 +150,20 @@ ITEMS = Table(
         Column("item_index", "int", ITEM_INDEX_DOC),
         Column("title", "string", "title", nullable=True),
         Column("description", "string", "synopsis or other free text", nullable=True),
-        Column("launched_at", "timestamp", "launch instant, UTC; null when unknown, never inferred", nullable=True),
-        Column("tags", "array<struct<tag: string, tagged_at: timestamp>>", "annotation tags; tagged_at null when undated"),
-        Column("edges", "array<struct<relation: string, entity: string>>", "knowledge-graph edges of the item"),
+        Column(
+            "launched_at",
+            "timestamp",
+            "launch instant, UTC; null when unknown, never inferred",
+            nullable=True,
+        ),
+        Column(
+            "tags",
+            "array<struct<tag: string, tagged_at: timestamp>>",
+            "annotation tags; tagged_at null when undated",
+        ),
+        Column(
+            "edges", "array<struct<relation: string, entity: string>>", "knowledge-graph edges of the item"
+        ),
     ),
     constraints=(("item_index_not_negative", "item_index >= 0"),),
 )
@@ -167,9 +186,17 @@ ITEM_FEATURES = Table(
     columns=(
         Column("cycle", "string", CYCLE_DOC),
         Column("item_index", "int", ITEM_INDEX_DOC),
-        Column("language", "array<float>", "text vector of title and description; zeros when there is no text"),
-        Column("graph", "array<float>", "knowledge-graph vector by message passing; zeros when there are no edges"),
-        Column("annotation", "array<float>", "vector of the tags known at the split; zeros when there are none"),
+        Column(
+            "language", "array<float>", "text vector of title and description; zeros when there is no text"
+        ),
+        Column(
+            "graph",
+            "array<float>",
+            "knowledge-graph vector by message passing; zeros when there are no edges",
+        ),
+        Column(
+            "annotation", "array<float>", "vector of the tags known at the split; zeros when there are none"
+        ),
     ),
     partitions=("cycle",),
 )
@@ -194,12 +221,23 @@ _HISTORY_COLUMNS = (
     Column("cycle", "string", CYCLE_DOC),
     Column("user_id", "string", "the source's user"),
     Column("chunk", "int", "0-based number of the chunk within the user's history"),
-    Column("first_position", "bigint", "position in the user's whole history of the row's first event, 0-based"),
-    Column("item_index", "array<int>", ITEM_INDEX_DOC + "; one entry per event, in time order, as are the arrays below"),
+    Column(
+        "first_position", "bigint", "position in the user's whole history of the row's first event, 0-based"
+    ),
+    Column(
+        "item_index",
+        "array<int>",
+        ITEM_INDEX_DOC + "; one entry per event, in time order, as are the arrays below",
+    ),
     Column("action", "array<tinyint>", "index into the source's list of actions"),
     Column("event_at_us", "array<bigint>", "event time, microseconds since 1970-01-01 UTC"),
     Column("reward", "array<float>", "reward weight r of the event; 0 for an event that is not high-value"),
-    Column("page", "array<smallint>", "hashed code of the context field, 0 when missing; null when the source has none", nullable=True),
+    Column(
+        "page",
+        "array<smallint>",
+        "hashed code of the context field, 0 when missing; null when the source has none",
+        nullable=True,
+    ),
     Column("position", "array<smallint>", "as page", nullable=True),
     Column("country", "array<smallint>", "as page", nullable=True),
     Column("device", "array<smallint>", "as page", nullable=True),
@@ -211,17 +249,33 @@ SEQUENCES = Table(
     key=("cycle", "user_id", "chunk"),
     columns=(
         *_HISTORY_COLUMNS,
-        Column("loss_start", "int", "array index of the row's first loss position; events before it are context only"),
+        Column(
+            "loss_start",
+            "int",
+            "array index of the row's first loss position; events before it are context only",
+        ),
         Column("target_positions", "array<int>", "array indices of the row's high-value events, ascending"),
-        Column("tail_item_index", "array<int>", "look-ahead: items of the next high-value events past the row's end, never past the split"),
-        Column("tail_event_at_us", "array<bigint>", "look-ahead: their times, microseconds since 1970-01-01 UTC"),
+        Column(
+            "tail_item_index",
+            "array<int>",
+            "look-ahead: items of the next high-value events past the row's end, never past the split",
+        ),
+        Column(
+            "tail_event_at_us", "array<bigint>", "look-ahead: their times, microseconds since 1970-01-01 UTC"
+        ),
         Column("tail_reward", "array<float>", "look-ahead: their reward weights"),
     ),
     partitions=("cycle",),
     constraints=(
-        ("arrays_match", "size(item_index) = size(action) AND size(item_index) = size(event_at_us) AND size(item_index) = size(reward)"),
+        (
+            "arrays_match",
+            "size(item_index) = size(action) AND size(item_index) = size(event_at_us) AND size(item_index) = size(reward)",
+        ),
         ("loss_start_inside", "loss_start >= 0 AND loss_start < size(item_index)"),
-        ("tails_match", "size(tail_item_index) = size(tail_event_at_us) AND size(tail_item_index) = size(tail_reward)"),
+        (
+            "tails_match",
+            "size(tail_item_index) = size(tail_event_at_us) AND size(tail_item_index) = size(tail_reward)",
+        ),
         ("first_chunk_starts_at_zero", "chunk > 0 OR (first_position = 0 AND loss_start = 0)"),
     ),
 )
@@ -232,11 +286,18 @@ EVALUATION_SEQUENCES = Table(
     key=("cycle", "user_id"),
     columns=(
         *(column for column in _HISTORY_COLUMNS if column.name != "chunk"),
-        Column("label_positions", "array<int>", "array indices of the high-value events in (split, cutoff], ascending"),
+        Column(
+            "label_positions",
+            "array<int>",
+            "array indices of the high-value events in (split, cutoff], ascending",
+        ),
     ),
     partitions=("cycle",),
     constraints=(
-        ("arrays_match", "size(item_index) = size(action) AND size(item_index) = size(event_at_us) AND size(item_index) = size(reward)"),
+        (
+            "arrays_match",
+            "size(item_index) = size(action) AND size(item_index) = size(event_at_us) AND size(item_index) = size(reward)",
+        ),
         ("has_a_label", "size(label_positions) > 0"),
     ),
 )
@@ -248,7 +309,9 @@ RANKS = Table(
     columns=(
         Column("cycle", "string", CYCLE_DOC),
         Column("model", "string", "what ranked: candidate, champion, a rung, or a yardstick"),
-        Column("model_digest", "string", "digest of the ranking model's weights, or the yardstick's definition"),
+        Column(
+            "model_digest", "string", "digest of the ranking model's weights, or the yardstick's definition"
+        ),
         Column("protocol", "string", "replay or cutoff"),
         Column("delay_hours", "double", "serving delay, hours"),
         Column("user_id", "string", "the source's user"),
@@ -258,9 +321,18 @@ RANKS = Table(
         Column("history_length", "int", "events the ranking could see"),
         Column("tasks", "array<string>", "the tasks the example counts for"),
         Column("slices", "array<string>", "the slices the example belongs to"),
-        Column("rank", "double", "rank in the full candidate catalogue, 1 is best, ties at half; catalogue_size + 1 when outside it"),
+        Column(
+            "rank",
+            "double",
+            "rank in the full candidate catalogue, 1 is best, ties at half; catalogue_size + 1 when outside it",
+        ),
         Column("catalogue_size", "int", "candidates ranked"),
-        Column("log_probability", "double", "full-catalogue log-probability of the label; null for a yardstick", nullable=True),
+        Column(
+            "log_probability",
+            "double",
+            "full-catalogue log-probability of the label; null for a yardstick",
+            nullable=True,
+        ),
     ),
     partitions=("cycle", "model"),
     constraints=(("rank_in_range", "rank >= 1 AND rank <= catalogue_size + 1"),),
@@ -269,8 +341,17 @@ RANKS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        EVENTS, REJECTED_EVENTS, INGESTED_FILES, ITEMS, REJECTED_ITEMS, TEXT_VECTORS, ITEM_FEATURES,
-        VOCABULARY, SEQUENCES, EVALUATION_SEQUENCES, RANKS,
+        EVENTS,
+        REJECTED_EVENTS,
+        INGESTED_FILES,
+        ITEMS,
+        REJECTED_ITEMS,
+        TEXT_VECTORS,
+        ITEM_FEATURES,
+        VOCABULARY,
+        SEQUENCES,
+        EVALUATION_SEQUENCES,
+        RANKS,
     )
 }
 """Every table of a source's lake by name, in the data's order."""

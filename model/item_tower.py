@@ -37,9 +37,7 @@ class SemanticMap(nn.Module):
     def __init__(self, modalities: tuple[tuple[str, int], ...], width: int) -> None:
         super().__init__()
         self.widths = dict(modalities)
-        self.inputs = nn.ModuleDict(
-            {name: nn.Linear(size, width, bias=False) for name, size in modalities}
-        )
+        self.inputs = nn.ModuleDict({name: nn.Linear(size, width, bias=False) for name, size in modalities})
         self.bias = nn.Parameter(torch.zeros(width))
         self.output = nn.Linear(width, width)
         nn.init.normal_(self.output.weight, std=2 * INITIAL_SPREAD / math.sqrt(width))

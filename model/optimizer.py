@@ -144,6 +144,4 @@ def _owners(
 
 
 def _decayed_names(model: Recommender) -> set[str]:
-    return {
-        f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)
-    }
+    return {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}

@@ -34,6 +34,9 @@ BLOCK_SCORES = 4_194_304
 """Scores held at once (16 MiB in float32); also the bound of a block of examples."""
 ENCODE_SLOTS = 8192
 """Slots of a batch that is encoded."""
+FEWEST_ROWS = 64
+"""Users of one product at least, with padding: below, a matrix product may round one column otherwise
+than another, and equal candidates would not tie."""
 VECTOR_BLOCK = 8192
 """Candidate vectors computed at once."""
 
@@ -145,7 +148,7 @@ def rank_targets(
     """
     total = items.shape[0]
     width = max(1, min(block_items, total))
-    rows = max(1, min(BLOCK_SCORES // width, state.size))
+    rows = max(FEWEST_ROWS, min(BLOCK_SCORES // width, state.size))
     blocks = [_padded(items[start : start + width], width) for start in range(0, total, width)]
     inside = column < size
     order = np.argsort(size, kind="stable")

@@ -32,7 +32,12 @@ from model.examples import Histories
 from model.ranking import candidate_vectors, encode_histories
 from model.recommender import Recommender, score
 
-WEIGHTS, CATALOGUE, ITEMS, MEANING = "model.safetensors", "catalogue.safetensors", "items.parquet", "serving.json"
+WEIGHTS, CATALOGUE, ITEMS, MEANING = (
+    "model.safetensors",
+    "catalogue.safetensors",
+    "items.parquet",
+    "serving.json",
+)
 SPARK_HASH_SEED = 42
 """Seed of Spark's xxhash64, by which the data plane coded context fields."""
 
@@ -94,7 +99,9 @@ class Scorer:
         content = json.loads((folder / MEANING).read_text())
         self.config = ModelConfig.model_validate(content["model"])
         meaning = content["meaning"]
-        self.meaning = Meaning(**{**meaning, "actions": tuple(meaning["actions"]), "rewards": tuple(meaning["rewards"])})
+        self.meaning = Meaning(
+            **{**meaning, "actions": tuple(meaning["actions"]), "rewards": tuple(meaning["rewards"])}
+        )
         tensors = load_file(folder / CATALOGUE)
         features = {name: tensors[f"features.{name}"] for name, _ in self.config.features}
         self.catalogue = Catalogue(tensors["item_token"], features)
@@ -153,7 +160,10 @@ class Scorer:
         rows: list[tuple] = []
         offset, unknown = [0], []
         for number, history in enumerate(histories):
-            events = [self._token(record, f"history {number}, record {place}") for place, record in enumerate(history)]
+            events = [
+                self._token(record, f"history {number}, record {place}")
+                for place, record in enumerate(history)
+            ]
             known = sorted((event for event in events if event is not None), key=lambda event: event[1])
             rows += known[-self.config.max_length :]
             offset.append(len(rows))
@@ -173,7 +183,9 @@ class Scorer:
             action=ints(action),
             event_at_us=ints(at_us),
             reward=np.array(reward, dtype=np.float32),
-            context={name: ints(codes) for name, codes in zip(self.config.context_fields, context, strict=True)},
+            context={
+                name: ints(codes) for name, codes in zip(self.config.context_fields, context, strict=True)
+            },
             label=np.empty(0, dtype=np.int64),
         )
         return tokens, unknown
@@ -193,7 +205,10 @@ class Scorer:
         action = self.meaning.actions.index(name)
         reward = record.get("reward")
         reward = self.meaning.rewards[action] if reward is None else float(reward)
-        codes = (context_code(record.get(field), self.config.context_buckets) for field in self.config.context_fields)
+        codes = (
+            context_code(record.get(field), self.config.context_buckets)
+            for field in self.config.context_fields
+        )
         return item, at_us, action, reward, *codes
 
 

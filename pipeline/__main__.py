@@ -19,7 +19,7 @@ import traceback
 from datetime import UTC, datetime
 
 from pipeline import presets
-from pipeline.config import Config, ConfigError
+from pipeline.config import Config
 from pipeline.settings import Settings
 from pipeline.stages import BY_NAME, STAGES
 
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (the last place where an error becomes one line)
         if options.trace or not _is_told(error):
             traceback.print_exc()
         lines = str(error).strip() or type(error).__name__
@@ -97,8 +97,14 @@ def _resolve(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _say_cycle(cycle) -> None:
-    parent = f"parent version {cycle.parent.version} (cycle {cycle.parent.cycle})" if cycle.parent else "cold start"
-    say(f"cycle {cycle.name} of {cycle.source}: split {cycle.split:%Y-%m-%d %H:%M}, cutoff {cycle.cutoff:%Y-%m-%d %H:%M} UTC, {parent}")
+    parent = (
+        f"parent version {cycle.parent.version} (cycle {cycle.parent.cycle})"
+        if cycle.parent
+        else "cold start"
+    )
+    say(
+        f"cycle {cycle.name} of {cycle.source}: split {cycle.split:%Y-%m-%d %H:%M}, cutoff {cycle.cutoff:%Y-%m-%d %H:%M} UTC, {parent}"
+    )
 
 
 def _stage(options: argparse.Namespace, settings: Settings) -> int:
@@ -202,8 +208,17 @@ _COMMANDS = {
 
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--source", default=os.environ.get("REPRISE_SOURCE", "ml-100k"), help="a packaged source, or the path of a TOML file (default: %(default)s)")
-    common.add_argument("--preset", default=presets.DEFAULT, choices=sorted(presets.PRESETS), help="a named run (default: %(default)s)")
+    common.add_argument(
+        "--source",
+        default=os.environ.get("REPRISE_SOURCE", "ml-100k"),
+        help="a packaged source, or the path of a TOML file (default: %(default)s)",
+    )
+    common.add_argument(
+        "--preset",
+        default=presets.DEFAULT,
+        choices=sorted(presets.PRESETS),
+        help="a named run (default: %(default)s)",
+    )
     common.add_argument("--trace", action="store_true", help="show the traceback of an error")
     run = argparse.ArgumentParser(add_help=False, parents=[common])
     run.add_argument("--cutoff", help="date or instant in UTC, for instance 2026-03-01")
@@ -212,21 +227,29 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--interval-end", help="end of a scheduled run's data interval")
     run.add_argument("--cold-start", action="store_true", help="train from scratch, without a parent")
 
-    parser = argparse.ArgumentParser(prog="python -m pipeline", description="Reprise: keeps a generative recommender fresh.")
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline", description="Reprise: keeps a generative recommender fresh."
+    )
     parser.add_argument("--list", action="store_true", help="the map: every stage, what it reads and writes")
     parser.set_defaults(trace=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("cycle", parents=[run], help="a whole cycle without Airflow")
-    commands.add_parser("land", parents=[common], help="fetch or copy a packaged source's files to the landing folder")
+    commands.add_parser(
+        "land", parents=[common], help="fetch or copy a packaged source's files to the landing folder"
+    )
     commands.add_parser("release", parents=[run], help="end the lease of a cycle that no longer runs")
     status = commands.add_parser("status", help="cycles, versions, what is live")
     status.add_argument("--source", help="one source only")
     status.add_argument("--preset", default=presets.DEFAULT, help=argparse.SUPPRESS)
     show = commands.add_parser("config", parents=[common], help="the whole configuration of a run")
     show.add_argument("--show", action="store_true", help="print it (the default)")
-    check = commands.add_parser("check-source", parents=[common], help="what a mapping understands of its log")
+    check = commands.add_parser(
+        "check-source", parents=[common], help="what a mapping understands of its log"
+    )
     check.add_argument("file", help="the TOML file, or a packaged source")
-    promote = commands.add_parser("promote", parents=[run], help="a cycle's stage; with a number: make that version the champion")
+    promote = commands.add_parser(
+        "promote", parents=[run], help="a cycle's stage; with a number: make that version the champion"
+    )
     promote.add_argument("version", type=int, nargs="?", help="a registered version")
     commands.add_parser("rollback", parents=[common], help="make the previous champion live again")
     commands.add_parser("resolve", parents=[run], help=BY_NAME["resolve"].title)

@@ -87,7 +87,9 @@ def resolve_cycle(
             f"this {run_type} run has no data interval (start {interval_start}, end {interval_end}); "
             "give the schedule an interval, or pass a cutoff date"
         )
-    raise CycleError("a manual run needs a cutoff: pass --cutoff 2026-03-01, or fill in the form's cutoff date")
+    raise CycleError(
+        "a manual run needs a cutoff: pass --cutoff 2026-03-01, or fill in the form's cutoff date"
+    )
 
 
 def _instant(text: str, what: str) -> datetime:
@@ -119,15 +121,24 @@ def check_parent(parent: Parent, settings: Settings, source: str) -> None:
     advice = "restore them, or start anew with --cold-start"
     folder = settings.checkpoint_folder(source, parent.cycle, "candidate")
     if not (folder / "model.safetensors").exists():
-        raise CycleError(f"version {parent.version} is registered but its weights are missing in {folder}; {advice}")
+        raise CycleError(
+            f"version {parent.version} is registered but its weights are missing in {folder}; {advice}"
+        )
     if digest_of_weights(folder) != parent.checkpoint_digest:
         raise CycleError(f"the weights of version {parent.version} in {folder} were altered; {advice}")
     if "vocabulary" not in read_records(settings.cycle_folder(source, parent.cycle)):
-        raise CycleError(f"the records of version {parent.version}'s cycle {parent.cycle} are missing; {advice}")
+        raise CycleError(
+            f"the records of version {parent.version}'s cycle {parent.cycle} are missing; {advice}"
+        )
 
 
 def resolve(
-    config: Config, cutoff: datetime, settings: Settings, *, run_type: str = "manual", cold_start: bool = False
+    config: Config,
+    cutoff: datetime,
+    settings: Settings,
+    *,
+    run_type: str = "manual",
+    cold_start: bool = False,
 ) -> Cycle:
     """The cycle with this cutoff: read back when it ran before, else pinned now.
 
@@ -142,7 +153,9 @@ def resolve(
     else:
         versions = tracking.accepted_versions(settings, source)
         champion = choose_parent(cutoff, versions, tracking.champion_version(settings, source))
-        scratch = cold_start or _is_scratch_turn(config, len([v for v in versions if v.cycle < cycle_name(cutoff)]))
+        scratch = cold_start or _is_scratch_turn(
+            config, len([v for v in versions if v.cycle < cycle_name(cutoff)])
+        )
         if champion is not None and not scratch:
             check_parent(champion, settings, source)
         window = timedelta(days=config.schedule.window_days)
@@ -194,7 +207,9 @@ def _plain(parent: Parent | None) -> dict[str, Any] | None:
 
 
 def _parent(content: dict[str, Any] | None) -> Parent | None:
-    return None if content is None else Parent(**{**content, "split": datetime.fromisoformat(content["split"])})
+    return (
+        None if content is None else Parent(**{**content, "split": datetime.fromisoformat(content["split"])})
+    )
 
 
 def _from_json(record: dict[str, Any]) -> Cycle:

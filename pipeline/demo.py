@@ -11,6 +11,7 @@ import argparse
 import json
 import re
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from pipeline.airflow_api import ACTIVE, Airflow, AirflowError
 from pipeline.config import Config
 from pipeline.cycle import cutoff_of, cycle_name, load_cycle, read_cycle
 from pipeline.runner import is_finished
-from pipeline.service_settings import LOOPBACK, USER, Ports, airflow_home, password
+from pipeline.service_settings import LOOPBACK, USER, Ports, airflow_home, located, password
 from pipeline.settings import Settings
 
 DAG = "refresh_cycle"
@@ -191,8 +192,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--source", default="ml-100k")
     options = parser.parse_args(arguments)
+    # Told to end, it stops its services as when it is interrupted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        demo(options.source, Settings.from_environment())
+        demo(located(options.source), Settings.from_environment())
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130

@@ -78,7 +78,7 @@ def lines(title: str, places: Sequence[str], series: Sequence[Series]) -> Markup
     parts = [_text(0, 14, title, "start", weight=600)]
     for value in tick:
         parts.append(_line(left, across(value), width - 10, across(value), GRID))
-        parts.append(_text(left - 8, across(value) + 4, _short(value), "end", SOFT))
+        parts.append(_text(left - 8, across(value) + 4, _short(value, 4), "end", SOFT))
     for number, place in enumerate(places):
         parts.append(_text(left + step * (number + 0.5), height - 10, place, "middle", SOFT))
     for index, one in enumerate(series):
@@ -111,7 +111,7 @@ def curve(title: str, pairs: Sequence[Sequence[float]], x_name: str, colour: int
     parts = [_text(0, 14, title, "start", weight=600)]
     for value in _ticks(low, high):
         parts.append(_line(left, across(value), width - 10, across(value), GRID))
-        parts.append(_text(left - 8, across(value) + 4, _short(value), "end", SOFT))
+        parts.append(_text(left - 8, across(value) + 4, _short(value, 4), "end", SOFT))
     for value in (xs[0], xs[-1]) if len(xs) > 1 else xs:
         parts.append(_text(along(value), height - 10, f"{value:,.0f}", "middle", SOFT))
     parts.append(_text((left + width - 56) / 2, height - 10, x_name, "middle", SOFT))

@@ -109,7 +109,9 @@ def _exclusive(path: Path, *, wait: bool) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise SourceBusyError(f"another stage works under {path.stem}; try again when it has ended") from None
+            raise SourceBusyError(
+                f"another stage works under {path.stem}; try again when it has ended"
+            ) from None
         yield
     finally:
         os.close(handle)

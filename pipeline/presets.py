@@ -63,7 +63,9 @@ def load(source: str, preset: str = DEFAULT) -> Config:
     if source in SOURCES:
         return _complete(PRESETS[preset](packaged(source).configuration()), f"source {source}")
     if not source.endswith(".toml"):
-        raise ConfigError(f"source {source!r} is unknown; pass {', '.join(SOURCES)}, or the path of a TOML file")
+        raise ConfigError(
+            f"source {source!r} is unknown; pass {', '.join(SOURCES)}, or the path of a TOML file"
+        )
     file = read_toml(Path(source))
     base = file.pop("extends", None)
     if base is not None and base not in SOURCES:

@@ -22,19 +22,25 @@ def promote(context: StageContext) -> StageResult:
     else:
         context.say(refusal)
     live = tracking.champion_version(settings, source)
-    return StageResult(figures={"version": version, "champion": live, "moved": refusal is None, "why": refusal or ""})
+    return StageResult(
+        figures={"version": version, "champion": live, "moved": refusal is None, "why": refusal or ""}
+    )
 
 
 def _why_not(context: StageContext, version: int) -> str | None:
     settings, cycle = context.settings, context.cycle
     if context.config.registry.promotion == "manual":
-        return f"version {version} stays challenger: promotion is by hand (python -m pipeline promote {version})"
+        return (
+            f"version {version} stays challenger: promotion is by hand (python -m pipeline promote {version})"
+        )
     if cycle.run_type == "backfill":
         return f"version {version} stays as it is: a backfill never moves the live alias"
     live = tracking.champion_version(settings, cycle.source)
     if live is None or live == version:
         return None
-    champion = next(known for known in tracking.accepted_versions(settings, cycle.source) if known.version == live)
+    champion = next(
+        known for known in tracking.accepted_versions(settings, cycle.source) if known.version == live
+    )
     if champion.cycle > cycle.name:
         return f"version {version} stays as it is: champion {live} has the later cutoff {champion.cycle}"
     return None
@@ -63,7 +69,9 @@ def rollback(settings: Settings, source: str) -> str:
     while history and history[-1] == live:
         history.pop()
     if not history:
-        raise PromotionError(f"version {live} is the only champion that {source} has had; nothing to roll back to")
+        raise PromotionError(
+            f"version {live} is the only champion that {source} has had; nothing to roll back to"
+        )
     tracking.set_alias(settings, source, tracking.CHAMPION, history[-1])
     tracking.set_champion_history(settings, source, history)
     return f"version {history[-1]} of {source} is champion again, version {live} is not"

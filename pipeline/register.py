@@ -24,7 +24,17 @@ from pipeline.lineage import lineage
 from pipeline.records import StageContext, StageResult
 from pipeline.settings import CHECKOUT
 
-REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "torch", "xxhash", "deltalake")
+REQUIREMENTS = (
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "safetensors",
+    "torch",
+    "xxhash",
+    "deltalake",
+)
 """What a loaded version needs, at the versions it was made with."""
 PACKAGES = ("model", "expectations")
 """Source folders that travel with the version."""
@@ -39,7 +49,10 @@ def register(context: StageContext) -> StageResult:
         facts = {
             **lineage(context),
             "checkpoint_digest": digest,
-            "verdicts": {name: context.figures(name).get("outcome", "passed") for name in ("rung_1", "rung_2", "funnel")},
+            "verdicts": {
+                name: context.figures(name).get("outcome", "passed")
+                for name in ("rung_1", "rung_2", "funnel")
+            },
             "mrr": context.figures("evaluate").get("mrr", {}),
         }
         version = tracking.create_version(context, _log_model(context), facts, _note(context))
@@ -52,7 +65,11 @@ def register(context: StageContext) -> StageResult:
 
 def _note(context: StageContext) -> str:
     parent = context.cycle.parent
-    origin = f"fine-tuned from version {parent.version} (cycle {parent.cycle})" if parent else "trained from scratch"
+    origin = (
+        f"fine-tuned from version {parent.version} (cycle {parent.cycle})"
+        if parent
+        else "trained from scratch"
+    )
     return f"Cycle {context.cycle.name}, {origin}."
 
 
@@ -100,7 +117,9 @@ def _read(context: StageContext, table: str, columns: list[str], cycle: str | No
 
 def _named(context: StageContext, retired: np.ndarray) -> pa.Table:
     """item_id, title, launched_at_us and retired, in order of item_index."""
-    rows = _read(context, ITEMS.name, ["item_index", "item_id", "title", "launched_at"], None).sort_by("item_index")
+    rows = _read(context, ITEMS.name, ["item_index", "item_id", "title", "launched_at"], None).sort_by(
+        "item_index"
+    )
     launched = rows["launched_at"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
     return rows.append_column("launched_at_us", launched).append_column("retired", pa.array(retired))
 

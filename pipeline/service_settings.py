@@ -55,6 +55,11 @@ def _port(variable: str, default: int) -> int:
     return int(text)
 
 
+def located(source: str) -> str:
+    """A source as any process finds it: a packaged name as it is, the path of a file made absolute."""
+    return str(Path(source).absolute()) if source.endswith(".toml") else source
+
+
 def airflow_home(settings: Settings) -> Path:
     """Folder of Airflow's database, secrets and task logs."""
     return settings.home / "airflow"

@@ -35,6 +35,7 @@ from pipeline.service_settings import (
     airflow_environment,
     airflow_home,
     base_environment,
+    located,
     password,
     pools_file,
 )
@@ -284,20 +285,20 @@ def main(arguments: list[str] | None = None) -> int:
     command = actions.add_parser("airflow", help="run a command of this home's Airflow", add_help=False)
     command.add_argument("words", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)
-    settings = Settings.from_environment()
+    settings, source = Settings.from_environment(), located(options.source)
     try:
         if options.action == "stop":
             print("stopped " + (", ".join(stop(settings)) or "nothing: no service ran"))
             return 0
         ports = Ports.from_environment()
         if options.action == "airflow":
-            environment = airflow_environment(settings, options.source, ports.airflow)
+            environment = airflow_environment(settings, source, ports.airflow)
             return subprocess.run(
                 [_program("airflow"), *options.words], check=False, env=environment
             ).returncode
-        prepare_airflow(settings, options.source, ports.airflow)
+        prepare_airflow(settings, source, ports.airflow)
         mlflow = mlflow_service(settings, ports.mlflow)
-        start(settings, [*airflow_services(settings, options.source, ports.airflow), mlflow])
+        start(settings, [*airflow_services(settings, source, ports.airflow), mlflow])
     except (ServiceError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -106,7 +106,9 @@ def _cycle(settings: Settings, source: str, name: str) -> str:
         return f"Cycle {name} of {source} has not run."
     parent = record["parent"]
     origin = f"fine-tuned from version {parent['version']} of {parent['cycle']}" if parent else "cold start"
-    head = f"Cycle {name} of {source}   split {record['split'][:10]}, cutoff {record['cutoff'][:10]}, {origin}"
+    head = (
+        f"Cycle {name} of {source}   split {record['split'][:10]}, cutoff {record['cutoff'][:10]}, {origin}"
+    )
     body = [head, "─" * len(head), *_data_lines(stages), "", _mrr_table(stages), *_verdict_lines(stages), ""]
     return "\n".join([*body, *_cost_lines(stages), ""])
 
@@ -114,10 +116,14 @@ def _cycle(settings: Settings, source: str, name: str) -> str:
 def _data_lines(stages: dict[str, StageRecord]) -> list[str]:
     events = stages["events"].figures if "events" in stages else {}
     reasons = {key.partition(": ")[2]: value for key, value in events.items() if key.startswith("rejected: ")}
-    worst = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items(), key=lambda one: -one[1])[:3])
+    worst = ", ".join(
+        f"{count:,} {reason}" for reason, count in sorted(reasons.items(), key=lambda one: -one[1])[:3]
+    )
     new = f"{events.get('accepted', 0):,} lines accepted, {events.get('rejected', 0):,} rejected"
     lines = [f"data       {new}{f' ({worst})' if worst else ''}"]
-    sequences, vocabulary = (stages[one].figures if one in stages else {} for one in ("sequences", "vocabulary"))
+    sequences, vocabulary = (
+        stages[one].figures if one in stages else {} for one in ("sequences", "vocabulary")
+    )
     if sequences:
         lines.append(
             f"           {sequences.get('events', 0):,} events up to the split in {sequences.get('rows', 0):,} sequences, "
@@ -126,7 +132,9 @@ def _data_lines(stages: dict[str, StageRecord]) -> list[str]:
         )
     if "evaluate" in stages:
         figures = stages["evaluate"].figures
-        lines.append(f"           {figures['labels']:,} labels of {figures['label_users']:,} users in the window")
+        lines.append(
+            f"           {figures['labels']:,} labels of {figures['label_users']:,} users in the window"
+        )
     return lines
 
 
@@ -138,7 +146,8 @@ def _mrr_table(stages: dict[str, StageRecord]) -> str:
     judged = [
         row
         for row in figures["metrics"]
-        if (row["protocol"], row["delay_hours"]) == (first["protocol"], first["delay_hours"]) and row["kind"] != "slice"
+        if (row["protocol"], row["delay_hours"]) == (first["protocol"], first["delay_hours"])
+        and row["kind"] != "slice"
     ]
     models = [name for name in MODELS if any(row["model"] == name for row in judged)]
     table = _table(f"MRR, {first['protocol']}, delay {first['delay_hours']:g} h, with 95 % intervals")
@@ -148,7 +157,9 @@ def _mrr_table(stages: dict[str, StageRecord]) -> str:
     for group in dict.fromkeys((row["kind"], row["group"]) for row in judged):
         cells = {row["model"]: row for row in judged if (row["kind"], row["group"]) == group}
         title = "all" if group[0] == "all" else f"task {group[1]}"
-        table.add_row(f"{title} ({cells[models[0]]['examples']:,})", *(_interval(cells[name]["mrr"]) for name in models))
+        table.add_row(
+            f"{title} ({cells[models[0]]['examples']:,})", *(_interval(cells[name]["mrr"]) for name in models)
+        )
     return _text(table).rstrip()
 
 
@@ -164,7 +175,10 @@ def _verdict_lines(stages: dict[str, StageRecord]) -> list[str]:
         if name not in stages:
             continue
         verdicts = stages[name].figures.get("verdicts", [])
-        counts = {outcome: sum(one["outcome"] == outcome for one in verdicts) for outcome in ("pass", "inconclusive", "fail")}
+        counts = {
+            outcome: sum(one["outcome"] == outcome for one in verdicts)
+            for outcome in ("pass", "inconclusive", "fail")
+        }
         told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
         lines.append(f"{name:<10} {stages[name].figures.get('outcome', '')}{f' ({told})' if told else ''}")
         if stages[name].refused:

@@ -131,7 +131,11 @@ def close_run(context: StageContext, model: str, outcome: str, reason: str, page
     pages as artifacts. Returns the run's id. Doing it again changes nothing."""
     store, run = client(context.settings), run_id(context, model)
     note = f"Refresh cycle {context.cycle.name} of {context.cycle.source}: {outcome}. {reason}"
-    tags = [RunTag(_OUTCOME, outcome), RunTag("reprise.reason", reason[:4900]), RunTag("mlflow.note.content", note[:7900])]
+    tags = [
+        RunTag(_OUTCOME, outcome),
+        RunTag("reprise.reason", reason[:4900]),
+        RunTag("mlflow.note.content", note[:7900]),
+    ]
     store.log_batch(run, tags=tags)
     for page in pages:
         store.log_artifact(run, str(page))
@@ -150,7 +154,9 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def log_model(context: StageContext, code: Path, packages: list[Path], weights: Path, requirements: list[str]) -> str:
+def log_model(
+    context: StageContext, code: Path, packages: list[Path], weights: Path, requirements: list[str]
+) -> str:
     """Logs a model-from-code with its serving folder under the cycle's run. Returns the model's URI."""
     client(context.settings)
     with mlflow.start_run(run_id=run_id(context)):
@@ -170,7 +176,12 @@ def _signature(context_fields: tuple[str, ...]) -> ModelSignature:
     text, number = DataType.string, DataType.double
     optional = [Property(name, text, required=False) for name in ("action", *context_fields)]
     record = Object(
-        [Property("item_id", text), Property("event_at", text), Property("reward", number, required=False), *optional]
+        [
+            Property("item_id", text),
+            Property("event_at", text),
+            Property("reward", number, required=False),
+            *optional,
+        ]
     )
     inputs = [
         ColSpec(Array(record), "history"),
@@ -191,7 +202,10 @@ def find_version(context: StageContext, checkpoint_digest: str) -> int | None:
     """The version that this cycle registered with these weights, if it did."""
     store = client(context.settings)
     for version in _versions(store, context.cycle.source):
-        if version.tags.get("cycle") == context.cycle.name and version.tags.get("checkpoint_digest") == checkpoint_digest:
+        if (
+            version.tags.get("cycle") == context.cycle.name
+            and version.tags.get("checkpoint_digest") == checkpoint_digest
+        ):
             return int(version.version)
     return None
 

@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from expectations import report
+from expectations.drift import Window, drift, window
 from expectations.expectation import SuiteResult
 from expectations.runner import judge
 from expectations.suites import events as events_suite
@@ -44,12 +45,12 @@ def validate_events(context: StageContext) -> StageResult:
     cycle, config = context.cycle, context.config
     events, items = _table(context, EVENTS), _table(context, ITEMS)
     ingested, rejected = _table(context, INGESTED_FILES), _table(context, REJECTED_EVENTS)
-    now = events_suite.window(events, cycle.split, cycle.cutoff)
+    now = window(events, cycle.split, cycle.cutoff)
     earlier = _earlier_windows(context)
     measured = events_suite.Measured(
         new=events_suite.landed(ingested, rejected, cycle.name, HARMLESS),
         now=now,
-        moved=events_suite.drift(now, list(earlier.values())),
+        moved=drift(now, list(earlier.values())),
     )
     limits = events_suite.Limits(
         actions=config.source.actions,
@@ -159,16 +160,16 @@ def _of_parent(context: StageContext, table: Table, parent: Parent | None) -> Da
     return _table(context, table, recorded)
 
 
-def _earlier_windows(context: StageContext) -> dict[str, events_suite.Window]:
+def _earlier_windows(context: StageContext) -> dict[str, Window]:
     """What the last cycles with an earlier cutoff saw, by cycle, oldest first."""
     folder = context.settings.cycle_folder(context.cycle.source, context.cycle.name)
     earlier = sorted(path for path in folder.parent.glob("*") if path.name < folder.name)
-    found: dict[str, events_suite.Window] = {}
+    found: dict[str, Window] = {}
     for path in earlier:
         record = read_records(path).get("validate_events")
         if record is not None:
-            window = record.figures["window"]
-            found[path.name] = events_suite.Window(window["days"], window["action_counts"])
+            seen = record.figures["window"]
+            found[path.name] = Window(seen["days"], seen["action_counts"])
     kept = list(found)[-context.config.expectations.drift_cycles :]
     return {name: found[name] for name in kept}
 

@@ -31,6 +31,8 @@ PROPERTIES = {
 }
 """Properties of every table, set when it is created."""
 
+_NOTE = "spark.databricks.delta.commitInfo.userMetadata"
+
 
 class TableError(RuntimeError):
     """A table that cannot be read or written as asked; the message names it and the cause."""
@@ -150,17 +152,21 @@ def append_new(spark: SparkSession, rows: DataFrame, table: Table, lake: str, so
     return _newest(spark, lake, source, table)
 
 
-def upsert(spark: SparkSession, rows: DataFrame, table: Table, lake: str, source: str) -> int:
+def upsert(
+    spark: SparkSession, rows: DataFrame, table: Table, lake: str, source: str, note: str | None = None
+) -> int:
     """Makes the table hold `rows`, which name each key once: new keys are added, rows that differ
     are replaced, all others stay; returns the version, unchanged when nothing differs.
 
-    Raises SchemaError, ConstraintError.
+    `note` is kept with the commit, see `last_note`. Raises SchemaError, ConstraintError.
     """
     version = create(spark, lake, source, table)
     check_schema(rows, table)
     current = read(spark, lake, source, table)
     changed = rows.select(*table.column_names).exceptAll(current.select(*table.column_names)).persist()
     same_key = " AND ".join(f"t.{name} = n.{name}" for name in table.key)
+    if note is not None:
+        spark.conf.set(_NOTE, note)
     try:
         if changed.isEmpty():
             return version
@@ -175,8 +181,16 @@ def upsert(spark: SparkSession, rows: DataFrame, table: Table, lake: str, source
     except PySparkException as error:
         raise _explained(error, table) from error
     finally:
+        spark.conf.unset(_NOTE)
         changed.unpersist()
     return _newest(spark, lake, source, table)
+
+
+def last_note(spark: SparkSession, lake: str, source: str, table: Table) -> str | None:
+    """The note of the table's newest commit; None without one, or without a table."""
+    if latest_version(spark, lake, source, table) is None:
+        return None
+    return DeltaTable.forPath(spark, location(lake, source, table.name)).history(1).first()["userMetadata"]
 
 
 def check_schema(rows: DataFrame, table: Table, what: str = "what is written") -> None:

@@ -10,13 +10,12 @@ The shuffles are one by event (occurrences and duplicates) and one by date (file
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 
-from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, REWARD_SIGNALS, Table
+from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, REWARD_SIGNALS
 from spark_jobs import delta, landing
 from spark_jobs.config import Job, JobResult, SourceConfig
 from spark_jobs.fields import (
@@ -28,9 +27,22 @@ from spark_jobs.fields import (
     text_id,
     whole_number,
 )
+from spark_jobs.ingestion import (
+    Counts,
+    Record,
+    file_figures,
+    ingested_files,
+    line_counts,
+    line_figures,
+    log_rows,
+    unknown_files,
+    unreadable_rows,
+    versions_found,
+)
 from spark_jobs.instants import microseconds
 from spark_jobs.landing import LandedFile
-from spark_jobs.reading import FILE_ID, LINE_NUMBER, PROBLEM, RAW, WHERE, Mapped, read_mapped
+from spark_jobs.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
+from spark_jobs.reading import WHERE, Mapped, read_mapped
 
 DUPLICATE = "duplicate event_id"
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
@@ -54,40 +66,43 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     """
     source, lake = job.source, job.lake
     files = landing.find(spark, job.landing, source.events.files)
-    ingested = _ingested(spark, lake, source.name)
-    new, skipped = _unknown_files(files, set(ingested))
-    figures = _file_figures(new, skipped, ingested)
+    ingested = ingested_files(spark, lake, source.name)
+    new, skipped = unknown_files(files, set(ingested))
+    figures = file_figures(new, skipped, ingested)
     if not new:
         if not ingested:
             raise landing.LandingError(
                 f"no file matches events.files = {', '.join(source.events.files)} under {job.landing}"
             )
-        return JobResult(versions=_versions(spark, lake, source.name), figures=figures)
+        return JobResult(versions=versions_found(spark, lake, source.name), figures=figures)
     # Once a log is known, a day's file may happen to lack what is optional; JSON leaves keys out.
     json_where = (WHERE,) if source.events.format == "jsonl" else ()
     optional = frozenset((*OPTIONAL, *json_where)) if ingested else frozenset()
-    mapped = read_mapped(spark, new, source.events, _expressions(source), "events", may_be_absent=optional)
-    record = _Record(spark, job, new, ingested)
+    mapped = read_mapped(
+        spark, new, source.events, mapped_expressions(source), "events", may_be_absent=optional
+    )
+    record = Record(spark, job, new, ingested)
     lines = spark.createDataFrame([], _LINES)
     held: list[DataFrame] = []
-    if mapped.rows is not None:
-        lines = numbered_occurrences(checked_lines(mapped.rows, source), source.name).persist()
+    if mapped.parts:
+        checked = mapped.through(lambda rows: checked_lines(rows, source))
+        lines = numbered_occurrences(checked, source.name).persist()
         known = _known_ids(spark, lines, job, record) if ingested else None
         held = [lines] if known is None else [lines, known]
         lines = lines if known is None else refuse_known(lines, known)
-    counts = _counts(lines)
-    refused = _refused(lines, mapped, new, counts).unionByName(_unreadable_rows(spark, new, mapped))
-    log = spark.createDataFrame(_log_rows(new, mapped, counts, job.cycle), INGESTED_FILES.ddl)
-    line_figures = _line_figures(mapped, counts)
+    counts = line_counts(lines)
+    refused = _refused(lines, mapped, new, counts).unionByName(unreadable_rows(spark, new, mapped))
+    log = spark.createDataFrame(log_rows(new, mapped, counts, job.cycle), INGESTED_FILES.ddl)
+    measured = line_figures(mapped, counts)
     versions = {
-        REJECTED_EVENTS.name: record.write(refused, REJECTED_EVENTS, line_figures["rejected"]),
-        EVENTS.name: record.write(accepted_events(lines), EVENTS, line_figures["accepted"]),
+        REJECTED_EVENTS.name: record.write(refused, REJECTED_EVENTS, measured["rejected"]),
+        EVENTS.name: record.write(accepted_events(lines), EVENTS, measured["accepted"]),
     }
     # Last: from here on these files are ingested.
     versions[INGESTED_FILES.name] = record.write(log, INGESTED_FILES, len(new))
     for frame in held:
         frame.unpersist()
-    return JobResult(versions=versions, figures=figures | line_figures)
+    return JobResult(versions=versions, figures=figures | measured)
 
 
 # --- transforms -----------------------------------------------------------------------------------
@@ -128,7 +143,6 @@ def checked_lines(rows: DataFrame, source: SourceConfig) -> DataFrame:
     )
     problem = F.coalesce(
         F.col("unread"),
-        *([id_problem("event_id", "event_id")] if source.events.event_id else []),
         id_problem("user_id", "user"),
         id_problem("item_id", "item"),
         F.when(F.col("time_missing"), "missing time")
@@ -138,6 +152,7 @@ def checked_lines(rows: DataFrame, source: SourceConfig) -> DataFrame:
         F.when(F.col("action").isNull() | (F.col("action") == ""), "missing action").when(
             ~F.col("action").isin(*source.actions), "unknown action"
         ),
+        *([id_problem("event_id", "event_id")] if source.events.event_id else []),
         *[_signal_problem(name) for name in REWARD_SIGNALS],
         F.when(F.col("position_given") & F.col("position").isNull(), "position is not a whole number").when(
             F.col("position") < 0, "position is negative"
@@ -216,7 +231,8 @@ def accepted_events(lines: DataFrame) -> DataFrame:
 # --- parts of the transforms ----------------------------------------------------------------------
 
 
-def _expressions(source: SourceConfig) -> dict[str, str]:
+def mapped_expressions(source: SourceConfig) -> dict[str, str]:
+    """The SQL expression of each event field that the source's mapping gives."""
     mapping = source.events
     names = ("user", "item", "time", "event_id", "action", *OPTIONAL)
     return {name: getattr(mapping, name) for name in names if getattr(mapping, name) is not None}
@@ -235,59 +251,10 @@ def _epoch_us(instant: datetime) -> int:
     return int(aware.timestamp()) * 1_000_000 + aware.microsecond
 
 
-# --- files and their record -----------------------------------------------------------------------
+# --- against what is there ------------------------------------------------------------------------
 
 
-class _Record:
-    """Writes of one set of new files. Where the tables hold just what `ingested_files` says, rows are
-    appended; where an earlier run was killed before it said so, what it left is replaced."""
-
-    def __init__(
-        self, spark: SparkSession, job: Job, new: list[LandedFile], ingested: dict[str, Row]
-    ) -> None:
-        self._spark, self._lake, self._source = spark, job.lake, job.source.name
-        self._new = sorted(file.file_id for file in new)
-        self._known = {
-            EVENTS.name: sum(row["accepted_count"] for row in ingested.values()),
-            REJECTED_EVENTS.name: sum(row["rejected_count"] for row in ingested.values()),
-            INGESTED_FILES.name: len(ingested),
-        }
-        self.committed = delta.within("file_id", sorted(ingested))
-        """SQL predicate: the row is of a file that was ingested to the end."""
-
-    def interrupted(self, table: Table) -> bool:
-        """Whether the table holds other rows than those of ingested files."""
-        return delta.row_count(self._spark, self._lake, self._source, table) != self._known[table.name]
-
-    def write(self, rows: DataFrame, table: Table, count: int) -> int:
-        """Puts `rows`, `count` of them, into `table`; returns its version."""
-        place = (self._lake, self._source)
-        if self.interrupted(table):
-            return delta.replace(self._spark, rows, table, *place, f"NOT {self.committed}")
-        if not count:
-            return delta.create(self._spark, *place, table)
-        name = hashlib.sha256("".join(self._new).encode()).hexdigest()
-        return delta.append_once(self._spark, rows, table, *place, f"files-{name}")
-
-
-def _ingested(spark: SparkSession, lake: str, source: str) -> dict[str, Row]:
-    if delta.latest_version(spark, lake, source, INGESTED_FILES) is None:
-        return {}
-    return {row["file_id"]: row for row in delta.read(spark, lake, source, INGESTED_FILES).collect()}
-
-
-def _unknown_files(files: list[LandedFile], ingested: set[str]) -> tuple[list[LandedFile], list[LandedFile]]:
-    new: dict[str, LandedFile] = {}
-    skipped = []
-    for file in files:
-        if file.file_id in ingested or file.file_id in new:
-            skipped.append(file)
-        else:
-            new[file.file_id] = file
-    return list(new.values()), skipped
-
-
-def _known_ids(spark: SparkSession, lines: DataFrame, job: Job, record: _Record) -> DataFrame | None:
+def _known_ids(spark: SparkSession, lines: DataFrame, job: Job, record: Record) -> DataFrame | None:
     """Ids of new events that ingested files have too, kept in memory; None when there are none."""
     fresh = lines.where(F.col("problem").isNull())
     events = delta.read(spark, job.lake, job.source.name, EVENTS)
@@ -309,24 +276,14 @@ def _known_ids(spark: SparkSession, lines: DataFrame, job: Job, record: _Record)
     return shared
 
 
-def _counts(lines: DataFrame) -> dict[str, dict[str | None, int]]:
-    counts: dict[str, dict[str | None, int]] = {}
-    for row in lines.groupBy("file_id", "problem").count().collect():
-        counts.setdefault(row["file_id"], {})[row["problem"]] = row["count"]
-    return counts
-
-
-def _refused(lines: DataFrame, mapped: Mapped, files: list[LandedFile], counts) -> DataFrame:
+def _refused(lines: DataFrame, mapped: Mapped, files: list[LandedFile], counts: Counts) -> DataFrame:
     """Rows of `rejected_events`. The text of duplicates is read again, so that the lines that became
     events need not carry theirs through the shuffle."""
     refused = lines.where(F.col("problem").isNotNull()).select("file_id", "line_number", "raw", "problem")
     if any(DUPLICATE in reasons for reasons in counts.values()):
         copies = refused.where(F.col("raw").isNull()).select("file_id", "line_number", "problem")
-        again = mapped.rows.select(
-            F.col(FILE_ID).alias("file_id"),
-            F.col(LINE_NUMBER).alias("line_number"),
-            kept_raw(RAW).alias("raw"),
-        )
+        named = (F.col(FILE_ID).alias("file_id"), F.col(LINE_NUMBER).alias("line_number"))
+        again = mapped.through(lambda rows: rows.select(*named, kept_raw(RAW).alias("raw")))
         found = again.join(copies, on=["file_id", "line_number"], how="inner")
         refused = refused.where(F.col("raw").isNotNull()).unionByName(found)
     return _named_files(refused, files)
@@ -338,71 +295,3 @@ def _named_files(refused: DataFrame, files: list[LandedFile]) -> DataFrame:
     )
     joined = refused.join(F.broadcast(names), on="file_id", how="inner")
     return joined.select("file_id", "file_path", "line_number", "raw", F.col("problem").alias("reason"))
-
-
-def _unreadable_rows(spark: SparkSession, files: list[LandedFile], mapped: Mapped) -> DataFrame:
-    rows = [
-        (file.file_id, file.name, 1, "", mapped.unreadable[file.file_id])
-        for file in files
-        if file.file_id in mapped.unreadable
-    ]
-    return spark.createDataFrame(rows, REJECTED_EVENTS.ddl)
-
-
-def _log_rows(files: list[LandedFile], mapped: Mapped, counts, cycle: str) -> list[tuple]:
-    """Rows of `ingested_files`. Raises RuntimeError when a file's lines do not add up."""
-    rows = []
-    for file in files:
-        lines = mapped.line_counts[file.file_id]
-        reasons = (
-            {mapped.unreadable[file.file_id]: 1}
-            if file.file_id in mapped.unreadable
-            else counts.get(file.file_id, {})
-        )
-        accepted = reasons.get(None, 0)
-        refused = sum(reasons.values()) - accepted
-        if accepted + refused != lines:
-            raise RuntimeError(
-                f"{file.name}: {accepted} accepted + {refused} refused lines are not its {lines} lines"
-            )
-        rows.append((file.file_id, file.name, file.size_bytes, lines, accepted, refused, cycle))
-    return rows
-
-
-def _file_figures(
-    new: list[LandedFile], skipped: list[LandedFile], ingested: dict[str, Row]
-) -> dict[str, int]:
-    again = [f for f in skipped if f.file_id not in ingested or ingested[f.file_id]["file_path"] != f.name]
-    return {
-        "files_new": len(new),
-        "files_skipped": len(skipped),
-        "files_landed_again": len(again),
-        "bytes": sum(file.size_bytes for file in new),
-        "lines": 0,
-        "accepted": 0,
-        "rejected": 0,
-    }
-
-
-def _line_figures(mapped: Mapped, counts) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for reasons in [*counts.values(), *({reason: 1} for reason in mapped.unreadable.values())]:
-        for reason, count in reasons.items():
-            key = "accepted" if reason is None else f"rejected: {reason}"
-            total[key] = total.get(key, 0) + count
-    lines = sum(mapped.line_counts.values())
-    accepted = total.pop("accepted", 0)
-    absent = {f"absent column: {name}": 1 for name in mapped.absent}
-    return (
-        {"lines": lines, "accepted": accepted, "rejected": lines - accepted}
-        | dict(sorted(total.items()))
-        | absent
-    )
-
-
-def _versions(spark: SparkSession, lake: str, source: str) -> dict[str, int]:
-    found = {
-        table.name: delta.latest_version(spark, lake, source, table)
-        for table in (EVENTS, REJECTED_EVENTS, INGESTED_FILES)
-    }
-    return {name: version for name, version in found.items() if version is not None}

@@ -10,9 +10,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, FloatType
 
-from spark_jobs.reading import RAW_CHARACTERS
-
 MAX_ID_CHARACTERS = 256
+RAW_CHARACTERS = 10_000
+"""A refused line is kept up to this length."""
 _CONTROL = r"[\\x00-\\x1f\\x7f]"
 
 

@@ -13,24 +13,24 @@ with a random vector of signs (a hash of its name), an item with the sum over it
 weighted by their rarity. In each round a known entity becomes the mean direction of its known
 items, and an item the weighted sum over its known entities. The item's vector is the normalised
 sum over the start and all rounds, so that items sharing a rare entity lie close, and so do, less
-so, items two steps apart (random projection of a graph as in FastRP, Chen et al., 2019).
-
-Sums are taken in whole numbers of 2^-20, so their order cannot change the last bit.
+so, items two steps apart (random projection of a graph as in FastRP, Chen et al., 2019). Tags are
+projected likewise, without rounds.
 """
 
 from __future__ import annotations
 
 import math
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from expectations import tables
 from spark_jobs import delta, history, language
 from spark_jobs.config import Job, JobResult
+from spark_jobs.projection import message_passing, projected
 
-ONE = 1 << 20
-"""Fixed-point unit of vector elements while they are summed."""
+WEIGHT_UNIT = 1024
+"""Weights are whole numbers, so that sums do not depend on their order."""
 
 
 def known_items(items: DataFrame, until_split: DataFrame, split_us: int) -> DataFrame:
@@ -58,10 +58,10 @@ def tag_links(items: DataFrame, split_us: int) -> DataFrame:
 
 
 def weighted(links: DataFrame, known: DataFrame) -> DataFrame:
-    """`links` with `weight` = ln((1 + N) / (1 + n)) + 1 in units of 2^-20, and `fitted`.
+    """`links` with `weight` = ln((1 + N) / (1 + n)) + 1, in units of 1/1024.
 
-    N counts the known items that have links, n those linked to the node; `fitted` is n > 0. A node
-    that no known item has weighs most, and only in the items that have it.
+    N counts the known items that have links, n those linked to the node. A node that no known item
+    has weighs most, and only in the items that have it.
     """
     fitting = links.join(known, on="item_index", how="left_semi")
     total = fitting.agg(F.count_distinct("item_index").alias("total"))
@@ -73,76 +73,9 @@ def weighted(links: DataFrame, known: DataFrame) -> DataFrame:
         .select(
             "item_index",
             "node",
-            F.round(rarity * ONE).cast("bigint").alias("weight"),
-            F.col("frequency").isNotNull().alias("fitted"),
+            F.round(rarity * WEIGHT_UNIT).cast("bigint").alias("weight"),
         )
     )
-
-
-def signs(node: str, width: int) -> Column:
-    """A node's start vector: array<bigint> of `width` signs, from 64-bit hashes of the node."""
-    words = ", ".join(f"xxhash64({node}, {seed})" for seed in range(math.ceil(width / 64)))
-    return F.expr(
-        f"transform(sequence(0, {width - 1}), "
-        f"k -> 2L * getbit(get(array({words}), int(k div 64)), k % 64) - 1L)"
-    )
-
-
-def scaled_sum(rows: DataFrame, *keys: str) -> DataFrame:
-    """`keys` and `vector`, array<bigint>: the sum of weight times vector over the rows of a key.
-
-    A group's vectors are gathered before they are added, so keep groups to some thousand rows.
-    """
-    gathered = rows.groupBy(*keys).agg(F.collect_list(F.struct("weight", "vector")).alias("rows"))
-    zeros = F.transform(F.col("rows")[0]["vector"], lambda x: x - x)
-    total = F.aggregate(
-        "rows",
-        zeros,
-        lambda sums, row: F.zip_with(sums, row["vector"], lambda sum_, x: sum_ + x * row["weight"]),
-    )
-    return gathered.select(*keys, total.alias("vector"))
-
-
-def at_unit_length(vectors: DataFrame) -> DataFrame:
-    """`vectors` with every vector scaled to length 2^20; zeros stay zeros."""
-    squares = F.aggregate("vector", F.lit(0.0), lambda sum_, x: sum_ + x.cast("double") * x.cast("double"))
-    scale = F.when(squares > 0, ONE / F.sqrt(squares)).otherwise(F.lit(0.0))
-    scaled = F.transform("vector", lambda x: F.round(x * F.col("scale")).cast("bigint"))
-    return vectors.withColumn("scale", scale).withColumn("vector", scaled).drop("scale")
-
-
-def projected(links: DataFrame, width: int) -> DataFrame:
-    """`item_index` and `vector`: each item's weighted sum of its nodes' start vectors, at unit length."""
-    return at_unit_length(scaled_sum(links.withColumn("vector", signs("node", width)), "item_index"))
-
-
-def propagated(links: DataFrame, known: DataFrame, vectors: DataFrame) -> DataFrame:
-    """One round, item → entity → item: `vectors` of all items anew, from the known items' vectors."""
-    fitting = links.where("fitted").join(known, on="item_index", how="left_semi")
-    sent = fitting.join(vectors, on="item_index", how="inner").withColumn("weight", F.lit(1))
-    # An entity of a million items is added up in parts of a few thousand.
-    parts = scaled_sum(sent.withColumn("part", F.expr("item_index div 4096")), "node", "part")
-    nodes = at_unit_length(scaled_sum(parts.withColumn("weight", F.lit(1)), "node"))
-    return at_unit_length(scaled_sum(links.join(nodes, on="node", how="inner"), "item_index"))
-
-
-def graph_vectors(links: DataFrame, known: DataFrame, width: int, rounds: int) -> DataFrame:
-    """`item_index` and `vector` of every item that has edges; `links` are `weighted`.
-
-    Every round is computed at once and its lineage cut: each reads the one before it twice, and a
-    plan of all rounds takes longer to optimise than to run.
-    """
-    vectors = projected(links, width).localCheckpoint()
-    total = vectors
-    for _ in range(rounds):
-        vectors = propagated(links, known, vectors).localCheckpoint()
-        total = total.unionByName(vectors)
-    return at_unit_length(scaled_sum(total.withColumn("weight", F.lit(1)), "item_index"))
-
-
-def as_floats(vectors: DataFrame) -> DataFrame:
-    """`vectors` as array<float> of unit length, or zeros."""
-    return vectors.withColumn("vector", F.transform("vector", lambda x: (x / ONE).cast("float")))
 
 
 def texts(items: DataFrame) -> DataFrame:
@@ -214,13 +147,12 @@ def main(spark: SparkSession, job: Job) -> JobResult:
         versions[tables.TEXT_VECTORS.name] = version
         figures["texts_encoded"] = encoded
     edges = weighted(graph_links(items), known).localCheckpoint()
-    graph = graph_vectors(edges, known, config.graph_width, config.graph_rounds).localCheckpoint()
-    tags = weighted(tag_links(items, split_us), known).localCheckpoint()
-    annotation = projected(tags, config.annotation_width)
+    graph = message_passing(edges, known, config.graph_width, config.graph_rounds)
+    annotation = projected(weighted(tag_links(items, split_us), known), config.annotation_width)
     vectors = {
         "language": (language_vectors, width),
-        "graph": (as_floats(graph), config.graph_width),
-        "annotation": (as_floats(annotation), config.annotation_width),
+        "graph": (graph, config.graph_width),
+        "annotation": (annotation, config.annotation_width),
     }
     rows = item_features(items, vectors, job.cycle)
     version = history.replace_cycle(spark, rows, tables.ITEM_FEATURES, job)

@@ -12,7 +12,9 @@ an item file names are left out.
 
 from __future__ import annotations
 
-from functools import reduce
+import hashlib
+import json
+from functools import partial, reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -24,9 +26,12 @@ from spark_jobs.config import EdgeMapping, FileMapping, ItemMapping, Job, JobRes
 from spark_jobs.fields import id_problem, kept_raw, present_text, text_id
 from spark_jobs.instants import microseconds
 from spark_jobs.landing import LandedFile
-from spark_jobs.reading import FILE_ID, LINE_NUMBER, PROBLEM, RAW, Mapped, read_mapped
+from spark_jobs.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
+from spark_jobs.reading import Mapped, read_mapped
 
 DUPLICATE = "duplicate item_id, a later line counts"
+_POSSIBLE_US = (-5_364_662_400_000_000, 7_258_118_400_000_000)
+"""A launch or a tag lies in 1800 to 2199; microseconds since 1970."""
 _HEAD = ("file_id", "line_number", "raw", "problem", "item_id")
 _DESCRIBED = ("title", "description", "launched_at", "tags", "edges")
 
@@ -36,34 +41,40 @@ def main(spark: SparkSession, job: Job) -> JobResult:
 
     Raises MappingError (a mapping does not fit its files), LandingError, TableError.
     """
-    source, lake = job.source, job.lake
-    files: dict[str, LandedFile] = {}
+    place = (job.lake, job.source.name)
+    mappings = (*job.source.items, *job.source.tags, *job.source.edges)
+    landed = [_landed(spark, job, mapping) for mapping in mappings]
+    inputs = _inputs_digest(job, landed)
+    if delta.last_note(spark, *place, ITEMS) == inputs:
+        # The last change of `items` was made from the same events, files and mappings.
+        rows, refused = (delta.read(spark, *place, table) for table in (ITEMS, REJECTED_ITEMS))
+        versions = {
+            table.name: delta.latest_version(spark, *place, table) for table in (ITEMS, REJECTED_ITEMS)
+        }
+        return JobResult(versions=versions, figures=_figures(rows, 0, refused) | {"items_new": 0})
     described, tags, edges, broken = [], [], [], []
-    for place, mapping in enumerate((*source.items, *source.tags, *source.edges)):
-        mapped = _mapped(spark, job, mapping, files)
-        broken += [(files[one].file_id, files[one].name, 1, "", why) for one, why in mapped.unreadable.items()]
-        if mapped.rows is None:
+    for number, (mapping, files) in enumerate(zip(mappings, landed, strict=True)):
+        mapped = _mapped(spark, mapping, files)
+        names = {file.file_id: file.name for file in files}
+        broken += [(one, names[one], 1, "", why) for one, why in mapped.unreadable.items()]
+        if not mapped.parts:
             continue
-        lines = checked_lines(mapped.rows, mapping).withColumn("place", F.lit(place))
+        order = {one: f"{number:04d} {name}" for one, name in names.items()}
+        ordered = F.create_map(*[F.lit(text) for pair in order.items() for text in pair])[F.col("file_id")]
+        lines = mapped.through(partial(checked_lines, mapping=mapping)).withColumn("place", ordered)
         {ItemMapping: described, TagMapping: tags, EdgeMapping: edges}[type(mapping)].append(lines)
     described = [last_line_counts(reduce(DataFrame.unionByName, described)).persist()] if described else []
-    refused = _refused(spark, [*described, *tags, *edges], files, broken).persist()
-    known = delta.read(spark, lake, source.name, ITEMS, delta.create(spark, lake, source.name, ITEMS))
+    names = {file.file_id: file.name for files in landed for file in files}
+    refused = _refused(spark, [*described, *tags, *edges], names, broken).persist()
+    known = delta.read(spark, *place, ITEMS, delta.create(spark, *place, ITEMS))
     rows = items(known, delta.read_pinned(spark, job, EVENTS), described, tags, edges).persist()
-    figures = {
-        "items": rows.count(),
-        "items_new": rows.join(known, on="item_id", how="left_anti").count(),
-        "items_with_title": rows.where(F.col("title").isNotNull()).count(),
-        "items_with_launch": rows.where(F.col("launched_at").isNotNull()).count(),
-        "items_with_tags": rows.where(F.size("tags") > 0).count(),
-        "items_with_edges": rows.where(F.size("edges") > 0).count(),
-        "rejected": refused.count(),
-    }
+    figures = _figures(rows, known.count(), refused)
     versions = {
-        REJECTED_ITEMS.name: delta.upsert(spark, refused, REJECTED_ITEMS, lake, source.name),
-        ITEMS.name: delta.upsert(spark, rows, ITEMS, lake, source.name),
+        REJECTED_ITEMS.name: delta.upsert(spark, refused, REJECTED_ITEMS, *place),
+        ITEMS.name: delta.upsert(spark, rows, ITEMS, *place, note=inputs),
     }
-    spark.catalog.clearCache()
+    for held in (*described, refused, rows):
+        held.unpersist()
     return JobResult(versions=versions, figures=figures)
 
 
@@ -79,38 +90,56 @@ def checked_lines(rows: DataFrame, mapping: ItemMapping | TagMapping | EdgeMappi
     lines = rows.withColumn("item_id", text_id(rows, "item"))
     if name and getattr(mapping, name):
         at_us = microseconds(rows, name, getattr(mapping, f"{name}_unit"))
-        lines = lines.withColumn("at", F.timestamp_micros(at_us))
-        problem.append(F.when(present_text(rows, name).isNotNull() & F.col("at").isNull(), f"{name} is not an instant"))
+        possible = at_us.between(*_POSSIBLE_US)
+        lines = lines.withColumn("at", F.when(possible, F.timestamp_micros(at_us)))
+        problem.append(F.when(at_us.isNotNull() & ~possible, f"{name} is impossible"))
+        problem.append(
+            F.when(present_text(rows, name).isNotNull() & at_us.isNull(), f"{name} is not an instant")
+        )
     else:
         lines = lines.withColumn("at", F.lit(None).cast("timestamp"))
+    if isinstance(mapping, EdgeMapping):
+        several = F.size(_several(rows, "entity")) > 0
+        problem.append(F.when(several & present_text(rows, "relation").isNull(), "missing relation"))
     lines = lines.withColumn("problem", F.coalesce(*problem))
+    # A line about an item may turn out to be superseded, and is kept then.
+    refused = F.lit(True) if isinstance(mapping, ItemMapping) else F.col("problem").isNotNull()
     head = (
         F.col(FILE_ID).alias("file_id"),
         F.col(LINE_NUMBER).alias("line_number"),
-        F.when(F.col("problem").isNotNull(), kept_raw(RAW)).alias("raw"),
+        F.when(refused, kept_raw(RAW)).alias("raw"),
         "problem",
         "item_id",
     )
     if isinstance(mapping, ItemMapping):
-        texts = (present_text(rows, "title").alias("title"), present_text(rows, "description").alias("description"))
+        texts = (
+            present_text(rows, "title").alias("title"),
+            present_text(rows, "description").alias("description"),
+        )
         return lines.select(*head, *texts, F.col("at").alias("launched_at"))
     if isinstance(mapping, TagMapping):
         return lines.select(*head, _several(rows, "tag").alias("tag"), F.col("at").alias("tagged_at"))
-    return lines.select(*head, present_text(rows, "relation").alias("relation"), _several(rows, "entity").alias("entity"))
+    return lines.select(
+        *head, present_text(rows, "relation").alias("relation"), _several(rows, "entity").alias("entity")
+    )
 
 
 def last_line_counts(lines: DataFrame) -> DataFrame:
-    """Of several lines about one item the last one counts (in order of mapping, file and line); the
-    others get the problem DUPLICATE, and their text is lost unless they are refused already."""
+    """Of several lines about one item the last one counts (in order of mapping, file name and line);
+    the others get the problem DUPLICATE."""
     later = Window.partitionBy("item_id", F.col("problem").isNull()).orderBy(
-        F.desc("place"), F.desc("file_id"), F.desc("line_number")
+        F.desc("place"), F.desc("line_number")
     )
     repeated = F.col("problem").isNull() & (F.row_number().over(later) > 1)
     return lines.withColumn("problem", F.when(repeated, DUPLICATE).otherwise(F.col("problem")))
 
 
 def items(
-    known: DataFrame, events: DataFrame, described: list[DataFrame], tags: list[DataFrame], edges: list[DataFrame]
+    known: DataFrame,
+    events: DataFrame,
+    described: list[DataFrame],
+    tags: list[DataFrame],
+    edges: list[DataFrame],
 ) -> DataFrame:
     """All rows of `items`: the known ones with their indices, and the new ones numbered after them."""
     first = events.groupBy("item_id").agg(F.min("event_at").alias("first_event_at"))
@@ -149,22 +178,46 @@ def items(
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def _mapped(spark: SparkSession, job: Job, mapping: FileMapping, files: dict[str, LandedFile]) -> Mapped:
-    """The mapping's lines; notes its files by their id."""
+_KINDS = {ItemMapping: "items", TagMapping: "tags", EdgeMapping: "edges"}
+
+
+def _landed(spark: SparkSession, job: Job, mapping: FileMapping) -> list[LandedFile]:
+    """The mapping's files. Raises LandingError when there is none."""
     found = landing.find(spark, job.landing, mapping.files)
-    kind = {ItemMapping: "items", TagMapping: "tags", EdgeMapping: "edges"}[type(mapping)]
     if not found:
-        raise landing.LandingError(f"no file matches {kind}.files = {', '.join(mapping.files)} under {job.landing}")
-    files.update({file.file_id: file for file in found})
+        raise landing.LandingError(
+            f"no file matches {_KINDS[type(mapping)]}.files = {', '.join(mapping.files)} under {job.landing}"
+        )
+    return found
+
+
+def _inputs_digest(job: Job, landed: list[list[LandedFile]]) -> str:
+    """SHA-256 over all that `items` is made from beside its own earlier rows."""
+    content = {
+        "events": job.versions.get(EVENTS.name),
+        "files": [[(file.name, file.file_id) for file in files] for files in landed],
+        "mappings": job.source.model_dump(mode="json", include={"items", "tags", "edges"}),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _mapped(spark: SparkSession, mapping: FileMapping, files: list[LandedFile]) -> Mapped:
+    """The mapping's lines, its expressions evaluated."""
     names = ("item", "title", "description", "launched_at", "tag", "tagged_at", "relation", "entity")
     expressions = {name: getattr(mapping, name, None) for name in names}
-    return read_mapped(spark, found, mapping, {k: v for k, v in expressions.items() if v is not None}, kind)
+    given = {name: sql for name, sql in expressions.items() if sql is not None}
+    return read_mapped(spark, files, mapping, given, _KINDS[type(mapping)])
 
 
 def _several(rows: DataFrame, name: str) -> Column:
-    """A column of one value or of an array of them, as an array of text without null and empty ones."""
-    is_array = isinstance(rows.schema[name].dataType, ArrayType)
-    values = F.col(name).cast("array<string>") if is_array else F.array(F.col(name).cast("string"))
+    """One value, an array of them, or the JSON text of an array, as an array of text without null and
+    empty ones."""
+    if isinstance(rows.schema[name].dataType, ArrayType):
+        values = F.col(name).cast("array<string>")
+    else:
+        text = F.col(name).cast("string")
+        listed = F.from_json(text, "array<string>")
+        values = F.when(F.trim(text).startswith("[") & listed.isNotNull(), listed).otherwise(F.array(text))
     trimmed = F.transform(values, lambda value: F.trim(value))
     return F.filter(trimmed, lambda value: value.isNotNull() & (value != ""))
 
@@ -178,7 +231,9 @@ def _gathered(parts: list[DataFrame], exploded: str, fields: tuple[str, str]) ->
     if not parts:
         return None
     lines = reduce(DataFrame.unionByName, [_accepted(part) for part in parts])
-    entries = lines.withColumn(exploded, F.explode(exploded)).select("item_id", F.struct(*fields).alias("entry"))
+    entries = lines.withColumn(exploded, F.explode(exploded)).select(
+        "item_id", F.struct(*fields).alias("entry")
+    )
     return entries.groupBy("item_id").agg(F.array_sort(F.collect_set("entry")).alias("gathered"))
 
 
@@ -187,14 +242,38 @@ def _type_of(name: str) -> str:
 
 
 def _refused(
-    spark: SparkSession, parts: list[DataFrame], files: dict[str, LandedFile], broken: list[tuple]
+    spark: SparkSession, parts: list[DataFrame], file_names: dict[str, str], broken: list[tuple]
 ) -> DataFrame:
     """Rows of `rejected_items`: a line that several mappings refuse is named once, with the first reason."""
-    names = spark.createDataFrame([(file.file_id, file.name) for file in files.values()], "file_id string, file_path string")
+    names = spark.createDataFrame(sorted(file_names.items()), "file_id string, file_path string")
     refused = spark.createDataFrame(broken, REJECTED_ITEMS.ddl)
     for part in parts:
         lines = part.where(F.col("problem").isNotNull()).join(F.broadcast(names), on="file_id", how="inner")
         refused = refused.unionByName(
-            lines.select("file_id", "file_path", "line_number", F.coalesce("raw", F.lit("")).alias("raw"), F.col("problem").alias("reason"))
+            lines.select(
+                "file_id",
+                "file_path",
+                "line_number",
+                F.coalesce("raw", F.lit("")).alias("raw"),
+                F.col("problem").alias("reason"),
+            )
         )
-    return refused.groupBy("file_id", "file_path", "line_number").agg(F.max("raw").alias("raw"), F.min("reason").alias("reason"))
+    return refused.groupBy("file_id", "file_path", "line_number").agg(
+        F.max("raw").alias("raw"), F.min("reason").alias("reason")
+    )
+
+
+def _figures(rows: DataFrame, known_count: int, refused: DataFrame) -> dict[str, int]:
+    counted = rows.agg(
+        F.count(F.lit(1)).alias("items"),
+        (F.count(F.lit(1)) - known_count).alias("items_new"),
+        F.count("title").alias("items_with_title"),
+        F.count("description").alias("items_with_description"),
+        F.count("launched_at").alias("items_with_launch"),
+        F.count_if(F.size("tags") > 0).alias("items_with_tags"),
+        F.count_if(F.size("edges") > 0).alias("items_with_edges"),
+    ).first()
+    reasons = {
+        f"rejected: {row['reason']}": row["count"] for row in refused.groupBy("reason").count().collect()
+    }
+    return counted.asDict() | {"rejected": sum(reasons.values())} | dict(sorted(reasons.items()))

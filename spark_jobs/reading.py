@@ -4,54 +4,44 @@ In: `LandedFile`s, their mapping (`spark_jobs.config.FileMapping`) and SQL expre
 columns. Out: one row per line with the expressions' values, or with the reason why the line cannot
 be read. Knows nothing of events or items.
 
-- A line ends with a line feed (a carriage return before it is dropped). Its number is 1-based and
-  physical, so a CSV file's first record is line 2 and its header is not counted; in Parquet it is
-  the row's index plus one.
-- A text file is read in parallel blocks; a first pass counts the lines of each block, from which
-  every line knows its number, so that it is the same however the file is cut.
-- JSON and CSV values are text. Only the columns that a mapping names are parsed. An object or array
-  comes as its JSON text unless the mapping names a field of it (`context.page`).
-- CSV is RFC 4180 without line breaks inside quotes; TSV has no quoting.
+Only the columns that a mapping names are parsed. The types of a Parquet column may differ from file to
+file, so that rows come in parts, each of one schema.
 """
 
 from __future__ import annotations
 
-import csv
-import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import reduce
 
-from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs.config import FileMapping
 from spark_jobs.expressions import MappingError, evaluate, named_columns, quoted
-from spark_jobs.landing import LandedFile, first_line, metadata_key
+from spark_jobs.landing import LandedFile
+from spark_jobs.layouts import (
+    META,
+    PROBLEM,
+    RAW,
+    Group,
+    delimited_groups,
+    json_lines,
+    parquet_groups,
+    parsed_json,
+)
 
-FILE_ID, LINE_NUMBER, RAW, PROBLEM = "__file_id", "__line_number", "__raw", "__problem"
-"""Columns beside the mapped ones. `__raw` is the line as it came; `__problem` why it is unreadable."""
-META = [FILE_ID, LINE_NUMBER, RAW, PROBLEM]
 EXCLUDED = "excluded by the mapping's where"
 WHERE = "__where"
 """Name of the mapping's `where` among its expressions."""
-RAW_CHARACTERS = 10_000
-"""A refused line is kept up to this length."""
-
-_SAMPLED_LINES = 2000
-_DELIMITERS = {"csv": ("','", "'\"'"), "tsv": ("'\\t'", "''")}
-_JSON_OPTIONS = (
-    "map('mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '__corrupt', 'allowSingleQuotes', 'false', "
-    "'allowNonNumericNumbers', 'false')"
-)
 
 
 @dataclass(frozen=True)
 class Mapped:
     """Files after their mapping."""
 
-    rows: DataFrame | None
-    """The four META columns and one column per expression; None when no file has a line."""
+    parts: list[DataFrame]
+    """The four META columns and one column per expression, one frame a schema; none without a line."""
     line_counts: dict[str, int]
     """Lines of every file by its id, 0 for an empty one; an unreadable file has one."""
     unreadable: dict[str, str]
@@ -61,16 +51,9 @@ class Mapped:
     absent: tuple[str, ...] = ()
     """Columns that the mapping names and no file has; their expressions are null."""
 
-
-@dataclass(frozen=True)
-class _Group:
-    """Files of one layout, opened."""
-
-    lines: DataFrame
-    """META columns and the mapped files' columns, or a struct to be parsed."""
-    columns: tuple[str, ...]
-    counts: dict[str, int] = field(default_factory=dict)
-    text: bool = True
+    def through(self, transform: Callable[[DataFrame], DataFrame]) -> DataFrame:
+        """All lines after `transform`, which gives every part the same types. Needs at least one part."""
+        return reduce(DataFrame.unionByName, [transform(part) for part in self.parts])
 
 
 def read_mapped(
@@ -92,28 +75,23 @@ def read_mapped(
     readable = [file for file in files if not file.unreadable and file.size_bytes]
     counts = {file.file_id: int(file.file_id in unreadable) for file in files}
     if mapping.format == "parquet":
-        groups = _parquet_groups(spark, readable, unreadable)
+        groups = parquet_groups(spark, readable, unreadable)
         counts.update(dict.fromkeys(unreadable, 1))
     elif mapping.format == "jsonl":
-        groups = [_json_lines(spark, readable)] if readable else []
+        groups = [json_lines(spark, readable)] if readable else []
     else:
-        groups = _delimited_groups(spark, readable, mapping.format)
+        groups = delimited_groups(spark, readable, mapping.format)
     for group in groups:
         counts.update(group.counts)
     columns = tuple(dict.fromkeys(name for group in groups for name in group.columns))
     if not groups or not any(counts[file.file_id] for file in readable if file.file_id not in unreadable):
-        return Mapped(None, counts, unreadable, columns)
+        return Mapped([], counts, unreadable, columns)
     texts, wanted = wanted, {name: _whole_name(sql, columns) for name, sql in wanted.items()}
     named = {name: named_columns(spark, sql, labels[name]) for name, sql in wanted.items()}
     absent = _absent(groups, named, columns, mapping.format == "jsonl")
     _refuse_absent(absent, named, labels, texts, columns, may_be_absent)
-    mapped = [_mapped_group(group, mapping, wanted, named, labels, absent) for group in groups]
-    rows = reduce(DataFrame.unionByName, mapped)
-    if mapping.where:
-        kept = F.coalesce(F.expr(f"try_cast({WHERE} AS boolean)"), F.lit(False))
-        excluded = F.when(F.col(PROBLEM).isNull() & ~kept, EXCLUDED)
-        rows = rows.withColumn(PROBLEM, F.coalesce(PROBLEM, excluded)).drop(WHERE)
-    return Mapped(rows, counts, unreadable, columns, tuple(sorted(absent)))
+    parts = [_mapped_group(group, mapping, wanted, named, labels, absent) for group in groups]
+    return Mapped(parts, counts, unreadable, columns, tuple(sorted(absent)))
 
 
 def _mapped_group(group, mapping, wanted, named, labels, absent) -> DataFrame:
@@ -121,227 +99,22 @@ def _mapped_group(group, mapping, wanted, named, labels, absent) -> DataFrame:
     lines, text_columns = group.lines, set(group.columns)
     if mapping.format == "jsonl":
         paths = {parts for columns in named.values() for parts in columns}
-        lines, text_columns = _parsed_json(lines, paths, group.columns)
+        lines, text_columns = parsed_json(lines, paths, group.columns)
     missing = {name.lower() for name in absent}
     there = {name.lower() for name in lines.columns}
     for name in sorted({parts[0] for columns in named.values() for parts in columns}):
         if name.lower() in missing or (name.lower() not in there and mapping.format != "jsonl"):
             lines = lines.withColumn(name, F.lit(None).cast("string"))
             there.add(name.lower())
-    return evaluate(lines, wanted, META, labels, text_columns if group.text else set())
+    rows = evaluate(lines, wanted, META, labels, text_columns if group.text else set())
+    if not mapping.where:
+        return rows
+    kept = F.coalesce(F.expr(f"try_cast({WHERE} AS boolean)"), F.lit(False))
+    excluded = F.when(F.col(PROBLEM).isNull() & ~kept, EXCLUDED)
+    return rows.withColumn(PROBLEM, F.coalesce(PROBLEM, excluded)).drop(WHERE)
 
 
-# --- numbered lines of text -----------------------------------------------------------------------
-
-
-def _numbered_lines(spark: SparkSession, files: list[LandedFile]) -> tuple[DataFrame, dict[str, int]]:
-    """(`__file_id`, `__line_number`, `__raw`) of text files, and the number of lines of each file."""
-    by_key = {file.key: file.file_id for file in files}
-    scan = (
-        spark.read.option("lineSep", "\n")
-        .option("recursiveFileLookup", "true")  # else folders like date=2026-03-01 would become columns
-        .text([file.glob_safe_path for file in files])
-        .select(
-            F.col("value"),
-            F.col("_metadata.file_path").alias("path"),
-            F.col("_metadata.file_block_start").alias("block"),
-            F.spark_partition_id().alias("task"),
-            F.monotonically_increasing_id().alias("row"),
-        )
-    )
-    blocks = scan.groupBy("path", "block", "task").agg(
-        F.count(F.lit(1)).alias("n"), F.min("row").alias("first")
-    )
-    counts: dict[str, int] = {}
-    starts = []
-    for block in sorted(blocks.collect(), key=lambda row: (row["path"], row["block"])):
-        file_id = by_key[metadata_key(block["path"])]
-        before = counts.get(file_id, 0)
-        starts.append((block["path"], block["block"], file_id, before + 1 - block["first"]))
-        counts[file_id] = before + block["n"]
-    if not starts:
-        return scan.select(
-            F.lit("").alias(FILE_ID), F.lit(0).alias(LINE_NUMBER), F.col("value").alias(RAW)
-        ), counts
-    offsets = spark.createDataFrame(starts, f"path string, block bigint, {FILE_ID} string, shift bigint")
-    numbered = scan.join(F.broadcast(offsets), on=["path", "block"], how="inner").select(
-        FILE_ID,
-        (F.col("row") + F.col("shift")).alias(LINE_NUMBER),
-        F.expr(r"trim(TRAILING '\r' FROM value)").alias(RAW),
-    )
-    return numbered, counts
-
-
-def _text_problem() -> Column:
-    return F.when(~F.expr(f"is_valid_utf8({RAW})"), "not valid UTF-8").when(F.trim(RAW) == "", "empty line")
-
-
-# --- JSON lines -----------------------------------------------------------------------------------
-
-
-def _json_lines(spark: SparkSession, files: list[LandedFile]) -> _Group:
-    lines, counts = _numbered_lines(spark, files)
-    sample = lines.limit(_SAMPLED_LINES).select(F.explode(F.json_object_keys(RAW)).alias("key"))
-    keys = sorted(row["key"] for row in sample.distinct().collect()) if counts else []
-    return _Group(lines, tuple(keys), counts)
-
-
-def _parsed_json(
-    lines: DataFrame, paths: set[tuple[str, ...]], keys: tuple[str, ...]
-) -> tuple[DataFrame, set[str]]:
-    """META and one column per top-level field that a mapping names; also which of them are text."""
-    tree: dict[str, dict] = {}
-    for parts in sorted(paths):
-        node = tree
-        for depth, part in enumerate(parts):
-            node = node.setdefault(_spelled(part, keys) if depth == 0 else part, {})
-    schema = ", ".join(f"{quoted(name)} {_json_type(children)}" for name, children in tree.items())
-    schema = f"{schema}, __corrupt string" if schema else "__corrupt string"
-    parsed = lines.withColumn("__line", F.expr(f'from_json({RAW}, "{_escaped(schema)}", {_JSON_OPTIONS})'))
-    shaped = F.expr(f"trim({RAW}) LIKE '{{%}}'")
-    # The parser stops after the first object; what may follow it shows only as braces inside the line.
-    nested = F.expr(f"substring(trim({RAW}), 2, length(trim({RAW})) - 2) RLIKE '[{{}}]'")
-    single = F.expr(f"try_parse_json(concat('[', {RAW}, ']')) IS NOT NULL") & F.expr(
-        f"try_variant_get(try_parse_json(concat('[', {RAW}, ']')), '$[1]', 'variant') IS NULL"
-    )
-    valid = F.expr(f"try_parse_json({RAW}) IS NOT NULL")
-    problem = (
-        F.when(_text_problem().isNotNull(), _text_problem())
-        .when(~shaped, F.when(valid, "not a JSON object").otherwise("not valid JSON"))
-        .when(
-            F.col("__line.__corrupt").isNotNull(),
-            F.when(valid & single, "a nested field is not an object").otherwise("not valid JSON"),
-        )
-        .when(nested & ~single, "not valid JSON")
-    )
-    fields = [F.col(f"__line.{quoted(name)}").alias(name) for name in tree]
-    text_columns = {name for name, children in tree.items() if not children}
-    return parsed.withColumn(PROBLEM, problem).select(*META, *fields), text_columns
-
-
-def _json_type(children: dict[str, dict]) -> str:
-    if not children:
-        return "string"
-    return f"struct<{', '.join(f'{quoted(name)}: {_json_type(below)}' for name, below in children.items())}>"
-
-
-# --- CSV and TSV ----------------------------------------------------------------------------------
-
-
-def _delimited_groups(spark: SparkSession, files: list[LandedFile], kind: str) -> list[_Group]:
-    by_header: dict[str, list[LandedFile]] = {}
-    for file in files:
-        by_header.setdefault(first_line(spark, file) or "", []).append(file)
-    separator, quote = _DELIMITERS[kind]
-    options = f"map('sep', {separator}, 'quote', {quote}, 'escape', {quote}, 'maxCharsPerColumn', '-1'"
-    groups = []
-    for header, members in by_header.items():
-        names = _header_names(header, kind)
-        lines, counts = _numbered_lines(spark, members)
-        schema = ", ".join(f"{quoted(name)} string" for name in names) + ", __corrupt string"
-        strict = f"{options}, 'mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '__corrupt')"
-        parsed = lines.where(F.col(LINE_NUMBER) > 1).withColumn(
-            "__line", F.expr(f'from_csv({RAW}, "{_escaped(schema)}", {strict})')
-        )
-        problem = F.when(_text_problem().isNotNull(), _text_problem()).when(
-            F.col("__line.__corrupt").isNotNull(), "wrong number of fields"
-        )
-        fields = [F.col(f"__line.{quoted(name)}").alias(name) for name in names]
-        rows = parsed.withColumn(PROBLEM, problem).select(*META, *fields)
-        groups.append(_Group(rows, names, {file_id: count - 1 for file_id, count in counts.items()}))
-    return groups
-
-
-def _header_names(header: str, kind: str) -> tuple[str, ...]:
-    """Column names of a header line; an empty or repeated one is called by its position, `_3`."""
-    style = {"delimiter": ","} if kind == "csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    names: list[str] = []
-    for position, cell in enumerate(next(csv.reader([header], **style), [""]), start=1):
-        name = cell.strip()
-        taken = {other.lower() for other in names}
-        names.append(name if name and name.lower() not in taken else f"_{position}")
-    return tuple(names)
-
-
-# --- Parquet --------------------------------------------------------------------------------------
-
-
-def _parquet_groups(spark: SparkSession, files: list[LandedFile], unreadable: dict[str, str]) -> list[_Group]:
-    """One group per schema. Files whose footer or pages are damaged are added to `unreadable`."""
-    by_schema: dict[str, list[LandedFile]] = {}
-    for file in files:
-        try:
-            schema = spark.read.parquet(file.glob_safe_path).schema
-        except PySparkException as error:
-            unreadable[file.file_id] = f"not a readable Parquet file: {_cause(error)}"
-            continue
-        by_schema.setdefault(schema.json(), []).append(file)
-    groups = []
-    for members in by_schema.values():
-        group = _parquet_group(spark, members)
-        damaged = _damaged(spark, members, group.counts)
-        if damaged:
-            unreadable.update(damaged)
-            members = [file for file in members if file.file_id not in damaged]
-            if not members:
-                continue
-            group = _parquet_group(spark, members)
-        groups.append(group)
-    return groups
-
-
-def _parquet_scan(spark: SparkSession, files: list[LandedFile], skip_damage: bool) -> DataFrame:
-    return (
-        spark.read.option("recursiveFileLookup", "true")
-        .option("ignoreCorruptFiles", str(skip_damage).lower())
-        .parquet(*[file.glob_safe_path for file in files])
-    )
-
-
-def _parquet_group(spark: SparkSession, files: list[LandedFile]) -> _Group:
-    by_key = {file.key: file.file_id for file in files}
-    scan = _parquet_scan(spark, files, skip_damage=False)
-    names = tuple(scan.columns)
-    # Without columns the row counts come from the footers alone.
-    footers = (
-        scan.groupBy(F.col("_metadata.file_path").alias("path")).agg(F.count(F.lit(1)).alias("n")).collect()
-    )
-    counts = {by_key[metadata_key(row["path"])]: row["n"] for row in footers}
-    paths = [(row["path"], by_key[metadata_key(row["path"])]) for row in footers]
-    known = spark.createDataFrame(paths, f"__path string, {FILE_ID} string")
-    rows = scan.select(
-        F.col("_metadata.file_path").alias("__path"),
-        (F.col("_metadata.row_index") + 1).alias(LINE_NUMBER),
-        F.to_json(F.struct(*[F.col(quoted(name)) for name in names])).alias(RAW),
-        F.lit(None).cast("string").alias(PROBLEM),
-        *[F.col(quoted(name)) for name in names],
-    ).join(F.broadcast(known), on="__path", how="inner")
-    return _Group(rows.drop("__path"), names, counts, text=False)
-
-
-def _damaged(spark: SparkSession, files: list[LandedFile], counts: dict[str, int]) -> dict[str, str]:
-    """Files of which fewer rows can be decoded than the footer promises. Reads every page once."""
-    by_key = {file.key: file.file_id for file in files}
-    scan = _parquet_scan(spark, files, skip_damage=True)
-    whole_rows = F.to_json(F.struct(*[F.col(quoted(name)) for name in scan.columns]))
-    digest = F.xxhash64(whole_rows)
-    decoded = (
-        scan.select(F.col("_metadata.file_path").alias("path"), digest.alias("digest"))
-        .groupBy("path")
-        .agg(F.count("digest").alias("n"))
-        .collect()
-    )
-    whole = {by_key[metadata_key(row["path"])]: row["n"] for row in decoded}
-    return {
-        file.file_id: f"damaged Parquet file: {whole.get(file.file_id, 0)} of {counts[file.file_id]} rows can be read"
-        for file in files
-        if whole.get(file.file_id, 0) < counts.get(file.file_id, 0)
-    }
-
-
-def _cause(error: PySparkException) -> str:
-    found = re.search(r"(is not a Parquet file[^\n]*|is too small[^\n]*|Unable to infer[^\n]*)", str(error))
-    return (found[1] if found else str(error).strip().splitlines()[0])[:200]
+# --
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -352,15 +125,7 @@ def _whole_name(sql: str, columns: tuple[str, ...]) -> str:
     return quoted(sql) if sql in columns else sql
 
 
-def _spelled(name: str, keys: tuple[str, ...]) -> str:
-    """The key as the file spells it, where the mapping differs in case only."""
-    if name in keys:
-        return name
-    alike = [key for key in keys if key.lower() == name.lower()]
-    return alike[0] if len(alike) == 1 else name
-
-
-def _absent(groups: list[_Group], named, columns: tuple[str, ...], is_json: bool) -> set[str]:
+def _absent(groups: list[Group], named, columns: tuple[str, ...], is_json: bool) -> set[str]:
     there = {name.lower() for name in columns}
     absent = {parts[0] for found in named.values() for parts in found if parts[0].lower() not in there}
     if not (is_json and absent):
@@ -381,10 +146,6 @@ def _refuse_absent(absent, named, labels, texts, columns, may_be_absent) -> None
         lost = sorted({parts[0] for parts in found} & absent)
         if lost and name not in may_be_absent and columns:
             raise MappingError(
-                f"{labels[name]} = {wanted[name]!r} names column {', '.join(lost)}, which the files do not have; "
+                f"{labels[name]} = {texts[name]!r} names column {', '.join(lost)}, which the files do not have; "
                 f"their columns are: {', '.join(columns)}"
             )
-
-
-def _escaped(schema: str) -> str:
-    return schema.replace("\\", "\\\\").replace('"', '\\"')

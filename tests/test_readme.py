@@ -30,7 +30,9 @@ def example(tmp_path):
         writer = csv.writer(file)
         writer.writerow(["title_id", "name", "synopsis", "launch_date", "genres", "director"])
         for number, title in enumerate(titles):
-            writer.writerow([title, f"Title {number}", "A story, told.", "2025-12-01", "drama|crime", f"d{number % 4}"])
+            writer.writerow(
+                [title, f"Title {number}", "A story, told.", "2025-12-01", "drama|crime", f"d{number % 4}"]
+            )
     lines = []
     for user in range(30):
         moment = START
@@ -75,7 +77,9 @@ def test_a_log_with_only_user_item_and_time_is_a_source(tmp_path):
 
 def test_the_table_of_stages_is_the_map():
     table = re.search(r"<!-- stages:.*?-->\n\n(.*?)<!-- end of stages -->", README, re.DOTALL)[1]
-    rows = [tuple(cell.strip() for cell in line.strip("| \n").split(" | ")) for line in table.splitlines()[2:]]
+    rows = [
+        tuple(cell.strip() for cell in line.strip("| \n").split(" | ")) for line in table.splitlines()[2:]
+    ]
     assert rows == [tuple(row) for row in listing()]
 
 
@@ -89,7 +93,9 @@ def test_every_command_that_the_readme_names_exists():
 
 
 def test_every_make_target_that_the_readme_names_exists():
-    targets = set(re.findall(r"^    make ([a-z]+)", README, re.MULTILINE)) | set(re.findall(r"`make ([a-z]+)", README))
+    targets = set(re.findall(r"^    make ([a-z]+)", README, re.MULTILINE)) | set(
+        re.findall(r"`make ([a-z]+)", README)
+    )
     makefile = (CHECKOUT / "Makefile").read_text()
     assert targets
     for target in targets:

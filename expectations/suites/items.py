@@ -67,7 +67,7 @@ def expectations(has_parent: bool) -> tuple[Expectation, ...]:
             "items",
             "between",
             ("launched_at_us",),
-            (*KEYS, "launched_at"),
+            KEYS,
             minimum=microseconds(FIRST_LAUNCH),
             maximum=microseconds(LAST_LAUNCH),
             allowed_words=f"{FIRST_LAUNCH:%Y-%m-%d} ≤ launched_at ≤ {LAST_LAUNCH:%Y-%m-%d}",

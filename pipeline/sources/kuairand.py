@@ -73,7 +73,12 @@ OVERLAY = {
     "vocabulary": {"min_events": 1},
     "features": {"language_encoder": "none"},  # videos without text
     "sequences": {"max_length": 128, "context_length": 64},
-    "model": {"size": "100k", "item_width": 64, "output_width": 64, "modalities": [["graph", 64], ["annotation", 64]]},
+    "model": {
+        "size": "100k",
+        "item_width": 64,
+        "output_width": 64,
+        "modalities": [["graph", 64], ["annotation", 64]],
+    },
     "objective": {
         "label_window": 3,
         "horizon_hours": 720.0,

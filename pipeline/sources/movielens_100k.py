@@ -104,7 +104,10 @@ def land(settings: Settings, say: Callable[[str], None]) -> None:
         return
     say("fetching MovieLens-100K (once; 2 MB)")
     parts = ("inter", "item", "link", "kg")
-    with tempfile.TemporaryDirectory(prefix="ml-100k-") as folder, zipfile.ZipFile(_wheel(Path(folder))) as wheel:
+    with (
+        tempfile.TemporaryDirectory(prefix="ml-100k-") as folder,
+        zipfile.ZipFile(_wheel(Path(folder))) as wheel,
+    ):
         content = {part: wheel.read(f"{_FOLDER}ml-100k.{part}") for part in parts}
     put_bytes(landing / _EDGES, film_edges(content["link"], content["kg"]))
     for name in _KEPT:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from model.config import TrainingConfig
 from pipeline import lease
 from pipeline.config import Config
 from pipeline.cycle import Cycle, cycle_name, resolve
@@ -15,7 +16,18 @@ from pipeline.runner import Outcome, run_cycle
 from pipeline.settings import Settings
 from tests.factories import CUTOFFS, tiny_config, tiny_log
 
-Run = Callable[..., tuple[Cycle, dict[str, Outcome]]]
+TRAINING = TrainingConfig(
+    batch_tokens=256,
+    epochs=30,
+    finetune_epochs=2,
+    learning_rate=5e-3,
+    finetune_learning_rate=5e-4,
+    embedding_learning_rate=5e-3,
+    validation_days=0,
+    checkpoint_every_steps=20,
+    threads=1,
+)
+"""Enough for the tiny log: its models beat frozen popularity, so that both cycles are accepted."""
 
 
 class House:
@@ -28,7 +40,9 @@ class House:
         self.lines: list[str] = []
         home.joinpath("jars").symlink_to(jars)
 
-    def run(self, cutoff: datetime, config: Config | None = None, **options) -> tuple[Cycle, dict[str, Outcome]]:
+    def run(
+        self, cutoff: datetime, config: Config | None = None, **options
+    ) -> tuple[Cycle, dict[str, Outcome]]:
         """One whole cycle, as the command `cycle` runs it."""
         config = config or self.config
         with lease.holding(self.settings, config.source.name, cycle_name(cutoff)):
@@ -42,7 +56,9 @@ def make_house(tmp_path_factory, spark) -> Callable[..., House]:
     default_jars = Settings.from_environment().jars
 
     def make(config: Config | None = None, **options) -> House:
-        return House(tmp_path_factory.mktemp("home"), config or tiny_config(), default_jars, **options)
+        return House(
+            tmp_path_factory.mktemp("home"), config or tiny_config(training=TRAINING), default_jars, **options
+        )
 
     return make
 

@@ -49,7 +49,7 @@ def test_no_page_fetches_anything(tmp_path, results):
     for name in pages:
         assert not FETCHED.search((tmp_path / name).read_text()), name
     docs = (tmp_path / pages[0]).read_text()
-    assert "greater than or equal to" in docs and "-2" in docs
+    assert "time spent is not negative" in docs and "-2" in docs and "✗ not met" in docs
 
 
 def test_pages_of_a_failure_go_when_all_is_well(tmp_path, results, spark):

@@ -38,9 +38,7 @@ _ARROW = {
 def write(lake: Path, table: Table, rows: list[dict[str, Any]], source: str = SOURCE) -> int:
     """Writes a new version of a table and returns it; a column that a row has not is null."""
     columns = [column for column in table.columns if column.type in _ARROW]
-    data = pa.table(
-        {c.name: pa.array([row.get(c.name) for row in rows], _ARROW[c.type]) for c in columns}
-    )
+    data = pa.table({c.name: pa.array([row.get(c.name) for row in rows], _ARROW[c.type]) for c in columns})
     place = location(str(lake), source, table.name)
     write_deltalake(place, data, mode="append", partition_by=list(table.partitions) or None)
     return DeltaTable(place).version()

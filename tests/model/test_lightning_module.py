@@ -51,7 +51,8 @@ def test_a_run_equals_the_steps_taken_by_hand(batches):
         assert torch.equal(tensor, model.state_dict()[name]), name
 
 
-def test_metrics_lines_and_states_are_told_while_it_trains(batches):
+def test_metrics_lines_and_states_are_told_while_it_trains(batches, monkeypatch):
+    monkeypatch.setattr("model.lightning_module.SECONDS_BETWEEN_LINES", 3600.0)
     one = module(batches)
     lines, metrics, saved = [], [], []
     watch = Watch(lines.append, lambda: saved.append(one.progress.step))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def test_schedule_warms_up_then_follows_half_a_cosine():
     factors = [learning_rate_factor(step, 10, 0.2) for step in range(11)]
     assert factors[:3] == [1 / 2, 1, 1]
     assert factors[6] == pytest.approx(1 / 2) and factors[10] == 0
-    assert all(later <= earlier for earlier, later in zip(factors[1:], factors[2:], strict=False))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(factors[1:]))
     assert learning_rate_factor(0, 10, 0.0) == 1 and learning_rate_factor(99, 10, 0.5) == 0
     assert learning_rate_factor(9, 10, 1.0) == 1
 

@@ -51,9 +51,7 @@ def test_a_loss_that_is_no_number_stops_the_run():
 
 def test_the_line_says_where_the_run_stands():
     progress = run(250)
-    assert progress.line() == (
-        "step 250/1000, epoch 2.5/10, loss 247.0000, 20 tokens/s, 6 min 15 s left"
-    )
+    assert progress.line() == ("step 250/1000, epoch 2.5/10, loss 247.0000, 20 tokens/s, 6 min 15 s left")
     progress.held_out_mrr.append([250, 0.0417])
     assert progress.line().endswith("left, held-out MRR 0.0417")
 

@@ -27,7 +27,9 @@ def test_an_instant_with_an_offset_becomes_utc():
 @pytest.mark.parametrize("run_type", ["scheduled", "backfill"])
 def test_scheduled_and_backfilled_runs_end_with_their_interval(run_type):
     cutoff = resolve_cycle(
-        run_type=run_type, interval_start="2026-02-01T00:00:00+00:00", interval_end="2026-03-01T00:00:00+00:00"
+        run_type=run_type,
+        interval_start="2026-02-01T00:00:00+00:00",
+        interval_end="2026-03-01T00:00:00+00:00",
     )
     assert cutoff == MARCH
 

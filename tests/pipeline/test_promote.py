@@ -21,7 +21,11 @@ def settings(tmp_path_factory):
     settings = Settings.at(tmp_path_factory.mktemp("home"))
     for cutoff in CUTOFFS:
         context = make_context(settings, cutoff, version=0)
-        lineage = {"cycle": context.cycle.name, "split": context.cycle.split.isoformat(), "checkpoint_digest": "d"}
+        lineage = {
+            "cycle": context.cycle.name,
+            "split": context.cycle.split.isoformat(),
+            "checkpoint_digest": "d",
+        }
         tracking.create_version(context, f"runs:/{tracking.run_id(context)}/model", lineage, "note")
     return settings
 

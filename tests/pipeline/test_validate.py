@@ -160,6 +160,10 @@ def test_the_parents_numbering_and_tokens_are_compared(context):
     second = Cycle("tiny", CUTOFFS[0] + timedelta(days=5), WINDOW, parent)
     keep(context, "2024-02-10", record("items", {"items": 0, "vocabulary": 0}))
     stored = {name: 0 for name in ("events", "items", "ingested_files", "rejected_events")}
+    seen = {"days": 10.0, "action_counts": {"viewed": 7, "played": 8}, "events": 15}
+    keep(context, "2024-01-31", record("validate_events", {}, {"window": seen}))
     result = validate_events(replace(context, cycle=second, records={"events": record("events", stored)}))
+    assert result.figures["compared_with"] == ["2024-01-31"]
+    assert 0.5 < result.figures["drift"]["volume_ratio"] <= 1
     judged = {one["name"]: one["outcome"] for one in result.figures["judgements"]}
     assert judged["numbering_append_only"] == "passed"

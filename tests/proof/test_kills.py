@@ -24,7 +24,18 @@ LIMIT_SECONDS = 900
 
 def start(settings: Settings, log: Path) -> subprocess.Popen:
     """`python -m pipeline cycle` as a process group of its own."""
-    command = [sys.executable, "-m", "pipeline", "cycle", "--source", SOURCE, "--cutoff", CUTOFF, "--preset", "quick"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "cycle",
+        "--source",
+        SOURCE,
+        "--cutoff",
+        CUTOFF,
+        "--preset",
+        "quick",
+    ]
     environment = {**os.environ, "REPRISE_HOME": str(settings.home), "PYTHONUNBUFFERED": "1"}
     with log.open("w") as output:
         return subprocess.Popen(

@@ -45,13 +45,28 @@ def reasons(spark, job):
 def test_a_line_becomes_a_typed_event(spark, landing):
     jsonl(
         landing / "a.jsonl",
-        {"u": 7, "i": "film 1", "t": T + 0.25, "a": "like", "w": 1500, "r": "4.5", "ctx": {"page": "home"}, "p": 2, "kind": ""},
+        {
+            "u": 7,
+            "i": "film 1",
+            "t": T + 0.25,
+            "a": "like",
+            "w": 1500,
+            "r": "4.5",
+            "ctx": {"page": "home"},
+            "p": 2,
+            "kind": "",
+        },
     )
     result = events.main(spark, job(landing, FULL))
     (event,) = content(spark, job(landing, FULL), EVENTS)
     assert (event["user_id"], event["item_id"], event["action"]) == ("7", "film 1", "like")
     assert event["event_at"] == datetime(2026, 1, 1, 0, 0, 0, 250_000)
-    assert (event["watch_seconds"], event["rating"], event["page"], event["position"]) == (1.5, 4.5, "home", 2)
+    assert (event["watch_seconds"], event["rating"], event["page"], event["position"]) == (
+        1.5,
+        4.5,
+        "home",
+        2,
+    )
     assert (event["completion_fraction"], event["country"], event["line_number"]) == (None, None, 1)
     assert str(event["event_date"]) == "2026-01-01"
     assert result.figures["accepted"] == result.figures["lines"] == 1
@@ -76,7 +91,7 @@ BAD_LINES = [
     ({"u": {"id": 1}, "i": "1", "t": T, "a": "view"}, "user is not a single value"),
     ({"u": "x", "i": [1, 2], "t": T, "a": "view"}, "item is not a single value"),
     ({"u": "x" * 257, "i": "1", "t": T, "a": "view"}, "user is longer than 256 characters"),
-    ({"u": "x", "i": "y" * 1_000_000, "t": T, "a": "view"}, "item is longer than 256 characters"),
+    ({"u": "x", "i": "y" * 100_000, "t": T, "a": "view"}, "item is longer than 256 characters"),
     ({"u": "x\u0000", "i": "1", "t": T, "a": "view"}, "user holds control characters"),
     ({"u": "x", "i": "1\n", "t": T, "a": "view"}, "item holds control characters"),
     ({"u": "x", "i": "1", "t": "yesterday", "a": "view"}, "time is not an instant"),
@@ -86,7 +101,7 @@ BAD_LINES = [
     ({"u": "x", "i": "1", "t": "Infinity", "a": "view"}, "time is not an instant"),
     ({"u": "x", "i": "1", "t": 10**30, "a": "view"}, "time is not an instant"),
     ({"u": "x", "i": "1", "t": 0, "a": "view"}, "time before the earliest possible"),
-    ({"u": "x", "i": "1", "t": -(10**15), "a": "view"}, "time before the earliest possible"),
+    ({"u": "x", "i": "1", "t": -(10**10), "a": "view"}, "time before the earliest possible"),
     ({"u": "x", "i": "1", "t": T * 1000, "a": "view"}, "time after the latest possible"),
     ({"u": "x", "i": "1", "t": T, "a": "buy"}, "unknown action"),
     ({"u": "x", "i": "1", "t": T, "a": None}, "missing action"),
@@ -95,7 +110,10 @@ BAD_LINES = [
     ({"u": "x", "i": "1", "t": T, "a": "view", "r": "NaN"}, "rating is not finite"),
     ({"u": "x", "i": "1", "t": T, "a": "view", "p": 1.5}, "position is not a whole number"),
     ({"u": "x", "i": "1", "t": T, "a": "view", "p": -1}, "position is negative"),
-    ({"u": "x", "i": "1", "t": T, "a": "view", "ctx": {"page": "z" * 300}}, "page is longer than 256 characters"),
+    (
+        {"u": "x", "i": "1", "t": T, "a": "view", "ctx": {"page": "z" * 300}},
+        "page is longer than 256 characters",
+    ),
     ({"u": "x", "i": "1", "t": T, "a": "view", "ctx": 5}, "a nested field is not an object"),
     ({"u": "x", "i": "1", "t": T, "a": "view", "kind": "test"}, "excluded by the mapping's where"),
 ]
@@ -104,7 +122,9 @@ BAD_LINES = [
 def test_a_thousand_malformed_lines_are_each_refused_with_their_reason(spark, landing):
     good = [{"u": f"u{n}", "i": "1", "t": T + n, "a": "view"} for n in range(50)]
     copies = [{"u": "u0", "i": "1", "t": T, "a": "view", "id": "same"}] * 40
-    mapped = FULL.model_copy(update={"events": FULL.events.model_copy(update={"event_id": "coalesce(id, u || t)"})})
+    mapped = FULL.model_copy(
+        update={"events": FULL.events.model_copy(update={"event_id": "coalesce(id, u || t)"})}
+    )
     bad = (BAD_LINES * 25)[:960]
     jsonl(landing / "bad.jsonl", *good[:25], *(line for line, _ in bad), *good[25:], copies[0], *copies)
     jsonl(landing / "good.jsonl", {"u": "z", "i": "1", "t": T, "a": "view"})
@@ -148,7 +168,11 @@ def test_a_second_run_writes_nothing_and_a_copy_of_a_file_is_skipped(spark, land
     (landing / "copy.jsonl").write_bytes((landing / "1.jsonl").read_bytes())
     again = events.main(spark, job(landing, source(), cycle="2026-03-29"))
     assert again.versions == first.versions
-    assert (again.figures["files_new"], again.figures["files_skipped"], again.figures["files_landed_again"]) == (0, 2, 1)
+    assert (
+        again.figures["files_new"],
+        again.figures["files_skipped"],
+        again.figures["files_landed_again"],
+    ) == (0, 2, 1)
 
 
 def test_a_late_file_adds_its_events_and_refuses_those_that_are_there(spark, landing):
@@ -189,13 +213,27 @@ def test_a_run_killed_between_two_writes_is_made_good(spark, landing, monkeypatc
 
 
 def test_csv_with_a_header_and_quotes(spark, landing):
-    (landing / "a.csv").write_text('who,"the film",when\nann,"Up, again",2026-01-01T00:00:01Z\nbob,Up\nbob,Up,2026-01-02,x\n')
-    (landing / "b.csv").write_text("when,who,the film\n2026-01-03 12:00:00+02:00,cid,Up\n12:30,cid,Up\n2026,cid,Up\n")
+    (landing / "a.csv").write_text(
+        'who,"the film",when\nann,"Up, again",2026-01-01T00:00:01Z\nbob,Up\nbob,Up,2026-01-02,x\n'
+    )
+    (landing / "b.csv").write_text(
+        "when,who,the film\n2026-01-03 12:00:00+02:00,cid,Up\n12:30,cid,Up\n2026,cid,Up\n"
+    )
     csv = source(
-        events={"files": ("*.csv",), "format": "csv", "user": "who", "item": "the film", "time": "when", "time_unit": "iso"}
+        events={
+            "files": ("*.csv",),
+            "format": "csv",
+            "user": "who",
+            "item": "the film",
+            "time": "when",
+            "time_unit": "iso",
+        }
     )
     events.main(spark, job(landing, csv))
-    found = {(row["user_id"], row["item_id"], str(row["event_at"])) for row in content(spark, job(landing, csv), EVENTS)}
+    found = {
+        (row["user_id"], row["item_id"], str(row["event_at"]))
+        for row in content(spark, job(landing, csv), EVENTS)
+    }
     assert found == {("ann", "Up, again", "2026-01-01 00:00:01"), ("cid", "Up", "2026-01-03 10:00:00")}
     assert Counter(reasons(spark, job(landing, csv))) == Counter(
         {
@@ -216,7 +254,9 @@ def test_compressed_empty_and_damaged_files_do_not_stop_the_others(spark, landin
     zipped = source(events={"files": ("*.jsonl", "*.jsonl.gz")})
     result = events.main(spark, job(landing, zipped))
     assert (result.figures["lines"], result.figures["accepted"]) == (3, 2)
-    found = {row["file_path"]: tuple(row)[3:6] for row in content(spark, job(landing, zipped), INGESTED_FILES)}
+    found = {
+        row["file_path"]: tuple(row)[3:6] for row in content(spark, job(landing, zipped), INGESTED_FILES)
+    }
     assert found == {"good.jsonl.gz": (2, 2, 0), "damaged.jsonl.gz": (1, 0, 1), "empty.jsonl": (0, 0, 0)}
     assert "damaged gzip file" in reasons(spark, job(landing, zipped))[0][1]
 
@@ -228,17 +268,45 @@ def test_parquet_with_several_schemas_and_damage(spark, landing):
     write(pyarrow.table({"u": [1, 2], "i": ["x", None], "t": [at, at]}), landing / "a.parquet")
     write(pyarrow.table({"t": ["2026-01-01"], "u": [3.0], "i": ["x"], "more": [[1]]}), landing / "b.parquet")
     (landing / "c.parquet").write_bytes(b"PAR1 not really")
-    write(pyarrow.table({"u": ["x"] * 5000, "i": [str(n) for n in range(5000)], "t": [at] * 5000}), landing / "d.parquet")
+    write(
+        pyarrow.table({"u": ["x"] * 5000, "i": [str(n) for n in range(5000)], "t": [at] * 5000}),
+        landing / "d.parquet",
+    )
     damaged = bytearray((landing / "d.parquet").read_bytes())
     damaged[40:4000] = bytes(3960)
     (landing / "d.parquet").write_bytes(damaged)
     events.main(spark, job(landing, parquet))
-    assert [row["user_id"] for row in content(spark, job(landing, parquet), EVENTS)] in (["1", "3"], ["3", "1"])
-    found = {row["file_path"]: tuple(row)[3:6] for row in content(spark, job(landing, parquet), INGESTED_FILES)}
-    assert found == {"a.parquet": (2, 1, 1), "b.parquet": (1, 1, 0), "c.parquet": (1, 0, 1), "d.parquet": (1, 0, 1)}
-    refused = {row["file_path"]: (row["raw"], row["reason"]) for row in content(spark, job(landing, parquet), REJECTED_EVENTS)}
+    assert [row["user_id"] for row in content(spark, job(landing, parquet), EVENTS)] in (
+        ["1", "3"],
+        ["3", "1"],
+    )
+    found = {
+        row["file_path"]: tuple(row)[3:6] for row in content(spark, job(landing, parquet), INGESTED_FILES)
+    }
+    assert found == {
+        "a.parquet": (2, 1, 1),
+        "b.parquet": (1, 1, 0),
+        "c.parquet": (1, 0, 1),
+        "d.parquet": (1, 0, 1),
+    }
+    refused = {
+        row["file_path"]: (row["raw"], row["reason"])
+        for row in content(spark, job(landing, parquet), REJECTED_EVENTS)
+    }
     assert refused["a.parquet"] == ('{"u":2,"t":"2026-01-01T00:00:00.000"}', "missing item")
     assert "Parquet" in refused["c.parquet"][1] and "of 5000 rows" in refused["d.parquet"][1]
+
+
+def test_parquet_columns_may_change_their_type_from_file_to_file(spark, landing):
+    parquet = source(events={"files": ("*.parquet",), "format": "parquet", "time_unit": "iso"})
+    write = pyarrow.parquet.write_table
+    write(pyarrow.table({"u": [1], "i": ["x"], "t": [datetime(2026, 1, 1)]}), landing / "a.parquet")
+    write(pyarrow.table({"u": ["ann"], "i": [2.0], "t": ["someday"]}), landing / "b.parquet")
+    write(pyarrow.table({"u": ["ann"], "i": [2.0], "t": ["2026-01-02T00:00:00"]}), landing / "c.parquet")
+    result = events.main(spark, job(landing, parquet))
+    found = {(row["user_id"], row["item_id"]) for row in content(spark, job(landing, parquet), EVENTS)}
+    assert found == {("1", "x"), ("ann", "2")}
+    assert result.figures["rejected: time is not an instant"] == 1
 
 
 def test_line_numbers_do_not_depend_on_how_a_file_is_cut(spark, landing):
@@ -254,7 +322,9 @@ def test_line_numbers_do_not_depend_on_how_a_file_is_cut(spark, landing):
 
 
 def test_text_compared_with_a_whole_number_keeps_its_fraction(spark, landing):
-    stars = source(actions=("liked", "seen"), events={"action": "CASE WHEN r > 3 THEN 'liked' ELSE 'seen' END"})
+    stars = source(
+        actions=("liked", "seen"), events={"action": "CASE WHEN r > 3 THEN 'liked' ELSE 'seen' END"}
+    )
     jsonl(landing / "a.jsonl", {"u": "a", "i": "1", "t": T, "r": "3.5"}, {"u": "b", "i": "1", "t": T, "r": 3})
     events.main(spark, job(landing, stars))
     assert {row["user_id"]: row["action"] for row in content(spark, job(landing, stars), EVENTS)} == {
@@ -282,7 +352,10 @@ def test_an_optional_column_may_be_absent_from_later_files(spark, landing):
     jsonl(landing / "2.jsonl", {"u": "b", "i": "1", "t": T})
     result = events.main(spark, job(landing, paged))
     assert result.figures["absent column: where_seen"] == 1
-    assert {row["user_id"]: row["page"] for row in content(spark, job(landing, paged), EVENTS)} == {"a": "home", "b": None}
+    assert {row["user_id"]: row["page"] for row in content(spark, job(landing, paged), EVENTS)} == {
+        "a": "home",
+        "b": None,
+    }
 
 
 def test_odd_file_names_are_read(spark, landing):

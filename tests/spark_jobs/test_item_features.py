@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from expectations import tables
-from spark_jobs import history, item_features, language
+from spark_jobs import history, item_features, language, projection
 from tests.factories import PLANTED, START, events_frame, items_frame
 
 SPLIT_US = history.micros(START)
@@ -22,7 +22,7 @@ def known_frame(spark, *indices):
 
 
 def vectors_of(frame):
-    return {row["item_index"]: np.array(row["vector"]) for row in item_features.as_floats(frame).collect()}
+    return {row["item_index"]: np.array(row["vector"]) for row in frame.collect()}
 
 
 def test_known_items_have_an_event_or_a_launch_up_to_the_split(spark):
@@ -44,11 +44,9 @@ def test_weights_are_inverse_document_frequencies_of_the_known_items(spark):
     edges = [[HORROR, ("author", "a")], [HORROR], [HORROR, ("author", "new")]]
     items = items_frame(spark, [{"item_id": str(n), "edges": given} for n, given in enumerate(edges)])
     weighted = item_features.weighted(item_features.graph_links(items), known_frame(spark, 0, 1))
-    found = sorted((row["item_index"], row["weight"], row["fitted"]) for row in weighted.collect())
-    both, one, none = (round((math.log(3 / (1 + n)) + 1) * 2**20) for n in (2, 1, 0))
-    assert found == sorted(
-        [(0, both, True), (0, one, True), (1, both, True), (2, both, True), (2, none, False)]
-    )
+    found = sorted((row["item_index"], row["weight"]) for row in weighted.collect())
+    both, one, none = (round((math.log(3 / (1 + n)) + 1) * 1024) for n in (2, 1, 0))
+    assert found == sorted([(0, both), (0, one), (1, both), (2, both), (2, none)])
 
 
 def test_tags_set_after_the_split_are_not_seen(spark):
@@ -58,49 +56,6 @@ def test_tags_set_after_the_split_are_not_seen(spark):
     assert item_features.tag_links(items, SPLIT_US).count() == 2
 
 
-def test_signs_are_balanced_fixed_and_differ_between_nodes(spark):
-    nodes = spark.range(200).select(F.xxhash64("id").alias("node"))
-    matrix = np.array([row[0] for row in nodes.select(item_features.signs("node", 100)).collect()])
-    assert matrix.shape == (200, 100)
-    assert set(np.unique(matrix)) == {-1, 1}
-    assert abs(matrix.mean()) < 4 / math.sqrt(matrix.size)
-    products = matrix @ matrix.T / 100
-    assert np.abs(products[~np.eye(200, dtype=bool)]).max() < 0.6
-
-
-def test_projection_is_the_weighted_sum_of_signs_at_unit_length(spark):
-    links = spark.createDataFrame(
-        [(0, 11, 3, True), (0, 12, 1, True), (1, 12, 1, True)],
-        "item_index int, node bigint, weight bigint, fitted boolean",
-    )
-    found = vectors_of(item_features.projected(links, 8))
-    nodes = spark.createDataFrame([(11,), (12,)], "node bigint")
-    eleven, twelve = (np.array(row[0]) for row in nodes.select(item_features.signs("node", 8)).collect())
-    whole = 3 * eleven + twelve
-    assert np.allclose(found[0], whole / np.linalg.norm(whole), atol=2**-20)
-    assert np.allclose(found[1], twelve / math.sqrt(8), atol=2**-20)
-
-
-def test_messages_pass_from_item_to_entity_to_item(spark):
-    # Items 0 and 1 share an author; items 1 and 2 a genre; item 3 shares nothing.
-    edges = [
-        [("author", "a")],
-        [("author", "a"), HORROR],
-        [HORROR],
-        [("author", "z"), COMEDY],
-    ]
-    items = items_frame(spark, [{"item_id": str(n), "edges": given} for n, given in enumerate(edges)])
-    known = known_frame(spark, 0, 1, 2, 3)
-    links = item_features.weighted(item_features.graph_links(items), known)
-    start = vectors_of(item_features.projected(links, 256))
-    passed = vectors_of(item_features.graph_vectors(links, known, 256, 2))
-    assert all(abs(np.linalg.norm(vector) - 1) < 1e-5 for vector in passed.values())
-    assert abs(start[0] @ start[2]) < 0.25  # two steps apart: only chance
-    assert passed[0] @ passed[2] > 0.3
-    assert passed[0] @ passed[1] > passed[0] @ passed[2]
-    assert abs(passed[0] @ passed[3]) < 0.25
-
-
 def test_an_item_that_comes_later_changes_no_vector_and_has_its_own(spark):
     old = [{"item_id": "0", "edges": [HORROR, ("author", "a")]}, {"item_id": "1", "edges": [HORROR]}]
     new = [{"item_id": "2", "edges": [HORROR, ("author", "new")]}, {"item_id": "3", "edges": [COMEDY]}]
@@ -108,7 +63,7 @@ def test_an_item_that_comes_later_changes_no_vector_and_has_its_own(spark):
 
     def vectors(rows):
         links = item_features.weighted(item_features.graph_links(items_frame(spark, rows)), known)
-        return vectors_of(item_features.graph_vectors(links, known, 16, 2))
+        return vectors_of(projection.message_passing(links, known, 16, 2))
 
     before, after = vectors(old), vectors(old + new)
     assert all((before[index] == after[index]).all() for index in (0, 1))

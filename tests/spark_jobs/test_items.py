@@ -1,0 +1,169 @@
+"""Table `items`: every item once, with an index that never changes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from expectations.tables import ITEMS, REJECTED_ITEMS
+from spark_jobs import events, items
+from spark_jobs.config import EdgeMapping, ItemMapping, TagMapping
+from spark_jobs.expressions import MappingError
+from tests.spark_jobs.landed import content, job, jsonl, source
+
+T = 1_767_225_600  # 2026-01-01 00:00:00 UTC
+FILMS = source(
+    items=(
+        ItemMapping(
+            files=("films/*.json",),
+            format="jsonl",
+            item="id",
+            title="name",
+            description="text",
+            launched_at="out",
+        ),
+    ),
+    tags=(
+        TagMapping(
+            files=("tags/*.json",),
+            format="jsonl",
+            item="id",
+            tag="tag",
+            tagged_at="at",
+            tagged_at_unit="seconds",
+        ),
+    ),
+    edges=(
+        EdgeMapping(files=("films/*.json",), format="jsonl", item="id", relation="'cast'", entity="cast"),
+    ),
+)
+
+
+@pytest.fixture
+def landing(tmp_path):
+    return tmp_path / "landing"
+
+
+def refresh(spark, landing, config=FILMS):
+    """Both stages, as a cycle runs them."""
+    ingested = events.main(spark, job(landing, config))
+    return items.main(spark, job(landing, config, versions=ingested.versions))
+
+
+def film(item_id, name, **more):
+    return {"id": item_id, "name": name, "text": None, "out": None, "cast": None} | more
+
+
+def test_items_carry_what_their_files_say(spark, landing):
+    jsonl(landing / "log.jsonl", {"u": "a", "i": "f2", "t": T}, {"u": "a", "i": "f9", "t": T + 5})
+    jsonl(
+        landing / "films" / "1.json",
+        film("f1", "Up", text="A house flies", out="2025-12-24", cast=["Ed", "Jo", "Ed"]),
+        film("f2", "Heat", out="2025-12-25T10:00:00Z", cast="Al"),
+    )
+    jsonl(
+        landing / "tags" / "1.json",
+        {"id": "f1", "tag": ["sky", "old age"], "at": T},
+        {"id": "f1", "tag": "sky", "at": T},
+    )
+    result = refresh(spark, landing)
+    rows = {row["item_id"]: row for row in content(spark, job(landing, FILMS), ITEMS)}
+    assert {name: row["item_index"] for name, row in rows.items()} == {"f2": 0, "f9": 1, "f1": 2}
+    up = rows["f1"]
+    assert (up["title"], up["description"], up["launched_at"]) == (
+        "Up",
+        "A house flies",
+        datetime(2025, 12, 24),
+    )
+    at = datetime(2026, 1, 1)
+    assert [tuple(tag) for tag in up["tags"]] == [("old age", at), ("sky", at)]
+    assert [tuple(edge) for edge in up["edges"]] == [("cast", "Ed"), ("cast", "Jo")]
+    assert rows["f2"]["launched_at"] == datetime(2025, 12, 25, 10)
+    assert (rows["f9"]["title"], rows["f9"]["launched_at"], rows["f9"]["tags"]) == (None, None, [])
+    assert result.figures["items"] == result.figures["items_new"] == 3
+    assert (result.figures["items_with_description"], result.figures["items_with_edges"]) == (1, 2)
+
+
+def test_an_index_never_changes_and_nothing_new_writes_nothing(spark, landing):
+    jsonl(landing / "log.jsonl", {"u": "a", "i": "m", "t": T}, {"u": "a", "i": "z", "t": T - 9})
+    jsonl(landing / "films" / "1.json", film("m", "Old title"))
+    jsonl(landing / "tags" / "1.json", {"id": "m", "tag": "sky", "at": T})
+    first = refresh(spark, landing)
+    again = refresh(spark, landing)
+    assert again.versions == first.versions
+    assert (again.figures["items"], again.figures["items_new"], again.figures["items_with_tags"]) == (2, 0, 1)
+    jsonl(landing / "late.jsonl", {"u": "b", "i": "a", "t": T - 999}, {"u": "b", "i": "m", "t": T - 999})
+    jsonl(landing / "films" / "2.json", film("m", "New title"), film("b", "Never seen"))
+    second = refresh(spark, landing)
+    rows = {
+        row["item_id"]: (row["item_index"], row["title"])
+        for row in content(spark, job(landing, FILMS), ITEMS)
+    }
+    assert rows == {"z": (0, None), "m": (1, "New title"), "a": (2, None), "b": (3, "Never seen")}
+    assert second.figures["items_new"] == 2
+    assert second.figures[f"rejected: {items.DUPLICATE}"] == 1
+
+
+def test_an_item_planted_after_the_others_moves_none_of_them(spark, landing):
+    jsonl(landing / "log.jsonl", {"u": "a", "i": "x", "t": T}, {"u": "a", "i": "y", "t": T + 1})
+    plain = source()
+    refresh(spark, landing, plain)
+    before = [(row["item_id"], row["item_index"]) for row in content(spark, job(landing, plain), ITEMS)]
+    planted = landing.parent / "other" / "landing"
+    jsonl(
+        planted / "log.jsonl",
+        {"u": "a", "i": "a", "t": T + 9},
+        {"u": "a", "i": "x", "t": T},
+        {"u": "a", "i": "y", "t": T + 1},
+    )
+    refresh(spark, planted, plain)
+    after = [(row["item_id"], row["item_index"]) for row in content(spark, job(planted, plain), ITEMS)]
+    assert before == [("x", 0), ("y", 1)] and after == [("a", 2), ("x", 0), ("y", 1)]
+
+
+def test_bad_item_lines_are_refused_and_kept(spark, landing):
+    jsonl(landing / "log.jsonl", {"u": "a", "i": "f1", "t": T})
+    jsonl(
+        landing / "films" / "1.json",
+        film("f1", "First"),
+        "{",
+        film(None, "Nameless"),
+        film("f2", "Soon", out="soon"),
+        film("f3", "Far", out="9999-01-01"),
+        film("f1", "Second"),
+    )
+    jsonl(landing / "tags" / "1.json", {"id": "f1", "tag": "ok", "at": "x"})
+    refresh(spark, landing)
+    refused = content(spark, job(landing, FILMS), REJECTED_ITEMS)
+    assert [
+        (row["file_path"], row["line_number"], row["reason"]) for row in sorted(refused, key=lambda r: r[1:3])
+    ] == [
+        ("films/1.json", 1, items.DUPLICATE),
+        ("films/1.json", 2, "not valid JSON"),
+        ("films/1.json", 3, "missing item"),
+        ("films/1.json", 4, "launched_at is not an instant"),
+        ("films/1.json", 5, "launched_at is impossible"),
+        ("tags/1.json", 1, "tagged_at is not an instant"),
+    ]
+    assert all(row["raw"] for row in refused)
+    rows = {row["item_id"]: (row["title"], row["tags"]) for row in content(spark, job(landing, FILMS), ITEMS)}
+    assert rows == {"f1": ("Second", [])}
+
+
+def test_a_log_without_item_files_still_has_items(spark, landing):
+    jsonl(landing / "log.jsonl", {"u": "a", "i": "x", "t": T})
+    result = refresh(spark, landing, source())
+    (row,) = content(spark, job(landing, source()), ITEMS)
+    assert (row["item_id"], row["item_index"], row["tags"], row["edges"]) == ("x", 0, [], [])
+    assert result.figures["rejected"] == 0
+
+
+def test_a_mapping_that_names_an_absent_column_says_so(spark, landing):
+    jsonl(landing / "log.jsonl", {"u": "a", "i": "x", "t": T})
+    jsonl(landing / "films.json", {"id": "x", "name": "Up"})
+    wrong = source(items=(ItemMapping(files=("films.json",), format="jsonl", item="id", title="title"),))
+    with pytest.raises(
+        MappingError, match=r"items\.title = 'title' names column title.*columns are: id, name"
+    ):
+        refresh(spark, landing, wrong)
