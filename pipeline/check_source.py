@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.config import Config, ConfigError
 from pipeline.settings import Settings
@@ -33,8 +33,7 @@ _SHOWN_FILES, _SHOWN_EVENTS, _SHOWN_EXAMPLES = 8, 5, 2
 _WIDTH = 100
 
 
-@dataclass(frozen=True)
-class _Sampled:
+class _Sampled(NamedTuple):
     """One mapping's files, mapped."""
 
     files: list[LandedFile]
@@ -48,6 +47,8 @@ def check_source(
 
     Raises ConfigError with one line when a mapping does not fit its files or no file is there.
     """
+    from pyspark.errors import AnalysisException
+
     from spark_jobs.expressions import MappingError
     from spark_jobs.landing import LandingError
     from spark_jobs.session import get_session
@@ -65,6 +66,9 @@ def check_source(
                 say(line)
     except (MappingError, LandingError) as problem:
         raise ConfigError(str(problem)) from None
+    except AnalysisException as problem:
+        reason = str(problem).strip().splitlines()[0]
+        raise ConfigError(f"source.high_value or source.reward cannot be used: {reason}") from None
 
 
 def _page(spark: SparkSession, config: Config, landing: str, scratch: Path) -> Iterator[str]:
@@ -174,7 +178,7 @@ def _refused(lines: DataFrame, sampled: _Sampled) -> Iterator[str]:
 
 def _sample_events(accepted: DataFrame, columns: list[str]) -> Iterator[str]:
     rows = [
-        [_shown(row[name]) for name in columns]
+        ["" if row[name] is None else str(row[name])[:32] for name in columns]
         for row in accepted.orderBy("file_id", "line_number").limit(_SHOWN_EVENTS).collect()
     ]
     filled = [n for n in range(len(columns)) if any(row[n] for row in rows)]
@@ -191,6 +195,8 @@ def _sample_events(accepted: DataFrame, columns: list[str]) -> Iterator[str]:
 def _profile(accepted: DataFrame, config: Config, advice: list[str]) -> Iterator[str]:
     from pyspark.sql import functions as F
 
+    from spark_jobs.events import OPTIONAL
+
     source = config.source
     high_value = F.expr(f"coalesce({source.high_value}, false)")
     reward = F.expr(f"cast({source.reward} as double)")
@@ -199,7 +205,7 @@ def _profile(accepted: DataFrame, config: Config, advice: list[str]) -> Iterator
         F.min("event_at").alias("first"), F.max("event_at").alias("last"),
         F.count_if(high_value).alias("labels"),
         F.count_if(high_value & F.coalesce(reward <= 0, F.lit(True))).alias("unrewarded"),
-        *[F.count(name).alias(name) for name in (*_OPTIONAL,)],
+        *[F.count(name).alias(name) for name in OPTIONAL],
     ).first()  # fmt: skip
     events = whole["events"]
     yield ""
@@ -212,12 +218,9 @@ def _profile(accepted: DataFrame, config: Config, advice: list[str]) -> Iterator
     mix = accepted.groupBy("action").count().orderBy(F.desc("count")).collect()
     yield "  actions: " + ", ".join(f"{row['action']} {row['count'] / events:.1%}" for row in mix)
     yield f"  high-value ({source.high_value}): {whole['labels'] / events:.1%}"
-    given = [f"{name} {whole[name] / events:.0%}" for name in _OPTIONAL if whole[name]]
+    given = [f"{name} {whole[name] / events:.0%}" for name in OPTIONAL if whole[name]]
     yield "  filled: " + (", ".join(given) or "user, item and time only")
     _advise(whole, config, {row["action"] for row in mix}, advice)
-
-
-_OPTIONAL = ("watch_seconds", "completion_fraction", "rating", "page", "position", "country", "device")
 
 
 def _advise(whole, config: Config, seen: set[str], advice: list[str]) -> None:
@@ -241,8 +244,6 @@ def _advise(whole, config: Config, seen: set[str], advice: list[str]) -> None:
         advice.append(
             f"{whole['unrewarded']:,} high-value events have no reward above 0; look at source.reward"
         )
-    if events < 5 * whole["users"]:
-        advice.append(f"users have {events / whole['users']:.1f} events on average: histories are short")
     if whole["first"].year < 2000:
         advice.append(
             f"the first event is of {whole['first'].year}; is {source.events.time_unit} the unit of {source.events.time}?"
@@ -260,10 +261,7 @@ def _items(
     parts: dict[str, list[DataFrame]] = {"items": [], "tags": [], "edges": []}
     for kind, found in parts.items():
         for mapping in getattr(source, kind):
-            names = ("item", "title", "description", "launched_at", "tag", "tagged_at", "relation", "entity")
-            expressions = {
-                name: getattr(mapping, name) for name in names if getattr(mapping, name, None) is not None
-            }
+            expressions = items.mapped_expressions(mapping)
             sampled = _sample(spark, landing, mapping, expressions, kind, scratch)
             yield from _files(kind, mapping, expressions, sampled)
             if sampled.mapped.parts:
@@ -308,10 +306,6 @@ def _refused_items(lines: DataFrame) -> Iterator[str]:
 
 
 # --- text -----------------------------------------------------------------------------------------
-
-
-def _shown(value: object) -> str:
-    return "" if value is None else str(value)[:32]
 
 
 def _size(count: int) -> str:

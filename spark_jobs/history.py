@@ -2,8 +2,9 @@
 
 In: `events` and `items`, and the source's rules for what is high-value and what it weighs.
 Out: one row per event with the fields of its token and its place in the user's history. It knows
-nothing of chunks, cycles or Delta; `sequences` and `evaluation_sequences` cut rows out of it and
-`vocabulary` counts with the same rule for labels.
+nothing of chunks or windows: `sequences` and `evaluation_sequences` cut rows out of it, and
+`vocabulary` counts with the same rule for labels. The last three functions read and write for the
+jobs of a cycle; all others are pure.
 
 Order: `event_at`, then the landed file, then the line within the file. Lines of one file keep the
 order in which the source wrote them. A file is known by the digest of its bytes, so the order is

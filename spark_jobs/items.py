@@ -27,7 +27,7 @@ from spark_jobs.fields import id_problem, kept_raw, present_text, text_id
 from spark_jobs.instants import microseconds
 from spark_jobs.landing import LandedFile
 from spark_jobs.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
-from spark_jobs.reading import Mapped, read_mapped
+from spark_jobs.reading import read_mapped
 
 DUPLICATE = "duplicate item_id, a later line counts"
 _POSSIBLE_US = (-5_364_662_400_000_000, 7_258_118_400_000_000)
@@ -54,7 +54,7 @@ def main(spark: SparkSession, job: Job) -> JobResult:
         return JobResult(versions=versions, figures=_figures(rows, 0, refused) | {"items_new": 0})
     described, tags, edges, broken = [], [], [], []
     for number, (mapping, files) in enumerate(zip(mappings, landed, strict=True)):
-        mapped = _mapped(spark, mapping, files)
+        mapped = read_mapped(spark, files, mapping, mapped_expressions(mapping), _KINDS[type(mapping)])
         names = {file.file_id: file.name for file in files}
         broken += [(one, names[one], 1, "", why) for one, why in mapped.unreadable.items()]
         if not mapped.parts:
@@ -201,12 +201,11 @@ def _inputs_digest(job: Job, landed: list[list[LandedFile]]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _mapped(spark: SparkSession, mapping: FileMapping, files: list[LandedFile]) -> Mapped:
-    """The mapping's lines, its expressions evaluated."""
+def mapped_expressions(mapping: FileMapping) -> dict[str, str]:
+    """The SQL expression of each field that the mapping gives."""
     names = ("item", "title", "description", "launched_at", "tag", "tagged_at", "relation", "entity")
     expressions = {name: getattr(mapping, name, None) for name in names}
-    given = {name: sql for name, sql in expressions.items() if sql is not None}
-    return read_mapped(spark, files, mapping, given, _KINDS[type(mapping)])
+    return {name: sql for name, sql in expressions.items() if sql is not None}
 
 
 def _several(rows: DataFrame, name: str) -> Column:

@@ -21,6 +21,13 @@ def table(house, name: str, cycle: str | None = None) -> list[dict]:
     return sorted(rows, key=lambda row: json.dumps(row, default=str))
 
 
+def features_by_item(house, cycle: str) -> dict[str, dict]:
+    """Feature vectors of a cycle by item_id."""
+    names = {row["item_index"]: row["item_id"] for row in table(house, "items")}
+    rows = table(house, "item_features", cycle)
+    return {names[row.pop("item_index")]: row for row in rows}
+
+
 def weights(house, cycle: str, model: str = "candidate") -> str:
     return digest_of_weights(house.settings.checkpoint_folder("tiny", cycle, model))
 
@@ -73,15 +80,16 @@ def test_events_and_items_planted_after_the_split_change_nothing_that_training_s
     planted = make_house(planted=True)
     _, outcomes = planted.run(CUTOFFS[0])
     assert any(row["item_id"] == PLANTED for row in table(planted, "items"))
-    index = {row["item_index"] for row in table(house, "items")}
     for name in ("vocabulary", "sequences"):
         assert table(planted, name, first.name) == table(house, name, first.name), name
-    features = [row for row in table(planted, "item_features", first.name) if row["item_index"] in index]
-    assert features == table(house, "item_features", first.name)
+    # The planted item is numbered among those first seen after the split: names are compared there.
+    features = features_by_item(planted, first.name)
+    del features[PLANTED]
+    assert features == features_by_item(house, first.name)
     rates = [run["vocabulary"].record.figures["masking_rate"] for run in (one, outcomes)]
     assert rates[0] == rates[1]
-    for model in ("rung-25k", "candidate"):
-        assert weights(planted, first.name, model) == weights(house, first.name, model), model
+    # The planted events are labels of the window, so its rung may be refused; its weights are the same.
+    assert weights(planted, first.name, "rung-25k") == weights(house, first.name, "rung-25k")
 
 
 def test_the_registered_version_carries_its_lineage(two_cycles):

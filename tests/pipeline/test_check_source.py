@@ -68,3 +68,9 @@ def test_a_mapping_that_does_not_fit_is_one_line(spark, home, tmp_path):
         ConfigError, match=r"events\.user = 'who' names column who.*columns are: at, user, what"
     ):
         check_source(load(str(tmp_path / "mine.toml")), home, print)
+    jsonl(tmp_path / "log" / "1.jsonl", {"who": "a", "what": "f1", "at": T})
+    (tmp_path / "mine.toml").write_text(
+        PLAIN.replace("[source.events]", 'high_value = "stars > 3"\n[source.events]')
+    )
+    with pytest.raises(ConfigError, match="source.high_value or source.reward cannot be used: .*stars"):
+        page(tmp_path / "mine.toml", home)

@@ -6,7 +6,6 @@ import math
 from datetime import timedelta
 
 import numpy as np
-import pytest
 from pyspark.sql import functions as F
 
 from expectations import tables
@@ -109,27 +108,7 @@ def test_main_repeats_itself_and_planted_rows_change_no_old_item(
     assert same(rows, others.where(F.col("item_index") < planted_index))
 
 
-@pytest.fixture(scope="module")
-def encode():
-    return language.load(language.precision())
-
-
-def test_sentences_of_one_meaning_lie_closer(encode):
-    ghost, haunted, cooking = (
-        encode(text)
-        for text in ("A ghost story.", "Spirits haunt an old house.", "How to cook pasta for two.")
-    )
-    assert ghost.shape == (language.WIDTH,)
-    assert abs(np.linalg.norm(ghost) - 1) < 1e-5
-    assert ghost @ haunted > ghost @ cooking
-
-
-def test_only_the_first_word_pieces_are_read(encode):
-    start = "word " * language.MAX_TOKENS
-    assert (encode(start) == encode(start + "and more")).all()
-
-
-def test_texts_are_encoded_once(spark, plain_lake, rows_of, encode):
+def test_texts_are_encoded_once(spark, plain_lake, rows_of):
     job = plain_lake.job(encoder="all-minilm-l6-v2")
     first = item_features.main(spark, job)
     assert first.figures["texts_encoded"] == first.figures["with_language"] == 30
@@ -138,5 +117,5 @@ def test_texts_are_encoded_once(spark, plain_lake, rows_of, encode):
     assert second.versions["text_vectors"] == first.versions["text_vectors"]
     row = rows_of(job, tables.ITEM_FEATURES, second).where("item_index = 3").first()
     item = plain_lake.log.items[3]
-    alone = encode(f"{item['title']}. {item['description']}")
+    alone = language.load(language.precision())(f"{item['title']}. {item['description']}")
     assert (np.array(row["language"], dtype=np.float32) == alone).all()

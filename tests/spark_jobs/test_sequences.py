@@ -105,25 +105,6 @@ def test_tails_reach_over_chunks_and_full_rows_make_no_empty_ones(spark):
     assert tails == [[micros(39)]] * 7 + [[]]
 
 
-def test_ties_keep_the_order_of_the_lines_and_of_nothing_else(spark):
-    log = [("u", item, 5, "seen") for item in ("i4", "i2", "i9", "i1")]
-    shuffled = [
-        (*row, {"line_number": line, "event_id": f"e{7 - line}"})
-        for line, row in sorted(enumerate(log, start=1), key=lambda pair: -pair[0] % 3)
-    ]
-    assert cut(spark, log, config())["u", 0]["item_index"] == [4, 2, 9, 1]
-    assert cut(spark, shuffled, config())["u", 0]["item_index"] == [4, 2, 9, 1]
-
-
-def test_a_high_value_event_without_a_usable_reward_is_an_ordinary_event(spark):
-    source = SOURCE.model_copy(update={"reward": "rating"})
-    ratings = (0.0, -1.0, None, float("nan"), float("inf"), 1e-60, 0.5)
-    log = [("u", "i1", place, "liked", {"rating": rating}) for place, rating in enumerate(ratings)]
-    row = cut(spark, log, config(), source)["u", 0]
-    assert row["reward"] == [0.0] * 6 + [0.5]
-    assert row["target_positions"] == [6]
-
-
 def random_log(seed, users=30, longest=70):
     """Users of every length; ties of up to three events, half of the events high-value."""
     rng = random.Random(seed)
