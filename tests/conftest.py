@@ -29,6 +29,7 @@ def spark() -> Iterator[SparkSession]:
     if not list(jars.glob("*.jar")):
         pytest.fail(f"{jars} holds no Delta jars; run `make setup` once, with network", pytrace=False)
     session = get_session("local[2]", "tests", str(jars))
+    session.conf.set("spark.sql.shuffle.partitions", "2")  # a handful of rows each
     yield session
     session.stop()
 
