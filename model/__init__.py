@@ -1,7 +1,10 @@
-"""The recommender: knows no Spark, no Airflow and no MLflow."""
+"""The recommender. It knows PyTorch, Lightning, NumPy and Arrow; no Spark, no Airflow, no MLflow."""
 
 import os
 
-# Before torch is loaded: threads that spin while they wait take each other's core wherever a machine
-# does anything else (`benchmarks/training.py` with two threads on two busy cores: 10 times the CPU time).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Torch's threads wait for each other at the end of every operation, and a small model has hundreds
+# of them a step. Spinning without end stops everything as soon as the machine does something else
+# (3 to 20 times slower beside one other process), sleeping at once costs a wake-up an operation (37 →
+# 68 ms a step): so they spin for some microseconds, then sleep. Read by the threading library when
+# torch is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+from pipeline import accepted
 from pipeline.config import Config
-from pipeline.records import read_records, write_atomically
+from pipeline.records import write_atomically
 from pipeline.settings import Settings
 
 
@@ -119,17 +120,15 @@ def check_parent(parent: Parent, settings: Settings, source: str) -> None:
     from model.checkpoint import digest_of_weights
 
     advice = "restore them, or start anew with --cold-start"
-    folder = settings.checkpoint_folder(source, parent.cycle, "candidate")
+    folder = accepted.model_folder(settings, source, parent, "candidate")
     if not (folder / "model.safetensors").exists():
         raise CycleError(
             f"version {parent.version} is registered but its weights are missing in {folder}; {advice}"
         )
     if digest_of_weights(folder) != parent.checkpoint_digest:
         raise CycleError(f"the weights of version {parent.version} in {folder} were altered; {advice}")
-    if "vocabulary" not in read_records(settings.cycle_folder(source, parent.cycle)):
-        raise CycleError(
-            f"the records of version {parent.version}'s cycle {parent.cycle} are missing; {advice}"
-        )
+    if "vocabulary" not in accepted.records(settings, source, parent):
+        raise CycleError(f"the records of version {parent.version} are missing in {folder.parent}; {advice}")
 
 
 def resolve(

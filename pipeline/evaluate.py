@@ -175,7 +175,7 @@ def rank_champion(
     """Ranks the window by a model of the champion's cycle as it would be served today. Returns the
     version of `ranks`."""
     recommender, catalogue = open_champion_model(context, champion, checkpoint)
-    digest = digest_of(context, checkpoint, champion.cycle)
+    digest = digest_of(context, checkpoint, champion)
     return rank_model(context, window, name, recommender, catalogue, digest, conditions)
 
 

@@ -13,7 +13,7 @@ from model.metrics import ALL, Group, MetricsError, Summary
 from model.progress import NotFiniteError
 from model.ranking import NotFiniteScoreError
 from model.sizes import SIZES
-from pipeline import gates, measures
+from pipeline import accepted, gates, measures
 from pipeline.config import Config
 from pipeline.cycle import Parent
 from pipeline.evaluate import (
@@ -32,8 +32,8 @@ from pipeline.train import fit, rung_name
 from pipeline.window import (
     Window,
     champion_config,
+    champion_has,
     digest_of,
-    has_model,
     incomparable,
     open_model,
     open_window,
@@ -221,7 +221,7 @@ def _rank_reference(context: StageContext, window: Window, name: str, size: str)
         digest = digest_of(context, control)
         rank_model(context, window, control, recommender, catalogue, digest, (window.judged,))
         return control, f"the configuration of cycle {champion.cycle} on the same data"
-    if not has_model(context, champion.cycle, name):
+    if not champion_has(context, champion, name):
         return None, f"cycle {champion.cycle} has no rung of this size"
     return _rank_older(context, window, name, champion), f"the same rung of cycle {champion.cycle}"
 
@@ -299,8 +299,7 @@ def saved(context: StageContext, number: int) -> str:
     ratio = SIZES[full].parameters / SIZES[rungs[number - 1]].parameters
     words = f"Saved: {' and '.join(skipped)} were not trained ({ratio:.0f} times this rung's backbone)"
     if context.cycle.champion is not None:
-        folder = context.settings.cycle_folder(context.cycle.source, context.cycle.champion.cycle)
-        records = read_records(folder)
+        records = accepted.records(context.settings, context.cycle.source, context.cycle.champion)
         if "train" in records:
             return f"{words}; in the champion's cycle the full training took {records['train'].seconds:.0f} s"
     return words

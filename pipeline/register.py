@@ -19,7 +19,7 @@ from expectations.tables import ITEMS, SEQUENCES, location
 from model.catalogue import load_items
 from model.cycle_tables import CycleTables
 from model.scoring import Meaning, write_serving_folder
-from pipeline import tracking
+from pipeline import accepted, tracking
 from pipeline.lineage import lineage
 from pipeline.records import StageContext, StageResult
 from pipeline.settings import CHECKOUT
@@ -44,6 +44,7 @@ def register(context: StageContext) -> StageResult:
     """Registers this cycle's candidate and gives it the alias `challenger`."""
     trained = context.figures("train")
     digest = trained["checkpoint_digest"]
+    accepted.keep(context.settings, context.cycle, digest)
     version = tracking.find_version(context, digest)
     if version is None:
         facts = {

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from pipeline import lease
+from pipeline import accepted, lease
 from pipeline.config import Config
 from pipeline.cycle import Cycle
 from pipeline.records import StageContext, StageRecord, StageResult, read_records, write_record
@@ -105,8 +105,8 @@ def spark_job(context: StageContext) -> Job:
     config, cycle, settings = context.config, context.cycle, context.settings
     versions = context.versions
     if cycle.parent is not None:
-        parent_records = read_records(settings.cycle_folder(cycle.source, cycle.parent.cycle))
-        versions = {"vocabulary": parent_records["vocabulary"].versions["vocabulary"], **versions}
+        of_parent = accepted.table_versions(settings, cycle.source, cycle.parent)
+        versions = {"vocabulary": of_parent["vocabulary"], **versions}
     return Job(
         lake=settings.lake,
         landing=config.source.landing or str(settings.landing(cycle.source)),

@@ -67,6 +67,10 @@ class Settings:
         """Weights and resumable state of one model of one cycle."""
         return self.home / "checkpoints" / source / cycle / model
 
+    def accepted_folder(self, source: str, checkpoint_digest: str) -> Path:
+        """What later cycles need of an accepted version (`pipeline.accepted`)."""
+        return self.home / "accepted" / source / checkpoint_digest[:16]
+
     def report_folder(self, source: str, cycle: str) -> Path:
         """The cycle report and the expectation reports."""
         return self.home / "reports" / source / cycle

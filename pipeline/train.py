@@ -32,6 +32,7 @@ from model.optimizer import Optimizers, build_optimizers, load_moments, moments
 from model.progress import Progress
 from model.recommender import Recommender
 from model.warm_start import carry_moments, start_from_parent
+from pipeline import accepted
 from pipeline.cycle import CycleError
 from pipeline.records import StageContext, StageResult
 
@@ -221,7 +222,7 @@ def _start(context: StageContext, model_name: str, config: ModelConfig) -> Start
     parent = context.cycle.parent
     if parent is None:
         return Start()
-    folder = context.settings.checkpoint_folder(context.cycle.source, parent.cycle, model_name)
+    folder = accepted.model_folder(context.settings, context.cycle.source, parent, model_name)
     problem = ""
     try:
         state = checkpoint.finished_state(folder)
@@ -269,10 +270,12 @@ def _data(
 
 
 def _earlier_features(context: StageContext, start: Start, tables: CycleTables) -> CycleTables | None:
-    """The parent's tables, at this cycle's versions, where the item features are to be as of its split."""
+    """The parent's tables where the item features are to be as of its split."""
     if start.folder is None or context.config.training.features_as_of == "split":
         return None
-    return replace(tables, cycle=context.cycle.parent.cycle)
+    parent = context.cycle.parent
+    versions = accepted.table_versions(context.settings, context.cycle.source, parent)
+    return replace(tables, cycle=parent.cycle, versions=versions)
 
 
 def _found(context: StageContext, folder: Path, digest: str) -> Fitted | None:

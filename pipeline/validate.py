@@ -26,6 +26,7 @@ from expectations.suites import items as items_suite
 from expectations.suites import sequences as sequences_suite
 from expectations.suites import vocabulary as vocabulary_suite
 from expectations.tables import EVENTS, INGESTED_FILES, ITEMS, REJECTED_EVENTS, SEQUENCES, VOCABULARY, Table
+from pipeline import accepted
 from pipeline.cycle import Parent
 from pipeline.records import StageContext, StageResult, read_records
 from spark_jobs import delta
@@ -152,12 +153,10 @@ def _table(context: StageContext, table: Table, versions: dict[str, int] | None 
 
 
 def _of_parent(context: StageContext, table: Table, parent: Parent | None) -> DataFrame | None:
-    """A table at the version that the parent's cycle recorded; None without a parent."""
+    """A table at the version that the parent was made from; None without a parent."""
     if parent is None:
         return None
-    records = read_records(context.settings.cycle_folder(context.cycle.source, parent.cycle))
-    recorded = {name: version for record in records.values() for name, version in record.versions.items()}
-    return _table(context, table, recorded)
+    return _table(context, table, accepted.table_versions(context.settings, context.cycle.source, parent))
 
 
 def _earlier_windows(context: StageContext) -> dict[str, Window]:

@@ -33,10 +33,11 @@ from model.examples import (
 )
 from model.ranks import Condition
 from model.recommender import Recommender
+from pipeline import accepted
 from pipeline.config import Config, parse
-from pipeline.cycle import Parent, read_cycle
+from pipeline.cycle import Parent
 from pipeline.measures import conditions
-from pipeline.records import StageContext, read_records
+from pipeline.records import StageContext
 
 Ints = NDArray[np.int64]
 
@@ -71,7 +72,7 @@ def open_window(context: StageContext) -> Window:
     vocabulary = read_vocabulary(lake, source, cycle.name, versions["vocabulary"], count)
     champion = None
     if cycle.champion is not None:
-        older = champion_versions(context, cycle.champion)["vocabulary"]
+        older = accepted.table_versions(context.settings, source, cycle.champion)["vocabulary"]
         champion = read_vocabulary(lake, source, cycle.champion.cycle, older, count)
     examples = build_examples(
         read_histories(lake, source, cycle.name, versions["evaluation_sequences"]),
@@ -113,22 +114,10 @@ def microseconds(instant: datetime) -> int:
     return round(instant.timestamp() * 1_000_000)
 
 
-def champion_versions(context: StageContext, champion: Parent) -> dict[str, int]:
-    """Table versions that the champion's cycle recorded."""
-    folder = context.settings.cycle_folder(context.cycle.source, champion.cycle)
-    return {
-        table: version
-        for record in read_records(folder).values()
-        for table, version in record.versions.items()
-    }
-
-
 def champion_config(context: StageContext, champion: Parent) -> Config:
-    """The configuration that the champion's cycle ran with."""
-    record = read_cycle(context.settings, context.cycle.source, champion.cycle)
-    if record is None:
-        raise FileNotFoundError(f"cycle {champion.cycle} of {context.cycle.source} has no cycle.json")
-    return parse(record["configuration"], f"cycle {champion.cycle}")
+    """The configuration that the champion was made with."""
+    content = accepted.configuration(context.settings, context.cycle.source, champion)
+    return parse(content, f"version {champion.version}")
 
 
 def incomparable(context: StageContext, champion: Parent) -> str | None:
@@ -141,39 +130,42 @@ def incomparable(context: StageContext, champion: Parent) -> str | None:
 def open_model(context: StageContext, name: str) -> tuple[Recommender, Catalogue]:
     """A model of this cycle with its catalogue. Raises `model.checkpoint.CheckpointError` when it is
     missing, unfinished or altered."""
-    recommender = _load(context, _folder(context, context.cycle.name, name))
+    recommender = _load(context, _folder(context, name))
     return recommender, _todays_catalogue(context, recommender)
 
 
 def open_champion_model(context: StageContext, champion: Parent, name: str) -> tuple[Recommender, Catalogue]:
     """A model of the champion's cycle as it would be served today: its weights and vocabulary, over
     today's items and features. Raises as `open_model`."""
-    recommender = _load(context, _folder(context, champion.cycle, name))
+    recommender = _load(context, _folder(context, name, champion))
     today = _todays_catalogue(context, recommender)
-    version = champion_versions(context, champion)["vocabulary"]
     cycle = context.cycle
+    version = accepted.table_versions(context.settings, cycle.source, champion)["vocabulary"]
     member = read_vocabulary(context.settings.lake, cycle.source, champion.cycle, version, today.items).member
     known = torch.from_numpy(member).to(today.item_token.device)
     return recommender, Catalogue(torch.where(known, today.item_token, OUT_OF_VOCABULARY), today.features)
 
 
-def digest_of(context: StageContext, name: str, cycle: str | None = None) -> str:
-    """SHA-256 of a model's weights; None is this cycle."""
-    return digest_of_weights(_folder(context, cycle or context.cycle.name, name))
+def digest_of(context: StageContext, name: str, champion: Parent | None = None) -> str:
+    """SHA-256 of a model's weights; None is this cycle's."""
+    return digest_of_weights(_folder(context, name, champion))
 
 
 def megabytes_of(context: StageContext, name: str) -> float:
     """Size of a model's weights of this cycle."""
-    return (_folder(context, context.cycle.name, name) / WEIGHTS).stat().st_size / 1e6
+    return (_folder(context, name) / WEIGHTS).stat().st_size / 1e6
 
 
-def has_model(context: StageContext, cycle: str, name: str) -> bool:
-    """Whether a cycle left this model, finished and unaltered."""
-    return finished_state(_folder(context, cycle, name)) is not None
+def champion_has(context: StageContext, champion: Parent, name: str) -> bool:
+    """Whether the champion's cycle left this model, finished and unaltered."""
+    return finished_state(_folder(context, name, champion)) is not None
 
 
-def _folder(context: StageContext, cycle: str, name: str) -> Path:
-    return context.settings.checkpoint_folder(context.cycle.source, cycle, name)
+def _folder(context: StageContext, name: str, champion: Parent | None = None) -> Path:
+    source, settings = context.cycle.source, context.settings
+    if champion is not None:
+        return accepted.model_folder(settings, source, champion, name)
+    return settings.checkpoint_folder(source, context.cycle.name, name)
 
 
 def _load(context: StageContext, folder: Path) -> Recommender:

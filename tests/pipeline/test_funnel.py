@@ -17,8 +17,8 @@ from model.examples import history_ends
 from model.metrics import ALL, RankedExamples, Summary
 from model.ranking import NotFiniteScoreError, Ranking
 from model.ranks import rank_rows, write_ranks
+from pipeline import accepted, measures
 from pipeline import funnel as stage
-from pipeline import measures
 from pipeline.config import FunnelConfig
 from pipeline.cycle import Parent
 from pipeline.funnel import agreement, funnel, rung
@@ -51,6 +51,7 @@ def second(first):
         write_record(folder, record)
     (folder / "cycle.json").write_text(json.dumps({"configuration": context.config.model_dump(mode="json")}))
     champion = Parent(1, cycle.name, cycle.split, "unused by rungs")
+    accepted.keep(settings, cycle, champion.checkpoint_digest)
     later = small_lake.write_cycle(settings, CUTOFFS[1], seed=1)
     return replace(later, cycle=replace(later.cycle, parent=champion, champion=champion))
 

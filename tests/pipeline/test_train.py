@@ -200,14 +200,17 @@ def test_a_cycle_trains_on_the_labels_between_its_parents_split_and_its_own_held
 
 def test_an_altered_parent_is_an_error_for_the_full_model(unbroken, finetuned):
     second, _, _ = finetuned
-    wrong = replace(second.cycle, parent=replace(second.cycle.parent, checkpoint_digest="0" * 64))
+    parent = second.cycle.parent
+    wrong = replace(
+        second.cycle, parent=replace(parent, checkpoint_digest=parent.checkpoint_digest[:16] + "0" * 48)
+    )
     with pytest.raises(CycleError, match="not those registered as version 1; pass --cold-start"):
         fit(replace(second, cycle=wrong), CANDIDATE, "25k")
 
 
 def test_a_missing_parent_is_an_error_for_the_full_model(finetuned):
     second, _, _ = finetuned
-    wrong = replace(second.cycle, parent=replace(second.cycle.parent, cycle="1969-01-01"))
+    wrong = replace(second.cycle, parent=replace(second.cycle.parent, checkpoint_digest="0" * 64))
     with pytest.raises(CycleError, match="holds no finished model"):
         fit(replace(second, cycle=wrong), CANDIDATE, "25k")
 

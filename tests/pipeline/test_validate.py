@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, SEQUENCES, VOCABULARY, location
+from pipeline import accepted
 from pipeline.cycle import Cycle, Parent
 from pipeline.records import StageContext, StageRecord
 from pipeline.settings import Settings
@@ -159,6 +160,8 @@ def test_the_parents_numbering_and_tokens_are_compared(context):
     parent = Parent(1, "2024-02-10", context.cycle.split, "ab" * 32)
     second = Cycle("tiny", CUTOFFS[0] + timedelta(days=5), WINDOW, parent)
     keep(context, "2024-02-10", record("items", {"items": 0, "vocabulary": 0}))
+    made = replace(context.cycle, cutoff=datetime(2024, 2, 10, tzinfo=UTC))
+    accepted.keep(context.settings, made, parent.checkpoint_digest)
     stored = {name: 0 for name in ("events", "items", "ingested_files", "rejected_events")}
     seen = {"days": 10.0, "action_counts": {"viewed": 7, "played": 8}, "events": 15}
     keep(context, "2024-01-31", record("validate_events", {}, {"window": seen}))

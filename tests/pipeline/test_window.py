@@ -11,7 +11,7 @@ from model.batch import OUT_OF_VOCABULARY
 from model.checkpoint import CheckpointError
 from model.examples import ExamplesError
 from model.ranks import Condition
-from pipeline import window
+from pipeline import accepted, window
 from pipeline.cycle import Parent
 from pipeline.records import write_record
 from pipeline.settings import Settings
@@ -38,7 +38,8 @@ def first(tmp_path_factory):
 def second(first):
     """A later cycle whose champion is the first; thirteen items are in its vocabulary."""
     later = small_lake.write_cycle(first.settings, CUTOFFS[1], items=14, in_vocabulary=13)
-    champion = Parent(1, first.cycle.name, first.cycle.split, "")
+    champion = Parent(1, first.cycle.name, first.cycle.split, "kept")
+    accepted.keep(first.settings, first.cycle, champion.checkpoint_digest)
     return replace(later, config=first.config, cycle=replace(later.cycle, parent=champion, champion=champion))
 
 
@@ -62,8 +63,6 @@ def test_a_model_of_this_cycle_comes_with_todays_vocabulary(first):
     assert not recommender.training
     assert recommender.vocabulary_size == 12
     assert catalogue.item_token.tolist() == [*range(12), OUT_OF_VOCABULARY, OUT_OF_VOCABULARY]
-    assert window.has_model(first, first.cycle.name, "candidate")
-    assert not window.has_model(first, first.cycle.name, "rung-25k")
     assert window.megabytes_of(first, "candidate") == pytest.approx(0.134, abs=0.01)
 
 
@@ -87,9 +86,12 @@ def test_the_champion_keeps_its_own_vocabulary_over_todays_items(second):
     assert recommender.vocabulary_size == 12
     assert catalogue.items == 14
     assert catalogue.item_token.tolist() == [*range(12), OUT_OF_VOCABULARY, OUT_OF_VOCABULARY]
-    assert window.digest_of(second, "candidate", "2024-02-10") == window.digest_of(
+    champion = second.cycle.champion
+    assert window.digest_of(second, "candidate", champion) == window.digest_of(
         replace(second, cycle=replace(second.cycle, cutoff=CUTOFFS[0])), "candidate"
     )
+    assert window.champion_has(second, champion, "candidate")
+    assert not window.champion_has(second, champion, "rung-25k")
 
 
 def test_a_champion_is_comparable_while_the_model_reads_the_same_inputs(second):
@@ -98,5 +100,5 @@ def test_a_champion_is_comparable_while_the_model_reads_the_same_inputs(second):
     model = second.config.model.model_copy(update={"actions": 4})
     changed = replace(second, config=second.config.model_copy(update={"model": model}))
     assert window.incomparable(changed, champion) == "actions changed since cycle 2024-02-10"
-    with pytest.raises(FileNotFoundError, match="2023-01-01"):
-        window.champion_config(second, replace(champion, cycle="2023-01-01"))
+    with pytest.raises(FileNotFoundError, match="another"):
+        window.champion_config(second, replace(champion, checkpoint_digest="another"))

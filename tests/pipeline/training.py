@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
+from pipeline import accepted
 from pipeline.config import Config
 from pipeline.cycle import Cycle, Parent
-from pipeline.records import StageContext, StageRecord
+from pipeline.records import StageContext, StageRecord, write_record
 from pipeline.settings import Settings
 from tests.factories import tiny_config
 from tests.model import lake
@@ -82,6 +83,10 @@ def second_cycle(
     first: StageContext, checkpoint_digest: str, say: Callable[[str], None] = print
 ) -> StageContext:
     """The cycle cut at SECOND, fine-tuned from the first: split on day 30, 4 items more."""
+    folder = first.settings.cycle_folder(first.cycle.source, first.cycle.name)
+    for record in first.records.values():
+        write_record(folder, record)
+    accepted.keep(first.settings, first.cycle, checkpoint_digest)
     parent = Parent(1, first.cycle.name, first.cycle.split, checkpoint_digest)
     cycle = Cycle(lake.SOURCE, SECOND, WINDOW, parent, parent)
     versions = lake.write_cycle(
