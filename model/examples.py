@@ -10,6 +10,7 @@ Shape legend
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -200,6 +201,7 @@ def build_examples(
     vocabulary: Vocabulary,
     champion: Vocabulary | None,
     weak_id_events: int,
+    context_names: Mapping[str, Mapping[int, str]] | None = None,
 ) -> Examples:
     """The examples of a window.
 
@@ -207,8 +209,8 @@ def build_examples(
     applicable where no user has two events. A first event has no gap, and an item that is launched
     later than the label, or whose launch is unknown, has no age. Slices: `cold_start` is an item
     outside the vocabularies of the candidate and of the champion; `weak_id` an item inside the
-    candidate's with fewer than `weak_id_events` events; a context field gives one slice a code.
-    Raises ExamplesError for a slice that is neither built in nor a context field.
+    candidate's with fewer than `weak_id_events` events; a context field gives one slice a
+    value, named by `context_names` (values by code, by field), else by its code. Raises ExamplesError for a slice that is neither built in nor a context field.
     """
     owner = histories.owner
     place, item = histories.label, histories.item_index[histories.label]
@@ -244,7 +246,9 @@ def build_examples(
             groups[name] = built_in[name]
         elif name in CONTEXT_FIELDS:
             codes = histories.context[name][place] if name in histories.context else np.empty(0, np.int64)
-            groups |= {f"{name}={code}": codes == code for code in np.unique(codes)}
+            values = (context_names or {}).get(name, {})
+            for code in np.unique(codes):
+                groups[f"{name}={values.get(int(code), code)}"] = codes == code
         elif name not in BUILT_IN_SLICES:
             allowed = ", ".join((*BUILT_IN_SLICES, *CONTEXT_FIELDS))
             raise ExamplesError(f"slice {name!r} is unknown; allowed are {allowed}")

@@ -21,13 +21,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-import xxhash
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from model.batch import Catalogue
 from model.candidates import UNKNOWN_LAUNCH
 from model.config import ModelConfig
+from model.context import context_code
 from model.examples import Histories
 from model.ranking import candidate_vectors, encode_histories
 from model.recommender import Recommender, score
@@ -38,8 +38,6 @@ WEIGHTS, CATALOGUE, ITEMS, MEANING = (
     "items.parquet",
     "serving.json",
 )
-SPARK_HASH_SEED = 42
-"""Seed of Spark's xxhash64, by which the data plane coded context fields."""
 
 
 class HistoryError(ValueError):
@@ -210,18 +208,6 @@ class Scorer:
             for field in self.config.context_fields
         )
         return item, at_us, action, reward, *codes
-
-
-def context_code(value: str | int | None, buckets: int) -> int:
-    """Code of a context field, as the data plane made it: 0 when missing, else 1 + a hash of text, or
-    1 + a number, clamped to the number of buckets."""
-    if value is None:
-        return 0
-    if isinstance(value, str):
-        unsigned = xxhash.xxh64_intdigest(value.encode(), seed=SPARK_HASH_SEED)
-        signed = unsigned - (1 << 64) if unsigned >= 1 << 63 else unsigned
-        return 1 + signed % (buckets - 1)
-    return 1 + min(max(int(value), 0), buckets - 2)
 
 
 def _micros(value: str | float, place: str) -> int:

@@ -11,7 +11,6 @@ Shape legend
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +19,7 @@ from deltalake import DeltaTable
 from numpy.typing import NDArray
 from scipy import sparse
 
+from expectations.instants import day_of
 from expectations.tables import EVENTS, SEQUENCES, location
 from model.candidates import Candidates, tied_rank
 from model.examples import DAY_US, HOUR_US, Examples
@@ -65,13 +65,9 @@ def read_events(
     Only the days' partitions are read; `item_id` [N] turns names into item_index. An event whose
     item is not in it is left out.
     """
-
-    def day(at_us: int) -> datetime:
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)
-
     table = DeltaTable(location(lake, source, EVENTS.name), version=version)
     date = pc.field("event_date")
-    wanted = (date >= pa.scalar(day(after_us).date())) & (date <= pa.scalar(day(until_us).date()))
+    wanted = (date >= day_of(after_us)) & (date <= day_of(until_us))
     items, times = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for batch in table.to_pyarrow_dataset().to_batches(columns=["item_id", "event_at"], filter=wanted):
         at_us = batch["event_at"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()

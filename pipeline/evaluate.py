@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from expectations.instants import microseconds
 from model import yardsticks
 from model.batch import Catalogue
 from model.bootstrap import SEED
@@ -31,7 +32,6 @@ from pipeline.window import (
     digest_of,
     incomparable,
     megabytes_of,
-    microseconds,
     open_champion_model,
     open_model,
     open_window,

@@ -13,7 +13,7 @@ from model.metrics import ALL, Group, MetricsError, Summary
 from model.progress import NotFiniteError
 from model.ranking import NotFiniteScoreError
 from model.sizes import SIZES
-from pipeline import accepted, gates, measures
+from pipeline import accepted, gates, measures, tracking
 from pipeline.config import Config
 from pipeline.cycle import Parent
 from pipeline.evaluate import (
@@ -74,7 +74,7 @@ def rung(context: StageContext, number: int) -> StageResult:
     figures = {"size": size, "model": name, "yardsticks": yardsticks_key(context)} | window_figures(window)
     version = rank_yardsticks(context, window)
     try:
-        figures["training"] = fit(context, name, size).figures
+        figures["training"] = fit(context, name, size, tracking.live_metrics(context, name)).figures
         reference, words = _rank_reference(context, window, name, size)
         version, exchanged = _rank_rung(context, window, name)
     except (NotFiniteError, NotFiniteScoreError) as error:

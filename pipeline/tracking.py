@@ -89,11 +89,11 @@ def run_id(context: StageContext, model: str = "candidate") -> str:
         tags["mlflow.parentRunId"] = run_id(context)
         name = f"cycle {cycle.name} {model}"
     run = store.create_run(experiment, tags=tags, run_name=name)
-    _log_params(store, run.info.run_id, context)
+    _log_params(store, run.info.run_id, context, model)
     return run.info.run_id
 
 
-def _log_params(store: MlflowClient, run: str, context: StageContext) -> None:
+def _log_params(store: MlflowClient, run: str, context: StageContext, model: str) -> None:
     config, cycle = context.config, context.cycle
     params: dict[str, Any] = {
         "cutoff": cycle.cutoff.isoformat(),
@@ -105,6 +105,8 @@ def _log_params(store: MlflowClient, run: str, context: StageContext) -> None:
     for section in ("model", "objective", "training"):
         values = getattr(config, section).model_dump(mode="json")
         params |= {f"{section}.{key}": value for key, value in values.items()}
+    if model != "candidate":
+        params["model.size"] = model.removeprefix("rung-")
     entries = [Param(key, str(value)[:500]) for key, value in params.items()]
     store.log_batch(run, params=entries)
 

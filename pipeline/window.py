@@ -7,7 +7,6 @@ models of this cycle and of the champion's with their catalogues. It ranks and m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from expectations.instants import microseconds
 from model.batch import OUT_OF_VOCABULARY, Catalogue
 from model.candidates import Candidates
 from model.catalogue import load_items
 from model.checkpoint import WEIGHTS, CheckpointError, digest_of_weights, finished_state, load_weights
 from model.config import ModelConfig
+from model.context import read_context_names
 from model.cycle_tables import CycleTables
 from model.examples import (
     Examples,
@@ -68,7 +69,7 @@ def open_window(context: StageContext) -> Window:
     config, cycle, lake = context.config.evaluation, context.cycle, context.settings.lake
     source, versions = cycle.source, context.versions
     items = read_item_facts(lake, source, versions["items"])
-    count = items.launched_at_us.size
+    count, split_us = items.launched_at_us.size, microseconds(cycle.split)
     vocabulary = read_vocabulary(lake, source, cycle.name, versions["vocabulary"], count)
     champion = None
     if cycle.champion is not None:
@@ -85,8 +86,8 @@ def open_window(context: StageContext) -> Window:
         vocabulary,
         champion,
         config.weak_id_events,
+        _context_names(context),
     )
-    split_us = microseconds(cycle.split)
     return Window(
         examples=examples,
         candidates=Candidates.of(items.launched_at_us, vocabulary.retired),
@@ -95,6 +96,19 @@ def open_window(context: StageContext) -> Window:
             one: history_ends(examples, one.protocol, one.delay_hours, split_us) for one in conditions(config)
         },
     )
+
+
+def _context_names(context: StageContext) -> dict[str, dict[int, str]]:
+    """The window's values of every context field that makes slices, by code."""
+    config, cycle = context.config, context.cycle
+    version, span = context.versions["events"], (microseconds(cycle.split), microseconds(cycle.cutoff))
+    return {
+        field: read_context_names(
+            context.settings.lake, cycle.source, version, field, *span, config.sequences.context_buckets
+        )
+        for field in config.evaluation.slices
+        if field in config.model.context_fields
+    }
 
 
 def window_figures(window: Window) -> dict[str, Any]:
@@ -107,11 +121,6 @@ def window_figures(window: Window) -> dict[str, Any]:
         "labels_outside_catalogue": int((window.candidates.column[examples.item_index] >= size).sum()),
         "tasks_not_applicable": list(examples.not_applicable),
     }
-
-
-def microseconds(instant: datetime) -> int:
-    """Microseconds since 1970-01-01 UTC of an aware datetime."""
-    return round(instant.timestamp() * 1_000_000)
 
 
 def champion_config(context: StageContext, champion: Parent) -> Config:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
 
+import mlflow
 import pytest
+import torch
 from deltalake import DeltaTable
 
 from expectations.tables import location
-from model.checkpoint import digest_of_weights
-from pipeline import tracking
+from model.checkpoint import digest_of_weights, load_weights
+from model.ranking import candidate_vectors, encode_histories
+from model.recommender import Recommender, score
+from model.warm_start import start_from_parent
+from pipeline import accepted, tracking
+from pipeline.records import StageContext
+from pipeline.settings import CHECKOUT
 from pipeline.stages import BY_NAME, STAGES, Stage
+from pipeline.window import open_champion_model, open_model, open_window
 from tests.factories import CUTOFFS, PLANTED
 
 
@@ -101,6 +111,56 @@ def test_the_registered_version_carries_its_lineage(two_cycles):
     assert tags["checkpoint_digest"] == weights(house, second.name)
     assert json.loads(tags["table_versions"])["sequences"] == two["sequences"].record.versions["sequences"]
     assert tags["configuration_digest"] == house.config.digest
+
+
+def test_a_grown_vocabulary_changes_no_score_before_training(two_cycles):
+    """Over the same items and features: old items bit for bit, new ones exactly as cold items."""
+    house, (_, (second, two)) = two_cycles
+    records = {name: outcome.record for name, outcome in two.items()}
+    context = StageContext(house.config, second, house.settings, records, lambda text: None)
+    older, as_cold = open_champion_model(context, second.champion, "candidate")
+    _, today = open_model(context, "candidate")
+    assert today.vocabulary_size > as_cold.vocabulary_size
+    grown = Recommender(house.config.model, today.vocabulary_size).eval()
+    folder = accepted.model_folder(house.settings, "tiny", second.parent, "candidate")
+    growth = start_from_parent(grown, load_weights(folder))
+    assert growth.new_rows == today.vocabulary_size - as_cold.vocabulary_size
+    window = open_window(context)
+    examples, ends = window.examples, window.ends[window.judged]
+    scores = []
+    for recommender, catalogue in ((older, as_cold), (grown, today)):
+        with torch.inference_mode():
+            items = candidate_vectors(recommender, catalogue, window.candidates.item_index)
+            users = encode_histories(
+                recommender, catalogue, examples.histories, examples.user, ends, context_length=64
+            )
+            scores.append(score(users, items))
+    assert torch.equal(*scores)
+
+
+def test_the_readmes_scoring_example_runs_on_plain_records(two_cycles, monkeypatch, tmp_path):
+    house, _ = two_cycles
+    code = re.search(r"<!-- scoring:.*?```python\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)[
+        1
+    ]
+    item = house.log.items[0]["item"]
+    for before, after in {
+        "sqlite:///.reprise/mlflow/mlflow.db": house.settings.tracking_uri,
+        "reprise-ml-100k": "reprise-tiny",
+        '"50"': f'"{item}"',
+        "rated_5": house.config.source.actions[0],
+        "rated_4": house.config.source.actions[1],
+    }.items():
+        assert before in code
+        code = code.replace(before, after)
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")  # the example sets it
+    (tmp_path / "score.py").write_text(code)
+    answer = runpy.run_path(str(tmp_path / "score.py"))["answers"].iloc[0]
+    assert len(answer["items"]) == len(answer["scores"]) == len(answer["titles"]) == 5
+    assert list(answer["scores"]) == sorted(answer["scores"], reverse=True)
+    assert set(answer["items"]) <= {one["item"] for one in house.log.items}
+    assert answer["unknown_items"] == 1  # "181" is no item of this source
+    assert mlflow.get_tracking_uri() == house.settings.tracking_uri
 
 
 def test_the_report_of_every_cycle_stands_alone(two_cycles):

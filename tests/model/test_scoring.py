@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from model.batch import Catalogue
 from model.config import ModelConfig
 from model.recommender import Recommender
-from model.scoring import HistoryError, Meaning, Scorer, context_code, write_serving_folder
+from model.scoring import HistoryError, Meaning, Scorer, write_serving_folder
 
 CONFIG = ModelConfig(
     size="25k",
@@ -102,10 +102,3 @@ def test_an_unknown_item_is_left_out_and_counted(scorer):
 def test_a_record_that_cannot_be_read_is_told(scorer, record, told):
     with pytest.raises(HistoryError, match=told):
         scorer.recommend([[record]])
-
-
-def test_context_codes_are_those_of_the_data_plane():
-    # Spark: SELECT xxhash64('abc') = 1423657621850124518
-    assert context_code("abc", 32) == 1 + 1423657621850124518 % 31
-    assert context_code(None, 32) == 0
-    assert [context_code(number, 32) for number in (0, 5, 31, 1000)] == [1, 6, 31, 31]

@@ -33,6 +33,14 @@ def outcomes(result: StageResult) -> dict[str, str]:
     return {verdict["check"]: verdict["outcome"] for verdict in result.figures["verdicts"]}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_registry():
+    """Rungs log no live metrics here: a store of its own costs seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage.tracking, "live_metrics", lambda context, model: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     """The first cycle's context before and after its honest rung."""

@@ -1,0 +1,34 @@
+"""Codes of context fields, and the names that people read."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pyarrow as pa
+from deltalake import write_deltalake
+
+from expectations.tables import location
+from model.context import context_code, read_context_names
+
+DAY = 86_400_000_000
+
+
+def test_context_codes_are_those_of_the_data_plane():
+    # Spark: SELECT xxhash64('abc') = 1423657621850124518
+    assert context_code("abc", 32) == 1 + 1423657621850124518 % 31
+    assert context_code(None, 32) == 0
+    assert [context_code(number, 32) for number in (0, 5, 31, 1000)] == [1, 6, 31, 31]
+
+
+def test_the_windows_values_are_named_by_code(tmp_path):
+    days = [date(1970, 1, number) for number in (1, 2, 3, 3, 4, 9)]
+    rows = pa.table({"event_date": days, "country": ["XX", "NL", "FR", None, "NL", "YY"]})
+    write_deltalake(location(str(tmp_path), "tiny", "events"), rows)
+    names = read_context_names(str(tmp_path), "tiny", 0, "country", 1 * DAY, 4 * DAY, 32)
+    assert names == {0: "unknown", context_code("NL", 32): "NL", context_code("FR", 32): "FR"}
+
+
+def test_values_that_share_a_code_share_a_name(tmp_path):
+    rows = pa.table({"event_date": [date(1970, 1, 1)] * 3, "page": pa.array([0, 7, 9], pa.int32())})
+    write_deltalake(location(str(tmp_path), "tiny", "events"), rows)
+    assert read_context_names(str(tmp_path), "tiny", 0, "page", 0, DAY, 8) == {0: "unknown", 1: "0", 7: "7/9"}
