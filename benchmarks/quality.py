@@ -4,14 +4,11 @@
     python -m benchmarks.quality        # prints the README's tables
 
 Reads the records of each source's second demo cycle; trains nothing. A source whose cycles have not
-run, or that was refused, is named as such. `--without-tower HOME` adds the cold-start figures of the
-same cycles run without item features in another home (benchmarks/without_tower.toml).
+run is named as such.
 """
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 from pipeline import presets
@@ -23,10 +20,10 @@ from pipeline.sources import SOURCES
 YARDSTICKS = ("popularity_frozen", "popularity_moving", "markov")
 
 
-def figures(settings: Settings, source: str, folder: str | None = None) -> dict[str, Any] | None:
+def figures(settings: Settings, source: str) -> dict[str, Any] | None:
     """What `evaluate` recorded in the second demo cycle of a source; None when it did not run."""
     cutoffs = presets.load(source).schedule.demo_cutoffs
-    records = read_records(settings.cycle_folder(folder or source, cycle_name(cutoff_of(cutoffs[1]))))
+    records = read_records(settings.cycle_folder(source, cycle_name(cutoff_of(cutoffs[1]))))
     return records["evaluate"].figures if "evaluate" in records else None
 
 
@@ -75,25 +72,18 @@ def print_quality(settings: Settings, delay: float) -> None:
         print(f"| {source} | {labels:,} | " + " | ".join(cells) + " |")
 
 
-def print_cold(settings: Settings, bare: Settings | None) -> None:
-    """MRR of cold-start items, with the semantic tower and without."""
+def print_cold(settings: Settings) -> None:
+    """MRR of cold-start items; without the tower: `python -m benchmarks.without_tower`."""
     print("\nCold-start items (outside both models' vocabularies), replay, delay 0 h\n")
-    print("| source | labels | with the tower | without | frozen popularity |")
-    print("|---|---|---|---|---|")
+    print("| source | labels | model | frozen popularity |")
+    print("|---|---|---|---|")
     for source in SOURCES:
         found = figures(settings, source)
         cold = found and row(found, "candidate", 0.0, "slice", "cold_start")
-        if not cold:
-            continue
-        other = figures(bare, source) if bare else None
-        without = row(other, "candidate", 0.0, "slice", "cold_start") if other else None
-        frozen = row(found, "popularity_frozen", 0.0, "slice", "cold_start")
-        cells = [
-            interval(cold["mrr"]),
-            interval(without["mrr"]) if without else "not run",
-            interval(frozen["mrr"]),
-        ]
-        print(f"| {source} | {cold['examples']:,} | " + " | ".join(cells) + " |")
+        if cold:
+            frozen = row(found, "popularity_frozen", 0.0, "slice", "cold_start")
+            cells = [interval(cold["mrr"]), interval(frozen["mrr"])]
+            print(f"| {source} | {cold['examples']:,} | " + " | ".join(cells) + " |")
 
 
 def interval(values: list[float]) -> str:
@@ -101,17 +91,10 @@ def interval(values: list[float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--without-tower", type=Path, help="home in which the cycles ran without item features"
-    )
-    options = parser.parse_args()
     settings = Settings.from_environment()
     for delay in (0.0, 48.0):
         print_quality(settings, delay)
-    print_cold(settings, Settings.at(options.without_tower) if options.without_tower else None)
+    print_cold(settings)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,10 @@ INITIAL_SPREAD = 0.1
 
 
 class SemanticMap(nn.Module):
-    """φ_sem: every modality mapped to d_e, summed, and passed through one hidden layer.
+    """φ_sem: a linear map of every modality to d_e, summed.
 
+    Linear, because catalogues of thousands teach a hidden layer to remember items rather than to
+    place new ones: without it models are better or as good on all open sources (docs/log.md).
     A modality's vector is scaled to length √width first, so that a modality counts by its
     direction; an item without it has zeros there, which add nothing.
     """
@@ -38,18 +40,15 @@ class SemanticMap(nn.Module):
         super().__init__()
         self.widths = dict(modalities)
         self.inputs = nn.ModuleDict({name: nn.Linear(size, width, bias=False) for name, size in modalities})
-        self.bias = nn.Parameter(torch.zeros(width))
-        self.output = nn.Linear(width, width)
-        nn.init.normal_(self.output.weight, std=2 * INITIAL_SPREAD / math.sqrt(width))
-        nn.init.zeros_(self.output.bias)
+        for name, size in modalities:
+            nn.init.normal_(self.inputs[name].weight, std=INITIAL_SPREAD / math.sqrt(len(modalities) * size))
 
-    def forward(self, features: dict[str, Tensor]) -> Tensor:
-        """Features [M, width] a modality → z [M, d_e]."""
-        hidden = self.bias
-        for name, layer in self.inputs.items():
-            scaled = F.normalize(features[name], dim=-1) * math.sqrt(self.widths[name])
-            hidden = hidden + layer(scaled)
-        return self.output(F.gelu(hidden))
+    def forward(self, features: dict[str, Tensor]) -> Tensor | int:
+        """Features [M, width] a modality → z [M, d_e]; 0 where there is no modality."""
+        return sum(
+            layer(F.normalize(features[name], dim=-1) * math.sqrt(self.widths[name]))
+            for name, layer in self.inputs.items()
+        )
 
 
 class Side(nn.Module):
@@ -61,7 +60,7 @@ class Side(nn.Module):
         self.semantic_weight = nn.Parameter(torch.ones(()))
         self.output = nn.Linear(item_width, width, bias=False)
 
-    def forward(self, collaborative: Tensor, semantic: Tensor) -> Tensor:
+    def forward(self, collaborative: Tensor, semantic: Tensor | int) -> Tensor:
         """ẽ [M, d_e], z [M, d_e] → [M, width]."""
         return self.output(self.id_weight * collaborative + self.semantic_weight * semantic)
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -27,13 +25,11 @@ def tower() -> ItemTower:
 def _by_hand(tower: ItemTower, catalogue: Catalogue, item: int, has_row: bool) -> np.ndarray:
     """Equation 3 for one item, in float64 numpy."""
     weight = {name: tensor.double().numpy() for name, tensor in tower.state_dict().items()}
-    hidden = weight["semantic.bias"]
+    semantic = np.zeros(tower.table.embedding_dim)
     for name, width in tiny.MODALITIES:
         vector = catalogue.features[name][item].double().numpy()
         scaled = vector / np.linalg.norm(vector) * width**0.5
-        hidden = hidden + weight[f"semantic.inputs.{name}.weight"] @ scaled
-    gelu = np.array([x * 0.5 * (1 + math.erf(x / math.sqrt(2))) for x in hidden])
-    semantic = weight["semantic.output.weight"] @ gelu + weight["semantic.output.bias"]
+        semantic = semantic + weight[f"semantic.inputs.{name}.weight"] @ scaled
     row = weight["table.weight"][item] if has_row else weight["out_of_vocabulary"]
     mixed = weight["decoder.id_weight"] * row + weight["decoder.semantic_weight"] * semantic
     return weight["decoder.output.weight"] @ mixed

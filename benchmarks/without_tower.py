@@ -1,0 +1,92 @@
+"""What the semantic tower is worth on cold-start items: the demo cycles trained again without it.
+
+    make demo SOURCE=ifdb                                # the cycles with the tower
+    python -m benchmarks.without_tower --source ifdb     # prints one line of the README's table
+
+Trains both cycles on the tables that the demo left in this home, but for `model.modalities`, which is
+empty; nothing is written beside a temporary folder. Cold-start items lie outside the vocabularies of
+both cycles; replay, delay 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from model.bootstrap import interval, pooled, resample, stack
+from model.ranking import rank_examples
+from pipeline import accepted, presets
+from pipeline.config import Config, overlay
+from pipeline.cycle import Parent, cutoff_of, cycle_name, load_cycle
+from pipeline.records import StageContext, read_records
+from pipeline.settings import Settings
+from pipeline.train import CANDIDATE, fit
+from pipeline.window import Window, open_model, open_window
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--source", default="ifdb")
+    source = parser.parse_args().source
+    settings = Settings.from_environment()
+    config = presets.load(source)
+    bare = overlay(config, {"model": {"modalities": []}}, "without the tower")
+    with tempfile.TemporaryDirectory(prefix="without-tower-") as folder:
+        scratch = Settings.at(Path(folder), lake=settings.lake)
+        parent = None
+        for cutoff in config.schedule.demo_cutoffs:
+            parent, context = train_again(settings, scratch, bare, cycle_name(cutoff_of(cutoff)), parent)
+        demo = replace(
+            context, config=config, settings=settings, cycle=load_cycle(settings, source, context.cycle.name)
+        )
+        window = open_window(demo)
+        ranks = [ranks_of(demo, window), ranks_of(context, window)]
+    cold = window.examples.slices["cold_start"]
+    cells = [mrr(window, rank, cold) for rank in ranks]
+    print("| source | cold-start labels | with the tower | without |\n|---|---|---|---|")
+    print(f"| {source} | {cold.sum():,} | " + " | ".join(cells) + " |")
+
+
+def train_again(
+    settings: Settings, scratch: Settings, config: Config, cycle: str, parent: Parent | None
+) -> tuple[Parent, StageContext]:
+    """Fits a cycle's candidate into the scratch home; what a later cycle needs of it, and its context."""
+    source = config.source.name
+    records = read_records(settings.cycle_folder(source, cycle))
+    resolved = replace(load_cycle(settings, source, cycle), parent=parent, champion=parent)
+    context = StageContext(config, resolved, scratch, records, print)
+    digest = fit(context, CANDIDATE, config.model.size).checkpoint_digest
+    folder = scratch.cycle_folder(source, cycle)
+    folder.mkdir(parents=True)
+    for path in settings.cycle_folder(source, cycle).glob("*.json"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    accepted.keep(scratch, resolved, digest)
+    return Parent(0, cycle, resolved.split, digest), context
+
+
+def ranks_of(context: StageContext, window: Window) -> np.ndarray:
+    """Rank of every label by the context's candidate, float64 [X]."""
+    recommender, catalogue = open_model(context, CANDIDATE)
+    view = (window.examples.user, window.ends[window.judged])
+    length = context.config.sequences.context_length
+    (found,) = rank_examples(recommender, catalogue, window.examples, window.candidates, [view], length)
+    return found.rank
+
+
+def mrr(window: Window, rank: np.ndarray, mask: np.ndarray) -> str:
+    """MRR with its 95 % interval over users."""
+    user = np.unique(window.examples.user, return_inverse=True)[1]
+    total, count = pooled(user, 1 / rank, mask, user.max() + 1)
+    drawn = resample(stack([(total, count)]), 1000)
+    found = interval(drawn.point[0], drawn.samples[:, 0])
+    return f"{found.value:.4f} [{found.low:.4f}, {found.high:.4f}]"
+
+
+if __name__ == "__main__":
+    main()
