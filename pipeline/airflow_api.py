@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from datetime import UTC, datetime
 from typing import Any
 
 ACTIVE = ("queued", "running")
@@ -47,13 +48,19 @@ class Airflow:
         """A paused DAG starts no run, a manual one neither."""
         self._call("PATCH", f"/dags/{dag}", {"is_paused": paused})
 
-    def trigger(self, dag: str, conf: dict[str, Any]) -> str:
-        """Starts a manual run without a logical date; returns the run's id."""
-        return self._call("POST", f"/dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"]
+    def trigger(self, dag: str, conf: dict[str, Any], name: str) -> str:
+        """Starts a manual run without a logical date; returns the run's id, the name and the time."""
+        run = f"{name}_{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+        body = {"dag_run_id": run, "logical_date": None, "conf": conf}
+        return self._call("POST", f"/dags/{dag}/dagRuns", body)["dag_run_id"]
 
     def state(self, dag: str, run: str) -> str:
         """`queued`, `running`, `success` or `failed`."""
         return self._call("GET", f"/dags/{dag}/dagRuns/{_quote(run)}")["state"]
+
+    def runs(self, dag: str, run_type: str) -> list[dict[str, Any]]:
+        """The runs of a type (`backfill`, `manual`, `scheduled`): `state`, `logical_date`, `start_date`, `end_date`."""
+        return self._call("GET", f"/dags/{dag}/dagRuns?run_type={run_type}&limit=100")["dag_runs"]
 
     def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
         """The task instances of a run: `task_id`, `state`, `start_date`, `end_date`, `duration`, `try_number`."""

@@ -99,7 +99,7 @@ def _run(
         airflow.set_paused(DAG, False)
         for name, day in days.items():
             say(f"cycle {name}")
-            run = airflow.trigger(DAG, {"source": source, "cutoff": day})
+            run = airflow.trigger(DAG, {"source": source, "cutoff": day}, f"{config.source.name}_{name}")
             _Watch(airflow, settings, run, idle).follow(name)
         airflow.set_paused(DAG, True)
     finally:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -51,9 +52,12 @@ def airflow(server: Recorded) -> Airflow:
 
 def test_it_logs_in_once_and_triggers_without_a_logical_date(server: Recorded, airflow: Airflow):
     runs = "/api/v2/dags/refresh_cycle/dagRuns"
-    server.answers["POST", runs] = [(200, {"dag_run_id": "manual__1"}), (200, {"dag_run_id": "manual__2"})]
-    assert airflow.trigger("refresh_cycle", {"cutoff": "1998-03-26"}) == "manual__1"
-    assert airflow.trigger("refresh_cycle", {}) == "manual__2"
+    server.answers["POST", runs] = [(200, {"dag_run_id": "one"}), (200, {"dag_run_id": "two"})]
+    assert airflow.trigger("refresh_cycle", {"cutoff": "1998-03-26"}, "ml-100k_1998-03-26") == "one"
+    assert airflow.trigger("refresh_cycle", {}, "another") == "two"
+    names = [asked[3].pop("dag_run_id") for asked in server.asked[1:]]
+    assert re.fullmatch(r"ml-100k_1998-03-26_\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", names[0])
+    assert names[1].startswith("another_")
     assert server.asked == [
         ("POST", "/auth/token", None, {"username": "admin", "password": "secret"}),
         ("POST", runs, "Bearer token", {"logical_date": None, "conf": {"cutoff": "1998-03-26"}}),
