@@ -112,20 +112,24 @@ def _log_params(store: MlflowClient, run: str, context: StageContext, model: str
 
 
 def live_metrics(context: StageContext, model: str) -> Callable[[dict[str, float], int], None]:
-    """A function that logs figures at a step while a model trains; a step is logged with the step as
-    its time stamp's order, so that a resumed run draws one curve."""
+    """A function that logs figures at a step while a model trains, as `training/…`; by step, so that a
+    resumed run draws one curve."""
     store, run = client(context.settings), run_id(context, model)
 
     def log(figures: dict[str, float], step: int) -> None:
-        now = _milliseconds()
-        store.log_batch(run, metrics=[Metric(key, float(value), now, step) for key, value in figures.items()])
+        _log_metrics(store, run, {f"training/{key}": value for key, value in figures.items()}, step)
 
     return log
 
 
 def log_figures(context: StageContext, model: str, figures: dict[str, float]) -> None:
     """Final figures of a model of this cycle."""
-    live_metrics(context, model)(figures, 0)
+    _log_metrics(client(context.settings), run_id(context, model), figures, 0)
+
+
+def _log_metrics(store: MlflowClient, run: str, figures: dict[str, float], step: int) -> None:
+    now = _milliseconds()
+    store.log_batch(run, metrics=[Metric(key, float(value), now, step) for key, value in figures.items()])
 
 
 def close_run(context: StageContext, model: str, outcome: str, reason: str, pages: list[Path] = ()) -> str:
