@@ -133,5 +133,6 @@ class TrainingConfig(Section):
     """Whether a warm start keeps the parent's optimizer moments for known rows."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = Field(2, ge=1)
-    """CPU threads of torch; part of bit-identity."""
+    threads: int = Field(1, ge=1)
+    """CPU threads of torch; part of bit-identity. Backbones under a million parameters gain nothing from
+    a second one on a machine that does anything else."""
