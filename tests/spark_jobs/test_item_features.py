@@ -117,5 +117,5 @@ def test_texts_are_encoded_once(spark, plain_lake, rows_of):
     assert second.versions["text_vectors"] == first.versions["text_vectors"]
     row = rows_of(job, tables.ITEM_FEATURES, second).where("item_index = 3").first()
     item = plain_lake.log.items[3]
-    alone = language.load(language.precision())([f"{item['title']}. {item['description']}"])[0]
+    alone = language.load(language.precision())(f"{item['title']}. {item['description']}")
     assert (np.array(row["language"], dtype=np.float32) == alone).all()
