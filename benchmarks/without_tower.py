@@ -3,9 +3,9 @@
     make demo SOURCE=ifdb                                # the cycles with the tower
     python -m benchmarks.without_tower --source ifdb     # prints one line of the README's table
 
-Trains both cycles on the tables that the demo left in this home, but for `model.modalities`, which is
-empty; nothing is written beside a temporary folder. Cold-start items lie outside the vocabularies of
-both cycles; replay, delay 0.
+Trains both cycles again on the tables that the demo left in this home, without `model.modalities`, and
+where the source has it without `model.freshness` too; nothing is written beside a temporary folder.
+Cold-start items lie outside the vocabularies of both cycles; replay, delay 0.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,21 +37,36 @@ def main() -> None:
     source = parser.parse_args().source
     settings = Settings.from_environment()
     config = presets.load(source)
-    bare = overlay(config, {"model": {"modalities": []}}, "without the tower")
-    with tempfile.TemporaryDirectory(prefix="without-tower-") as folder:
-        scratch = Settings.at(Path(folder), lake=settings.lake)
-        parent = None
-        for cutoff in config.schedule.demo_cutoffs:
-            parent, context = train_again(settings, scratch, bare, cycle_name(cutoff_of(cutoff)), parent)
-        demo = replace(
-            context, config=config, settings=settings, cycle=load_cycle(settings, source, context.cycle.name)
-        )
-        window = open_window(demo)
-        ranks = [ranks_of(demo, window), ranks_of(context, window)]
+    second = cycle_name(cutoff_of(config.schedule.demo_cutoffs[1]))
+    records = read_records(settings.cycle_folder(source, second))
+    demo = StageContext(config, load_cycle(settings, source, second), settings, records, print)
+    window = open_window(demo)
     cold = window.examples.slices["cold_start"]
-    cells = [mrr(window, rank, cold) for rank in ranks]
-    print("| source | cold-start labels | with the tower | without |\n|---|---|---|---|")
-    print(f"| {source} | {cold.sum():,} | " + " | ".join(cells) + " |")
+    cells = {"with the tower": mrr(window, ranks_of(demo, window), cold)}
+    for name, changes in variants(config).items():
+        bare = overlay(config, {"model": changes}, name)
+        with tempfile.TemporaryDirectory(prefix="without-tower-") as folder:
+            scratch = Settings.at(Path(folder), lake=settings.lake)
+            cells[name] = mrr(window, ranks_of(train_cycles(settings, scratch, bare), window), cold)
+    print("| source | cold-start labels | " + " | ".join(cells) + " |\n" + "|---" * (2 + len(cells)) + "|")
+    print(f"| {source} | {cold.sum():,} | " + " | ".join(cells.values()) + " |")
+
+
+def variants(config: Config) -> dict[str, dict[str, Any]]:
+    """What is taken out of the model, by name."""
+    found: dict[str, dict[str, Any]] = {"without": {"modalities": []}}
+    if config.model.freshness:
+        smaller = {"freshness": False, "output_width": config.model.semantic_output_width}
+        found["without tower and freshness"] = found["without"] | smaller
+    return found
+
+
+def train_cycles(settings: Settings, scratch: Settings, config: Config) -> StageContext:
+    """Fits both demo cycles, the second from the first; the second's context."""
+    parent = None
+    for cutoff in config.schedule.demo_cutoffs:
+        parent, context = train_again(settings, scratch, config, cycle_name(cutoff_of(cutoff)), parent)
+    return context
 
 
 def train_again(

@@ -64,7 +64,7 @@ def make_house(tmp_path_factory, spark) -> Callable[..., House]:
 
 
 @pytest.fixture(scope="session")
-def two_cycles(make_house) -> tuple[House, list[tuple[Cycle, dict[str, Outcome]]]]:
-    """A home in which the first two cycles have run, the second fine-tuned from the first."""
+def three_cycles(make_house) -> tuple[House, list[tuple[Cycle, dict[str, Outcome]]]]:
+    """A home in which three cycles have run, each fine-tuned from the one before."""
     house = make_house()
-    return house, [house.run(cutoff) for cutoff in CUTOFFS[:2]]
+    return house, [house.run(cutoff) for cutoff in CUTOFFS]

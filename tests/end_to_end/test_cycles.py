@@ -1,4 +1,4 @@
-"""Two consecutive cycles, run again, run out of order, and run beside planted futures."""
+"""Three consecutive cycles, run again, run out of order, and run beside planted futures."""
 
 from __future__ import annotations
 
@@ -42,24 +42,27 @@ def weights(house, cycle: str, model: str = "candidate") -> str:
     return digest_of_weights(house.settings.checkpoint_folder("tiny", cycle, model))
 
 
-def test_two_cycles_run_every_stage_and_the_second_continues_the_first(two_cycles):
-    house, ((first, one), (second, two)) = two_cycles
-    assert list(one) == list(two) == [stage.name for stage in STAGES]
-    assert not any(outcome.record.refused for outcome in [*one.values(), *two.values()])
+def test_three_cycles_run_every_stage_and_each_continues_the_one_before(three_cycles):
+    house, cycles = three_cycles
+    for _, outcomes in cycles:
+        assert list(outcomes) == [stage.name for stage in STAGES]
+        assert not any(outcome.record.refused for outcome in outcomes.values())
+    (first, _), (second, _), (third, last) = cycles
     assert first.parent is None
     assert second.parent.cycle == first.name and second.parent.split == first.split
-    assert tracking.champion_version(house.settings, "tiny") == two["register"].record.figures["version"]
+    assert third.parent.cycle == second.name
+    assert tracking.champion_version(house.settings, "tiny") == last["register"].record.figures["version"]
 
 
-def test_every_landed_line_is_accepted_or_rejected(two_cycles):
-    house, ((_, one), _) = two_cycles
+def test_every_landed_line_is_accepted_or_rejected(three_cycles):
+    house, ((_, one), *_) = three_cycles
     figures = one["events"].record.figures
     assert figures["accepted"] == len(house.log.events) == len(table(house, "events"))
     assert figures["rejected"] == house.log.malformed == len(table(house, "rejected_events"))
 
 
-def test_the_same_cycle_again_does_no_work_and_makes_no_second_version(two_cycles):
-    house, (_, (second, _)) = two_cycles
+def test_the_same_cycle_again_does_no_work_and_makes_no_second_version(three_cycles):
+    house, (_, (second, _), _) = three_cycles
     names = [path.name for path in sorted((house.settings.home / "lake" / "tiny").iterdir())]
     before = {name: DeltaTable(location(house.settings.lake, "tiny", name)).version() for name in names}
     versions = len(tracking.accepted_versions(house.settings, "tiny"))
@@ -72,10 +75,10 @@ def test_the_same_cycle_again_does_no_work_and_makes_no_second_version(two_cycle
     assert len(tracking.accepted_versions(house.settings, "tiny")) == versions
 
 
-def test_a_backfill_in_an_empty_lake_equals_the_cycles_run_in_time_order(two_cycles, make_house):
-    house, cycles = two_cycles
+def test_a_backfill_in_an_empty_lake_equals_the_cycles_run_in_time_order(three_cycles, make_house):
+    house, cycles = three_cycles
     other = make_house()
-    for (cycle, _), cutoff in zip(cycles, CUTOFFS, strict=False):
+    for (cycle, _), cutoff in zip(cycles, CUTOFFS, strict=True):
         backfilled, outcomes = other.run(cutoff, run_type="backfill")
         assert weights(other, cycle.name) == weights(house, cycle.name)
         for name in ("vocabulary", "item_features", "sequences", "evaluation_sequences", "ranks"):
@@ -85,8 +88,8 @@ def test_a_backfill_in_an_empty_lake_equals_the_cycles_run_in_time_order(two_cyc
     assert tracking.champion_version(other.settings, "tiny") is None
 
 
-def test_events_and_items_planted_after_the_split_change_nothing_that_training_sees(two_cycles, make_house):
-    house, ((first, one), _) = two_cycles
+def test_events_and_items_planted_after_the_split_change_nothing_that_training_sees(three_cycles, make_house):
+    house, ((first, one), *_) = three_cycles
     planted = make_house(planted=True)
     _, outcomes = planted.run(CUTOFFS[0])
     assert any(row["item_id"] == PLANTED for row in table(planted, "items"))
@@ -102,8 +105,8 @@ def test_events_and_items_planted_after_the_split_change_nothing_that_training_s
     assert weights(planted, first.name, "rung-25k") == weights(house, first.name, "rung-25k")
 
 
-def test_the_registered_version_carries_its_lineage(two_cycles):
-    house, ((first, _), (second, two)) = two_cycles
+def test_the_registered_version_carries_its_lineage(three_cycles):
+    house, ((first, _), (second, two), _) = three_cycles
     version = two["register"].record.figures["version"]
     store = tracking.client(house.settings)
     tags = store.get_model_version(tracking.model_name("tiny"), str(version)).tags
@@ -113,16 +116,16 @@ def test_the_registered_version_carries_its_lineage(two_cycles):
     assert tags["configuration_digest"] == house.config.digest
 
 
-def test_a_grown_vocabulary_changes_no_score_before_training(two_cycles):
+def test_a_grown_vocabulary_changes_no_score_before_training(three_cycles):
     """Over the same items and features: old items bit for bit, new ones exactly as cold items."""
-    house, (_, (second, two)) = two_cycles
-    records = {name: outcome.record for name, outcome in two.items()}
-    context = StageContext(house.config, second, house.settings, records, lambda text: None)
-    older, as_cold = open_champion_model(context, second.champion, "candidate")
+    house, (*_, (third, outcomes)) = three_cycles
+    records = {name: outcome.record for name, outcome in outcomes.items()}
+    context = StageContext(house.config, third, house.settings, records, lambda text: None)
+    older, as_cold = open_champion_model(context, third.champion, "candidate")
     _, today = open_model(context, "candidate")
     assert today.vocabulary_size > as_cold.vocabulary_size
     grown = Recommender(house.config.model, today.vocabulary_size).eval()
-    folder = accepted.model_folder(house.settings, "tiny", second.parent, "candidate")
+    folder = accepted.model_folder(house.settings, "tiny", third.parent, "candidate")
     growth = start_from_parent(grown, load_weights(folder))
     assert growth.new_rows == today.vocabulary_size - as_cold.vocabulary_size
     window = open_window(context)
@@ -138,8 +141,8 @@ def test_a_grown_vocabulary_changes_no_score_before_training(two_cycles):
     assert torch.equal(*scores)
 
 
-def test_the_readmes_scoring_example_runs_on_plain_records(two_cycles, monkeypatch, tmp_path):
-    house, _ = two_cycles
+def test_the_readmes_scoring_example_runs_on_plain_records(three_cycles, monkeypatch, tmp_path):
+    house, _ = three_cycles
     code = re.search(r"<!-- scoring:.*?```python\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)[
         1
     ]
@@ -163,8 +166,8 @@ def test_the_readmes_scoring_example_runs_on_plain_records(two_cycles, monkeypat
     assert mlflow.get_tracking_uri() == house.settings.tracking_uri
 
 
-def test_the_report_of_every_cycle_stands_alone(two_cycles):
-    house, cycles = two_cycles
+def test_the_report_of_every_cycle_stands_alone(three_cycles):
+    house, cycles = three_cycles
     for cycle, _ in cycles:
         pages = list(house.settings.report_folder("tiny", cycle.name).rglob("*.html"))
         assert pages

@@ -49,6 +49,9 @@ def test_shuffled_labels_are_refused_by_a_small_rung(home_of_source, monkeypatch
 
     store = tracking.client(home_of_source)
     experiment = tracking.experiment_id(home_of_source, SOURCE)
-    (run,) = store.search_runs([experiment], "tags.`reprise.model` = 'candidate'")
-    assert run.data.tags["reprise.outcome"] == "refused"
-    assert run.data.tags["reprise.reason"] == refused.refused[:4900]
+    runs = {run.data.tags["reprise.model"]: run.data.tags for run in store.search_runs([experiment])}
+    assert {tags["reprise.outcome"] for tags in runs.values()} == {"refused"}
+    assert runs[refused.figures["model"]]["reprise.reason"] == refused.refused[:4900]
+    assert runs["candidate"]["reprise.reason"].startswith(
+        "Refused by the first rung: nothing was registered."
+    )
