@@ -10,7 +10,6 @@ and `as_of`. Output: one row a user with `items`, `titles`, `scores`, `user_vect
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,6 @@ import mlflow
 import pandas as pd
 
 from model.scoring import Scorer
-
-# MLflow asks for type hints, and would take them for the signature, which is given when a version is logged.
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method", category=UserWarning)
 
 
 class ServedRecommender(mlflow.pyfunc.PythonModel):

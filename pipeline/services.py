@@ -15,12 +15,14 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,6 +172,46 @@ def stage_is_running(settings: Settings) -> bool:
     return scheduler is not None and any(_is_stage(process) for process in descendants(scheduler))
 
 
+@contextmanager
+def held_still(settings: Settings) -> Iterator[None]:
+    """Airflow's running services do nothing meanwhile; tasks go on.
+
+    The local database is SQLite, where a transaction that has read cannot write once another process
+    has written ("database is locked", at once), so that a backfill would be created by half.
+    Raises ServiceError when the database is not at rest within seconds.
+    """
+    leaders = [process for name, process in _running(settings).items() if name.startswith("airflow-")]
+    database = airflow_home(settings) / "airflow.db"
+    try:
+        for _ in range(50):
+            for leader in leaders:
+                leader.suspend()
+            if not database.exists() or _is_at_rest(database):
+                break
+            for leader in leaders:
+                leader.resume()
+            time.sleep(0.1)
+        else:
+            raise ServiceError("Airflow's database is being written to without a pause; try again")
+        yield
+    finally:
+        for leader in leaders:
+            leader.resume()
+
+
+def _is_at_rest(database: Path) -> bool:
+    """Whether nobody is in the middle of a write."""
+    connection = sqlite3.connect(database, timeout=0, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
 def _is_stage(process: psutil.Process) -> bool:
     try:
         return any(part == "pipeline" or part.endswith("pipeline/__main__.py") for part in process.cmdline())
@@ -293,9 +335,10 @@ def main(arguments: list[str] | None = None) -> int:
         ports = Ports.from_environment()
         if options.action == "airflow":
             environment = airflow_environment(settings, source, ports.airflow)
-            return subprocess.run(
-                [_program("airflow"), *options.words], check=False, env=environment
-            ).returncode
+            with held_still(settings):
+                return subprocess.run(
+                    [_program("airflow"), *options.words], check=False, env=environment
+                ).returncode
         prepare_airflow(settings, source, ports.airflow)
         mlflow = mlflow_service(settings, ports.mlflow)
         start(settings, [*airflow_services(settings, source, ports.airflow), mlflow])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -177,3 +178,25 @@ def test_a_command_of_airflow_is_run_for_this_home(
     monkeypatch.setattr(services, "_program", lambda name: "/bin/sh")
     assert services.main(["airflow", str(script), "--to-date", "2026-03-01"]) == 3
     assert capfd.readouterr().out == f"{place.home}/airflow --to-date 2026-03-01\n"
+
+
+def test_services_are_held_still_while_nobody_writes(place: Settings, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(services, "_answers", lambda service: True)
+    database = service_settings.airflow_home(place) / "airflow.db"
+    database.parent.mkdir(parents=True)
+    writer = sqlite3.connect(database, isolation_level=None)
+    writer.execute("CREATE TABLE one (number INTEGER)")
+    try:
+        services.start(place, [sleeper("airflow-scheduler")], say=lambda text: None)
+        leader = psutil.Process(
+            json.loads((place.home / "services.json").read_text())["airflow-scheduler"][0]
+        )
+        with services.held_still(place):
+            assert until(lambda: leader.status() == psutil.STATUS_STOPPED)
+        assert until(lambda: leader.status() != psutil.STATUS_STOPPED)
+        writer.execute("BEGIN IMMEDIATE")
+        with pytest.raises(ServiceError, match="try again"), services.held_still(place):
+            raise AssertionError("held in the middle of a write")
+        assert until(lambda: leader.status() != psutil.STATUS_STOPPED)
+    finally:
+        services.stop(place)
