@@ -4,7 +4,7 @@ Airflow's `max_active_runs` does not count backfill runs, and a person may start
 schedule; so the pipeline itself refuses. A cycle takes the lease in `resolve` and gives it back at
 its end; each of its stages renews it. A stage process also holds an operating-system lock while it
 works, which ends with the process however it dies: a lease without a live process that was not
-renewed for `STALE_AFTER` is taken over.
+renewed for `STALE_AFTER_SECONDS` is taken over. Stages that wait for the same ones may work side by side.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline.records import write_atomically
@@ -72,17 +72,35 @@ def release(settings: Settings, source: str, cycle: str | None = None) -> str | 
 
 
 @contextmanager
-def working(settings: Settings, source: str) -> Iterator[None]:
-    """Held while a stage works. Raises SourceBusyError when another stage of the source works."""
-    with _exclusive(_folder(settings) / f"{source}.working", wait=False):
+def working(settings: Settings, source: str, stage: str, beside: Collection[str] = ()) -> Iterator[None]:
+    """Held while a stage works. Raises SourceBusyError when this stage works elsewhere, or another one of
+    the source that is not named in `beside`."""
+    with ExitStack() as held:
+        # Every lock is taken under the guard, so nobody begins between the look and the taking.
+        with _exclusive(_folder(settings) / f"{source}.guard", wait=True):
+            others = [one for one in _working(settings, source) if one not in beside]
+            if others:
+                raise SourceBusyError(
+                    f"{', '.join(others)} of {source} works at this moment; try again when it has ended"
+                )
+            held.enter_context(_exclusive(_folder(settings) / f"{source}.{stage}.working", wait=False))
         yield
 
 
+def _working(settings: Settings, source: str) -> list[str]:
+    """Stages of the source that work at this moment; asked under the guard."""
+    found = []
+    for path in sorted(_folder(settings).glob(f"{source}.*.working")):
+        try:
+            with _exclusive(path, wait=False):
+                pass
+        except SourceBusyError:
+            found.append(path.name.split(".")[1])
+    return found
+
+
 def _is_live(settings: Settings, source: str, held: dict) -> bool:
-    try:
-        with working(settings, source):
-            pass
-    except SourceBusyError:
+    if _working(settings, source):
         return True
     if held["process"] is not None:
         return Path(f"/proc/{held['process']}").exists()
@@ -109,9 +127,7 @@ def _exclusive(path: Path, *, wait: bool) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise SourceBusyError(
-                f"another stage works under {path.stem}; try again when it has ended"
-            ) from None
+            raise SourceBusyError(f"{path.stem} is held; try again when it has ended") from None
         yield
     finally:
         os.close(handle)

@@ -11,13 +11,22 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.providers.standard.hooks.subprocess import SubprocessHook
-from airflow.sdk import BaseHook, BaseNotifier, BaseOperator, Context, CronTriggerTimetable, Param
+from airflow.sdk import (
+    BaseHook,
+    BaseNotifier,
+    BaseOperator,
+    Context,
+    CronTriggerTimetable,
+    Param,
+    TaskGroup,
+)
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
@@ -110,13 +119,27 @@ def form(source: str) -> dict[str, Param]:
     }
 
 
-def task_for(stage: Stage) -> BaseOperator:
+def tasks_of(stages: Iterable[Stage]) -> dict[str, BaseOperator]:
+    """The task of every stage by its name, with the map's arrows; phases are groups that a person folds."""
+    stages = list(stages)
+    phases = dict.fromkeys(stage.phase for stage in stages if stage.phase)
+    # Task ids stay the stages' names: logs and commands name a stage alike.
+    groups = {phase: TaskGroup(phase, prefix_group_id=False) for phase in phases}
+    tasks = {stage.name: task_for(stage, groups.get(stage.phase)) for stage in stages}
+    for stage in stages:
+        for name in stage.after:
+            tasks[name] >> tasks[stage.name]
+    return tasks
+
+
+def task_for(stage: Stage, group: TaskGroup | None = None) -> BaseOperator:
     """The task of a stage: submitted through the Spark connection, or a process of its own."""
     operator = SparkStageOperator if stage.engine == "spark" else StageOperator
     queues = stage.retries > CRASH_TRIES
     return operator(
         task_id=stage.name,
         command=stage.name,
+        task_group=group,
         pool=_POOLS[stage.engine],
         retries=stage.retries,
         # A busy source is free again in minutes; what killed a process is mostly gone in seconds.

@@ -8,9 +8,11 @@ cutoff and parent, and for everything else it reads the stage that wrote it.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,8 +58,9 @@ def run_stage(stage: Stage, config: Config, cycle: Cycle, settings: Settings, sa
         say(f"{stage.name}: done before, nothing to do")
         return Outcome(records[stage.name], worked=False)
     _check_upstream(stage, records, cycle)
-    with lease.working(settings, cycle.source):
-        lease.take(settings, cycle.source, cycle.name, lease.holder_process(settings, cycle.source))
+    lease.take(settings, cycle.source, cycle.name, lease.holder_process(settings, cycle.source))
+    beside = [other.name for other in STAGES if other is not stage and other.after == stage.after]
+    with lease.working(settings, cycle.source, stage.name, beside):
         started, clock = datetime.now(UTC), time.monotonic()
         context = StageContext(config, cycle, settings, records, lambda text: say(f"{stage.name}: {text}"))
         context.say(stage.title)
@@ -125,11 +128,22 @@ def spark_job(context: StageContext) -> Job:
 
 
 def _call(stage: Stage, context: StageContext) -> StageResult:
-    function = stage.load()
+    function = _load_beside_session(stage, context) if stage.engine == "spark" else stage.load()
     if not stage.is_spark_job:
         return function(context)
     result = function(context.session(), spark_job(context))
     return StageResult(versions=dict(result.versions), figures=dict(result.figures))
+
+
+def _load_beside_session(stage: Stage, context: StageContext) -> Callable[..., Any]:
+    """The stage's function, imported (Great Expectations takes 5 s) while the JVM makes the session."""
+    # Here and not in the thread: two threads that import one package may see it half made.
+    importlib.import_module("spark_jobs.session")
+    with ThreadPoolExecutor(max_workers=1) as other:
+        session = other.submit(context.session)
+        function = stage.load()
+        session.result()
+    return function
 
 
 def _current_records(config: Config, cycle: Cycle, folder: Path) -> dict[str, StageRecord]:

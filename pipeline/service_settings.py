@@ -23,7 +23,11 @@ LOOPBACK = "127.0.0.1"
 USER = "admin"
 SPARK_CONNECTION = "spark_reprise"
 POOLS = {
-    "spark": {"slots": 1, "description": "one Spark job at a time", "include_deferred": False},
+    "spark": {
+        "slots": 2,
+        "description": "Spark jobs at a time; a local one takes one core while it starts, and up to 2 GB",
+        "include_deferred": False,
+    },
     "gpu": {
         "slots": 1,
         "description": "one training or scoring process at a time",

@@ -28,7 +28,9 @@ class Stage:
     """`module:name` of `StageContext → StageResult`, or of a Spark job's `main`."""
     engine: Engine
     after: tuple[str, ...]
-    """Stages that must have finished."""
+    """Stages that must have finished; stages after the same ones may run side by side."""
+    phase: str | None = None
+    """The part of the cycle it belongs to, for people who look at the whole; None: it stands alone."""
     reads: tuple[str, ...] = ()
     """Tables and files read."""
     writes: tuple[str, ...] = ()
@@ -74,6 +76,7 @@ STAGES: tuple[Stage, ...] = (
         "spark_jobs.events:main",
         "spark",
         after=("resolve",),
+        phase="ingestion",
         reads=("landed files",),
         writes=("events", "rejected_events", "ingested_files"),
         sections=("source",),
@@ -85,6 +88,7 @@ STAGES: tuple[Stage, ...] = (
         "spark_jobs.items:main",
         "spark",
         after=("events",),
+        phase="ingestion",
         reads=("events", "landed files"),
         writes=("items", "rejected_items"),
         sections=("source",),
@@ -96,6 +100,7 @@ STAGES: tuple[Stage, ...] = (
         "pipeline.validate:validate_events",
         "spark",
         after=("items",),
+        phase="ingestion",
         reads=("events", "items", "ingested_files"),
         writes=("expectation report",),
         sections=("source", "schedule", "expectations"),
@@ -106,6 +111,7 @@ STAGES: tuple[Stage, ...] = (
         "spark_jobs.vocabulary:main",
         "spark",
         after=("validate_events",),
+        phase="preparation",
         reads=("events", "items", "vocabulary"),
         writes=("vocabulary",),
         sections=(*_DATA, "vocabulary"),
@@ -116,7 +122,8 @@ STAGES: tuple[Stage, ...] = (
         "language, graph and annotation vectors",
         "spark_jobs.item_features:main",
         "spark",
-        after=("vocabulary",),
+        after=("validate_events",),
+        phase="preparation",
         reads=("events", "items", "text_vectors"),
         writes=("item_features", "text_vectors"),
         sections=(*_DATA, "features"),
@@ -127,7 +134,8 @@ STAGES: tuple[Stage, ...] = (
         "single-token sequences and label sets up to the split",
         "spark_jobs.sequences:main",
         "spark",
-        after=("item_features",),
+        after=("validate_events",),
+        phase="preparation",
         reads=("events", "items"),
         writes=("sequences",),
         sections=(*_DATA, "sequences"),
@@ -138,7 +146,8 @@ STAGES: tuple[Stage, ...] = (
         "histories of the users who have a label in the window",
         "spark_jobs.evaluation_sequences:main",
         "spark",
-        after=("sequences",),
+        after=("validate_events",),
+        phase="preparation",
         reads=("events", "items"),
         writes=("evaluation_sequences",),
         sections=(*_DATA, "sequences"),
@@ -149,7 +158,8 @@ STAGES: tuple[Stage, ...] = (
         "judge vocabulary and sequences by their expectations",
         "pipeline.validate:validate_sequences",
         "spark",
-        after=("evaluation_sequences",),
+        after=("vocabulary", "item_features", "sequences", "evaluation_sequences"),
+        phase="preparation",
         reads=("events", "vocabulary", "sequences"),
         writes=("expectation report",),
         sections=("source", "schedule", "sequences", "expectations"),
@@ -160,6 +170,7 @@ STAGES: tuple[Stage, ...] = (
         "pipeline.funnel:rung_1",
         "torch",
         after=("validate_sequences",),
+        phase="small_models",
         reads=("events", "items", "sequences", "evaluation_sequences", "vocabulary", "item_features"),
         writes=("checkpoint", "ranks"),
         sections=(*_MODEL, "evaluation", "funnel"),
@@ -171,6 +182,7 @@ STAGES: tuple[Stage, ...] = (
         "pipeline.funnel:rung_2",
         "torch",
         after=("rung_1",),
+        phase="small_models",
         reads=("events", "items", "sequences", "evaluation_sequences", "vocabulary", "item_features"),
         writes=("checkpoint", "ranks"),
         sections=(*_MODEL, "evaluation", "funnel"),
@@ -182,6 +194,7 @@ STAGES: tuple[Stage, ...] = (
         "pipeline.train:train",
         "torch",
         after=("rung_2",),
+        phase="full_model",
         reads=("items", "sequences", "vocabulary", "item_features"),
         writes=("checkpoint",),
         sections=_MODEL,
@@ -193,6 +206,7 @@ STAGES: tuple[Stage, ...] = (
         "pipeline.evaluate:evaluate",
         "torch",
         after=("train",),
+        phase="full_model",
         reads=(
             "events",
             "items",
@@ -212,6 +226,7 @@ STAGES: tuple[Stage, ...] = (
         "pipeline.funnel:funnel",
         "torch",
         after=("evaluate",),
+        phase="full_model",
         reads=("ranks",),
         writes=("verdicts",),
         sections=("source", "evaluation", "funnel"),
@@ -223,6 +238,7 @@ STAGES: tuple[Stage, ...] = (
         "pipeline.register:register",
         "python",
         after=("funnel",),
+        phase="registry",
         reads=("checkpoint", "verdicts"),
         writes=("registered version",),
         sections=("source", "model"),
@@ -234,6 +250,7 @@ STAGES: tuple[Stage, ...] = (
         "pipeline.promote:promote",
         "python",
         after=("register",),
+        phase="registry",
         reads=("registered version",),
         writes=("alias",),
         sections=("registry",),

@@ -114,9 +114,6 @@ def _mapped_group(group, mapping, wanted, named, labels, absent) -> DataFrame:
     return rows.withColumn(PROBLEM, F.coalesce(PROBLEM, excluded)).drop(WHERE)
 
 
-# --
-
-
 # --- names ----------------------------------------------------------------------------------------
 
 

@@ -56,7 +56,9 @@ def configuration(master: str, jars: str | None) -> dict[str, str]:
     `jars` is the folder that `pipeline.setup_jars` filled; None where the cluster brings Delta.
     Raises FileNotFoundError when the folder holds no jar.
     """
-    found = sorted(str(path) for path in Path(jars).glob("*.jar")) if jars else []
+    # The class archive is valid for the class path that it was made with, letter by letter.
+    folder = Path(jars).resolve() if jars else None
+    found = sorted(str(path) for path in folder.glob("*.jar")) if folder else []
     if jars and not found:
         raise FileNotFoundError(f"{jars} holds no Delta jars; run `make setup` once, with network")
     readable_log = f'"-Dlog4j2.configurationFile={LOG_SETTINGS.as_uri()}"'
@@ -73,7 +75,7 @@ def configuration(master: str, jars: str | None) -> dict[str, str]:
         # A class archive that does not suit the JVM is skipped; the JVM must not talk about it on stdout.
         "-Xlog:disable",
     ]
-    archive = Path(jars) / ARCHIVE if jars else None
+    archive = folder / ARCHIVE if folder else None
     if archive and archive.exists():
         options.append(f'"-XX:SharedArchiveFile={archive}"')
     return {

@@ -83,7 +83,7 @@ OVERLAY = {
     },
     "training": {
         "batch_tokens": 1024,
-        "epochs": 16.0,
+        "epochs": 10.0,
         "finetune_epochs": 6.0,
         "learning_rate": 2e-3,
         "finetune_learning_rate": 1e-3,

@@ -55,12 +55,18 @@ def test_spark_stages_go_through_the_connection_and_the_others_are_processes(dag
     assert dag.get_task("sequences")._conn_id == "spark_reprise"
 
 
-def test_engines_wait_in_their_own_pool_of_one_slot(dag: DAG):
+def test_phases_are_groups_and_no_part_of_a_tasks_name(dag: DAG):
+    groups = {name: {task.task_id for task in group} for name, group in dag.task_group_dict.items() if name}
+    phases = {stage.phase for stage in STAGES if stage.phase}
+    assert groups == {phase: {stage.name for stage in STAGES if stage.phase == phase} for phase in phases}
+
+
+def test_engines_wait_in_their_own_pool(dag: DAG):
     pools = {"spark": "spark", "torch": "gpu", "python": "default_pool"}
     assert {stage.name: dag.get_task(stage.name).pool for stage in BY_NAME.values()} == {
         stage.name: pools[stage.engine] for stage in BY_NAME.values()
     }
-    assert {name: pool["slots"] for name, pool in POOLS.items()} == {"spark": 1, "gpu": 1}
+    assert {name: pool["slots"] for name, pool in POOLS.items()} == {"spark": 2, "gpu": 1}
 
 
 def test_retries_are_the_maps_and_bad_data_has_none(dag: DAG):

@@ -50,10 +50,35 @@ def test_a_lease_that_nobody_renewed_is_taken_over(settings, monkeypatch):
 def test_a_working_stage_keeps_a_stale_lease_alive(settings, monkeypatch):
     lease.take(settings, "log", "2026-03-01")
     monkeypatch.setattr(lease, "STALE_AFTER_SECONDS", -1.0)
-    with lease.working(settings, "log"), pytest.raises(lease.SourceBusyError):
+    with lease.working(settings, "log", "train"), pytest.raises(lease.SourceBusyError):
         lease.take(settings, "log", "2026-04-01")
 
 
-def test_two_stages_of_a_source_do_not_work_at_once(settings):
-    with lease.working(settings, "log"), pytest.raises(lease.SourceBusyError), lease.working(settings, "log"):
+def works_beside(settings, stage, *, of="log", beside=()) -> bool:
+    """Whether a stage may work while `train` of the source `log` does."""
+    with lease.working(settings, "log", "train"):
+        try:
+            with lease.working(settings, of, stage, beside):
+                return True
+        except lease.SourceBusyError as error:
+            assert "train of log works" in str(error) or "log.train is held" in str(error)
+            return False
+
+
+def test_two_stages_of_a_source_work_side_by_side_only_where_it_is_said(settings):
+    assert not works_beside(settings, "evaluate")
+    assert not works_beside(settings, "evaluate", beside=["events"])
+    assert works_beside(settings, "evaluate", beside=["train"])
+    assert works_beside(settings, "evaluate", of="log-2")
+
+
+def test_a_stage_does_not_work_twice_at_once(settings):
+    assert not works_beside(settings, "train")
+    assert not works_beside(settings, "train", beside=["train"])
+
+
+def test_a_stage_that_ended_is_in_nobodys_way(settings):
+    with lease.working(settings, "log", "train"):
+        pass
+    with lease.working(settings, "log", "evaluate"):
         pass

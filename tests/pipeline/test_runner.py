@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -95,8 +96,17 @@ def test_a_failed_stage_leaves_no_record(calls, settings, monkeypatch):
 
 
 def test_two_stages_of_one_source_are_refused(calls, settings):
-    with working(settings, "tiny"), pytest.raises(SourceBusyError):
+    with working(settings, "tiny", "items"), pytest.raises(SourceBusyError):
         run_stage(BY_NAME["events"], tiny_config(), CYCLE, settings, say=lambda text: None)
+
+
+def test_stages_after_the_same_ones_run_side_by_side(calls, settings):
+    names, _ = calls
+    run(tiny_config(), settings)
+    (settings.cycle_folder("tiny", CYCLE.name) / "stage-item_features.json").unlink()
+    with working(settings, "tiny", "sequences"):
+        run_stage(BY_NAME["item_features"], tiny_config(), CYCLE, settings, say=lambda text: None)
+    assert names[-1] == "item_features"
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
@@ -108,12 +118,21 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
 
 
-def test_the_map_is_a_chain_whose_reads_were_written_before():
-    written = {"registry", "landed files", "cycle record", "every record"}
-    for before, stage in zip(("resolve", *(stage.name for stage in STAGES)), STAGES, strict=False):
-        assert stage.after == (before,)
-        assert set(stage.reads) <= written | {"vocabulary", "text_vectors"}, stage.name
-        written |= set(stage.writes)
+def test_every_read_was_written_by_a_stage_that_had_finished():
+    finished = {"resolve": {"registry", "landed files", "cycle record", "every record"}}
+    for stage in STAGES:
+        written = set().union(*(finished[name] for name in stage.after))
+        of_the_parent = {"vocabulary", "text_vectors"}
+        assert set(stage.reads) <= written | of_the_parent, stage.name
+        finished[stage.name] = written | set(stage.writes)
+
+
+def test_only_the_stages_between_the_two_judgements_of_data_run_side_by_side():
+    after = Counter(stage.after for stage in STAGES)
+    assert {names: count for names, count in after.items() if count > 1} == {("validate_events",): 4}
+    assert set(BY_NAME["validate_sequences"].after) == {
+        stage.name for stage in STAGES if stage.after == ("validate_events",)
+    }
 
 
 def test_every_stage_names_a_function_that_exists():
