@@ -144,7 +144,7 @@ class Recommender(nn.Module):
             label_place = torch.zeros_like(batch.label_item)
             label_place[is_label] = place[:labels]
             label_logits = torch.einsum("pd,pkd->pk", users, _rows(vectors, label_place))
-            negative_logits = score(users, _rows(vectors, place[labels:])) + correction
+            negative_logits = score(users, _rows(vectors, place[labels:])).add_(correction)
             rejected = rejected_negatives(batch.label_item, is_label, negatives)
             if batch.label_at_seconds is not None and catalogue.launched_at_seconds is not None:
                 launched = catalogue.launched_at_seconds[negatives]

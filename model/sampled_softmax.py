@@ -84,13 +84,10 @@ def label_log_probabilities(
 
     `label_logits` [P, K], `is_label` bool [P, K] with at least one true in a row, `negative_logits`
     [P, S], `rejected` bool [P, S] → [P, K], 0 where there is no label. Finite for finite logits.
+    `negative_logits` is overwritten.
     """
-    terms = torch.cat(
-        [
-            label_logits.masked_fill(~is_label, IMPOSSIBLE),
-            negative_logits.masked_fill(rejected, IMPOSSIBLE),
-        ],
-        dim=1,
-    )
-    normaliser = terms.logsumexp(dim=1, keepdim=True)  # [P, 1]
+    labels = label_logits.masked_fill(~is_label, IMPOSSIBLE).logsumexp(dim=1)  # [P]
+    # [P, S] is most of what a step touches: it is masked where it lies, and never copied.
+    rivals = negative_logits.masked_fill_(rejected, IMPOSSIBLE).logsumexp(dim=1)
+    normaliser = torch.logaddexp(labels, rivals).unsqueeze(1)  # [P, 1]
     return torch.where(is_label, label_logits - normaliser, 0.0)

@@ -26,7 +26,9 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
         """Loads the serving folder among the model's artifacts."""
         self.scorer = Scorer(Path(context.artifacts["weights"]))
 
-    def predict(self, context, model_input, params=None):  # hints would be taken for a signature
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Top-K of every row, as a DataFrame. Raises model.scoring.HistoryError for a record that cannot be read."""
         params = params or {}
         rows = model_input.to_dict("records") if isinstance(model_input, pd.DataFrame) else model_input

@@ -18,7 +18,7 @@ from pipeline.records import StageRecord, read_records
 from pipeline.settings import Settings
 from pipeline.stages import STAGES, listing
 
-WIDTH = 118
+WIDTH = 120
 MODELS = {
     "candidate": "candidate",
     "champion": "champion",
@@ -109,7 +109,16 @@ def _cycle(settings: Settings, source: str, name: str) -> str:
     head = (
         f"Cycle {name} of {source}   split {record['split'][:10]}, cutoff {record['cutoff'][:10]}, {origin}"
     )
-    body = [head, "─" * len(head), *_data_lines(stages), "", _mrr_table(stages), *_verdict_lines(stages), ""]
+    body = [
+        head,
+        "─" * len(head),
+        *_data_lines(stages),
+        "",
+        _mrr_table(stages),
+        "",
+        *_verdict_lines(stages),
+        "",
+    ]
     return "\n".join([*body, *_cost_lines(stages), ""])
 
 
@@ -164,9 +173,11 @@ def _mrr_table(stages: dict[str, StageRecord]) -> str:
 
 
 def _interval(values: list[float | None]) -> str:
+    """Value and interval, short enough for five of them a line: 0.0604 [.052, .070]."""
     if any(value is None for value in values):
         return "none"
-    return f"{values[0]:.4f} [{values[1]:.4f}, {values[2]:.4f}]"
+    low, high = (f"{value:.3f}".removeprefix("0") for value in values[1:])
+    return f"{values[0]:.4f} [{low}, {high}]"
 
 
 def _verdict_lines(stages: dict[str, StageRecord]) -> list[str]:
@@ -213,7 +224,15 @@ def _figure(stages: dict[str, StageRecord], stage: str, name: str, default: Any)
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
 
 
 def _text(table: Table) -> str:

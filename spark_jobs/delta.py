@@ -162,14 +162,22 @@ def upsert(
     """
     version = create(spark, lake, source, table)
     check_schema(rows, table)
-    current = read(spark, lake, source, table)
-    changed = rows.select(*table.column_names).exceptAll(current.select(*table.column_names)).persist()
+    columns = table.column_names
+    # Version 0 is the creation: nothing was ever written, and to add is a third of the work of a merge.
+    is_new = version == 0
+    changed = rows.select(*columns)
+    if not is_new:
+        changed = changed.exceptAll(read(spark, lake, source, table).select(*columns))
+    changed = changed.persist()
     same_key = " AND ".join(f"t.{name} = n.{name}" for name in table.key)
     if note is not None:
         spark.conf.set(_NOTE, note)
     try:
         if changed.isEmpty():
             return version
+        if is_new:
+            _save(_laid_out(changed, table).mode("append"), table, lake, source)
+            return _newest(spark, lake, source, table)
         (
             DeltaTable.forPath(spark, location(lake, source, table.name))
             .alias("t")

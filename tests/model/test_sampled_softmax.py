@@ -116,7 +116,7 @@ def test_extreme_logits_stay_finite_with_finite_gradients(scale: float):
     logits = torch.tensor([[scale, -scale, 0.0], [-scale, scale, 0.0]], requires_grad=True)
     is_label = torch.tensor([[True], [True]])
     everything_rejected = torch.tensor([[True, True], [False, True]])
-    result = label_log_probabilities(logits[:, :1], is_label, logits[:, 1:], everything_rejected)
+    result = label_log_probabilities(logits[:, :1], is_label, logits[:, 1:].clone(), everything_rejected)
     result.sum().backward()
     assert result[0].item() == 0 and result[1].item() == -2 * scale
     assert logits.grad.isfinite().all()
