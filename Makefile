@@ -23,8 +23,8 @@ setup: ## make the environment and fetch Delta's jars, once
 demo: setup ## two consecutive refresh cycles under a real Airflow, and one screen about them
 	@python -m pipeline.demo --source "$(SOURCE)"
 
-test: setup ## run the tests
-	@python -m pytest
+test: setup ## run the tests, in two processes
+	@python -m pytest -n 2 --dist loadfile
 
 check: setup ## look for faults; changes nothing
 	@ruff check .

@@ -60,6 +60,7 @@ def main() -> None:
     )
     parser.add_argument("--source", required=True)
     parser.add_argument("--peer-python", required=True, help="Python of the peer's environment")
+    parser.add_argument("--epochs", type=int, default=20, help="the library's own default is 3")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     settings = Settings.from_environment()
@@ -67,7 +68,8 @@ def main() -> None:
         folder = Path(temporary)
         ours = export(settings, options.source, folder)
         script = CHECKOUT / "benchmarks" / "peers" / "sasrec.py"
-        subprocess.run([options.peer_python, str(script), str(folder), str(options.seed)], check=True)
+        words = [str(folder), str(options.seed), str(options.epochs)]
+        subprocess.run([options.peer_python, str(script), *words], check=True)
         theirs = pq.read_table(folder / "sasrec.parquet")
     both = ours.join(theirs, ["user_id", "position"], right_suffix="_sasrec")
     mrr = [pc.mean(pc.divide(1.0, both[column])).as_py() for column in ("rank", "rank_sasrec")]

@@ -1,6 +1,6 @@
 """RecTools' SASRec on an exported split; runs in an environment of its own (requirements.txt).
 
-    python sasrec.py FOLDER SEED
+    python sasrec.py FOLDER SEED EPOCHS
 
 In: FOLDER/interactions.parquet (user_id, item_index, event_at; events up to the split, all of them),
 FOLDER/labels.parquet (user_id, position, item_index, catalogue_size) of users who have a history.
@@ -13,24 +13,31 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
-EPOCHS = 20
+
+class Told(Callback):
+    """A line an epoch: an epoch can take minutes."""
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        print(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}", flush=True)
 
 
-def trainer() -> Trainer:
-    """A silent CPU trainer, as many threads as the machine has."""
+def trainer(epochs: int) -> Trainer:
+    """A CPU trainer, as many threads as the machine has."""
     return Trainer(
-        max_epochs=EPOCHS,
+        max_epochs=epochs,
         accelerator="cpu",
+        callbacks=[Told()],
         enable_progress_bar=False,
         enable_model_summary=False,
         logger=False,
@@ -38,7 +45,7 @@ def trainer() -> Trainer:
     )
 
 
-def main(folder: Path, seed: int) -> None:
+def main(folder: Path, seed: int, epochs: int) -> None:
     seed_everything(seed)
     interactions = pd.read_parquet(folder / "interactions.parquet").rename(
         columns={"user_id": Columns.User, "item_index": Columns.Item, "event_at": Columns.Datetime}
@@ -54,9 +61,9 @@ def main(folder: Path, seed: int) -> None:
         loss="softmax",
         lr=1e-3,
         batch_size=128,
-        epochs=EPOCHS,
+        epochs=epochs,
         deterministic=True,
-        get_trainer_func=trainer,
+        get_trainer_func=partial(trainer, epochs),
     )
     started = time.monotonic()
     model.fit(dataset)
@@ -85,4 +92,4 @@ def main(folder: Path, seed: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -66,8 +66,9 @@ OVERLAY = {
     "sequences": {"max_length": 128, "context_length": 64},
     # A third of the labels fall on games of the last weeks: freshness lets a request prefer them.
     "model": {"size": "100k", "item_width": 64, "output_width": 97, "freshness": True},
+    # Lists are entered one game after the other: what comes next tells more than what comes later.
     "objective": {
-        "label_window": 3,
+        "label_window": 1,
         "horizon_hours": None,
         "half_life_hours": None,
         "keep_own_item": True,  # wished for, then played
