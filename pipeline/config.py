@@ -86,6 +86,8 @@ class EvaluationConfig(Section):
 class FunnelConfig(Section):
     rungs: tuple[str, ...] = ("25k", "100k")
     """Backbone presets of the small rungs, in order."""
+    rung_epochs_fraction: float = Field(1.0, gt=0, le=1)
+    """Passes over the data that a rung makes, as a share of the full model's: a gate is to be cheap."""
     strictness: Literal["strict", "lenient"] = "strict"
     """Whether an inconclusive check refuses (strict) or passes (lenient)."""
     task_margin: float = Field(-0.02, le=0)

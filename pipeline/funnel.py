@@ -74,7 +74,8 @@ def rung(context: StageContext, number: int) -> StageResult:
     figures = {"size": size, "model": name, "yardsticks": yardsticks_key(context)} | window_figures(window)
     version = rank_yardsticks(context, window)
     try:
-        figures["training"] = fit(context, name, size, tracking.live_metrics(context, name)).figures
+        short = dataclasses.replace(context, config=_as_rungs_train(context.config))
+        figures["training"] = fit(short, name, size, tracking.live_metrics(context, name)).figures
         reference, words = _rank_reference(context, window, name, size)
         version, exchanged = _rank_rung(context, window, name)
     except (NotFiniteError, NotFiniteScoreError) as error:
@@ -209,8 +210,8 @@ def _rank_reference(context: StageContext, window: Window, name: str, size: str)
         return None, NOTHING_BEFORE
     if (problem := incomparable(context, champion)) is not None:
         return None, problem
-    older = champion_config(context, champion)
-    if _compared(older, size) != _compared(context.config, size):
+    older = _as_rungs_train(champion_config(context, champion))
+    if _compared(older, size) != _compared(_as_rungs_train(context.config), size):
         control = f"{name}-control"
         sections = {section: getattr(older, section) for section in COMPARED_SECTIONS}
         # How long a sequence is, is a matter of today's data.
@@ -241,6 +242,13 @@ def _rank_rung(context: StageContext, window: Window, name: str) -> tuple[int, s
     exchanged = f"{name}-exchanged"
     later = rank_exchanged(context, window, exchanged, recommender, catalogue, digest)
     return (version, None) if later is None else (later, exchanged)
+
+
+def _as_rungs_train(config: Config) -> Config:
+    """The configuration with the passes over the data that a rung makes."""
+    training, fraction = config.training, config.funnel.rung_epochs_fraction
+    passes = {name: fraction * getattr(training, name) for name in ("epochs", "finetune_epochs")}
+    return config.model_copy(update={"training": training.model_copy(update=passes)})
 
 
 def _compared(config: Config, size: str) -> str:

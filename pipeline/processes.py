@@ -5,6 +5,8 @@ In: the processes that lead. Knows nothing of what they do.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psutil
 
 STOP_SECONDS = 20.0
@@ -17,6 +19,19 @@ def is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def started_ticks(process: psutil.Process) -> int:
+    """Clock ticks from the machine's boot to the start of the process; with its number it names one process.
+
+    Its time of day will not do: that moves by a second whenever the clock is set. Raises
+    psutil.NoSuchProcess.
+    """
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(process.pid) from None
+    return int(fields[19])
 
 
 def descendants(process: psutil.Process) -> list[psutil.Process]:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.processes import descendants, end_families, is_alive
+from pipeline.processes import descendants, end_families, is_alive, started_ticks
 from pipeline.records import write_atomically
 from pipeline.service_settings import (
     LOOPBACK,
@@ -289,15 +289,15 @@ def _running(settings: Settings) -> dict[str, psutil.Process]:
     for name, (number, started) in known.items():
         try:
             process = psutil.Process(number)
+            if started_ticks(process) == started and is_alive(process):
+                found[name] = process
         except psutil.NoSuchProcess:
             continue
-        if process.create_time() == started and is_alive(process):
-            found[name] = process
     return found
 
 
 def _remember(settings: Settings, running: dict[str, psutil.Process]) -> None:
-    content = {name: (process.pid, process.create_time()) for name, process in running.items()}
+    content = {name: (process.pid, started_ticks(process)) for name, process in running.items()}
     write_atomically(_register(settings), json.dumps(content))
 
 

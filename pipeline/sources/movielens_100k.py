@@ -83,7 +83,7 @@ OVERLAY = {
     },
     "training": {
         "batch_tokens": 1024,
-        "epochs": 10.0,
+        "epochs": 16.0,
         "finetune_epochs": 6.0,
         "learning_rate": 2e-3,
         "finetune_learning_rate": 1e-3,
@@ -92,7 +92,7 @@ OVERLAY = {
         "validation_days": 1.0,
     },
     # 225 users in the second window: most differences cannot be told from nothing.
-    "funnel": {"rungs": ["25k", "50k"], "strictness": "lenient"},
+    "funnel": {"rungs": ["25k", "50k"], "rung_epochs_fraction": 0.5, "strictness": "lenient"},
     "evaluation": {"slices": ["cold_start", "weak_id", "new_user"]},
 }
 

@@ -93,6 +93,20 @@ def test_a_rung_trained_on_shuffled_label_sets_is_refused_and_says_what_was_save
     assert not context.settings.checkpoint_folder("tiny", context.cycle.name, "candidate").exists()
 
 
+def test_a_rung_makes_its_share_of_the_full_models_passes(first, tmp_path):
+    context, result = first
+    half = context.config.funnel.model_copy(update={"rung_epochs_fraction": 0.5})
+    shorter = rung(small_lake.with_config(small_lake.write_cycle(Settings.at(tmp_path)), funnel=half), 1)
+    assert result.figures["training"]["epochs"] == context.config.training.epochs
+    assert shorter.figures["training"]["epochs"] == context.config.training.epochs / 2
+
+
+def test_rungs_of_another_length_are_not_compared_as_they_are(second):
+    half = second.config.funnel.model_copy(update={"rung_epochs_fraction": 0.5})
+    result = rung(small_lake.with_config(second, funnel=half), 1)
+    assert result.figures["compared_with"] == "the configuration of cycle 2024-02-10 on the same data"
+
+
 def test_a_later_rung_is_fine_tuned_and_held_against_the_same_rung_before(second):
     result = rung(second, 1)
     assert result.figures["compared_with"] == "the same rung of cycle 2024-02-10"

@@ -54,6 +54,14 @@ def test_stopping_ends_what_a_service_started_in_a_session_of_its_own(
     assert services.stop(place) == []
 
 
+def test_a_service_is_known_again_after_the_clock_was_set(place: Settings, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(services, "_answers", lambda service: True)
+    services.start(place, [sleeper()], say=lambda text: None)
+    told = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: told(self) + 1)
+    assert services.stop(place) == ["sleeper"]
+
+
 def test_starting_again_starts_nothing_new(place: Settings, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(services, "_answers", lambda service: True)
     try:
