@@ -148,8 +148,8 @@ class _Watch:
                 self._tell(task)
         running = [task for task in tasks if task["state"] == "running"]
         if self._live and running:
-            task = running[0]
-            text = f"  {task['task_id']:<22} {_last(self._log(task), _PROGRESS) or 'starting'}"
+            told = [_last(self._log(task), _PROGRESS) or f"{task['task_id']}: starting" for task in running]
+            text = "  " + "   ".join(told)
             print("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1], end="", flush=True)
 
     def _tell(self, task: dict) -> None:

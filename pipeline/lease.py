@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline.records import write_atomically
@@ -34,15 +34,9 @@ def take(settings: Settings, source: str, cycle: str, owner_process: int | None 
     `owner_process` is given where one process runs the whole cycle: the lease then ends with it.
     Raises SourceBusyError when another cycle holds it.
     """
-    with _exclusive(_folder(settings) / f"{source}.guard", wait=True):
-        held = _read(_path(settings, source))
-        if held is not None and held["cycle"] != cycle and _is_live(settings, source, held):
-            raise SourceBusyError(
-                f"cycle {held['cycle']} of {source} is running; cycle {cycle} waits for it. "
-                f"If nothing runs, end it with: python -m pipeline release --source {source}"
-            )
-        content = {"cycle": cycle, "process": owner_process, "renewed_at": time.time()}
-        write_atomically(_path(settings, source), json.dumps(content))
+    with _guard(settings, source):
+        _refuse_another_cycle(settings, source, cycle)
+        _write(settings, source, cycle, owner_process)
 
 
 @contextmanager
@@ -55,15 +49,9 @@ def holding(settings: Settings, source: str, cycle: str) -> Iterator[None]:
         release(settings, source, cycle)
 
 
-def holder_process(settings: Settings, source: str) -> int | None:
-    """The process that runs the whole cycle that holds the source, if one does."""
-    held = _read(_path(settings, source))
-    return held["process"] if held else None
-
-
 def release(settings: Settings, source: str, cycle: str | None = None) -> str | None:
     """Gives the source back; with a cycle, only when that cycle holds it. Returns who held it."""
-    with _exclusive(_folder(settings) / f"{source}.guard", wait=True):
+    with _guard(settings, source):
         held = _read(_path(settings, source))
         if held is None or (cycle is not None and held["cycle"] != cycle):
             return None
@@ -72,19 +60,42 @@ def release(settings: Settings, source: str, cycle: str | None = None) -> str | 
 
 
 @contextmanager
-def working(settings: Settings, source: str, stage: str, beside: Collection[str] = ()) -> Iterator[None]:
-    """Held while a stage works. Raises SourceBusyError when this stage works elsewhere, or another one of
-    the source that is not named in `beside`."""
+def working(
+    settings: Settings, source: str, cycle: str, stage: str, beside: Collection[str] = ()
+) -> Iterator[None]:
+    """Held while a stage works; takes or renews the cycle's lease.
+
+    Raises SourceBusyError when another cycle holds the source, when this stage works elsewhere, or when
+    another stage works that is not of this cycle and named in `beside`.
+    """
     with ExitStack() as held:
         # Every lock is taken under the guard, so nobody begins between the look and the taking.
-        with _exclusive(_folder(settings) / f"{source}.guard", wait=True):
-            others = [one for one in _working(settings, source) if one not in beside]
+        with _guard(settings, source):
+            lease = _read(_path(settings, source))
+            is_ours = lease is not None and lease["cycle"] == cycle
+            others = [one for one in _working(settings, source) if not (is_ours and one in beside)]
             if others:
                 raise SourceBusyError(
                     f"{', '.join(others)} of {source} works at this moment; try again when it has ended"
                 )
+            _refuse_another_cycle(settings, source, cycle)
             held.enter_context(_exclusive(_folder(settings) / f"{source}.{stage}.working", wait=False))
+            _write(settings, source, cycle, lease["process"] if is_ours else None)
         yield
+
+
+def _refuse_another_cycle(settings: Settings, source: str, cycle: str) -> None:
+    held = _read(_path(settings, source))
+    if held is not None and held["cycle"] != cycle and _is_live(settings, source, held):
+        raise SourceBusyError(
+            f"cycle {held['cycle']} of {source} is running; cycle {cycle} waits for it. "
+            f"If nothing runs, end it with: python -m pipeline release --source {source}"
+        )
+
+
+def _write(settings: Settings, source: str, cycle: str, process: int | None) -> None:
+    content = {"cycle": cycle, "process": process, "renewed_at": time.time()}
+    write_atomically(_path(settings, source), json.dumps(content))
 
 
 def _working(settings: Settings, source: str) -> list[str]:
@@ -105,6 +116,11 @@ def _is_live(settings: Settings, source: str, held: dict) -> bool:
     if held["process"] is not None:
         return Path(f"/proc/{held['process']}").exists()
     return time.time() - held["renewed_at"] < STALE_AFTER_SECONDS
+
+
+def _guard(settings: Settings, source: str) -> AbstractContextManager[None]:
+    """Held for the instants in which the lease or a stage's lock changes hands."""
+    return _exclusive(_folder(settings) / f"{source}.guard", wait=True)
 
 
 def _folder(settings: Settings) -> Path:

@@ -58,9 +58,8 @@ def run_stage(stage: Stage, config: Config, cycle: Cycle, settings: Settings, sa
         say(f"{stage.name}: done before, nothing to do")
         return Outcome(records[stage.name], worked=False)
     _check_upstream(stage, records, cycle)
-    lease.take(settings, cycle.source, cycle.name, lease.holder_process(settings, cycle.source))
     beside = [other.name for other in STAGES if other is not stage and other.after == stage.after]
-    with lease.working(settings, cycle.source, stage.name, beside):
+    with lease.working(settings, cycle.source, cycle.name, stage.name, beside):
         started, clock = datetime.now(UTC), time.monotonic()
         context = StageContext(config, cycle, settings, records, lambda text: say(f"{stage.name}: {text}"))
         context.say(stage.title)
@@ -137,13 +136,13 @@ def _call(stage: Stage, context: StageContext) -> StageResult:
 
 def _load_beside_session(stage: Stage, context: StageContext) -> Callable[..., Any]:
     """The stage's function, imported (Great Expectations takes 5 s) while the JVM makes the session."""
-    # Here and not in the thread: two threads that import one package may see it half made.
+    # Beforehand, since two threads that import one package may see it half made.
     importlib.import_module("spark_jobs.session")
     with ThreadPoolExecutor(max_workers=1) as other:
-        session = other.submit(context.session)
-        function = stage.load()
-        session.result()
-    return function
+        function = other.submit(stage.load)
+        # In the main thread alone Spark takes Ctrl-C for an order to end its jobs.
+        context.session()
+        return function.result()
 
 
 def _current_records(config: Config, cycle: Cycle, folder: Path) -> dict[str, StageRecord]:

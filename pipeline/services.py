@@ -11,6 +11,7 @@ stopping it ends what it started: tasks, and the stages' processes. Knows nothin
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -32,6 +33,7 @@ from pipeline.processes import descendants, end_families, is_alive, started_tick
 from pipeline.records import write_atomically
 from pipeline.service_settings import (
     LOOPBACK,
+    POOLS,
     USER,
     Ports,
     airflow_environment,
@@ -106,8 +108,10 @@ def _program(name: str) -> str:
 
 
 def prepare_airflow(settings: Settings, source: str, port: int, say: Say = print) -> None:
-    """Airflow's database and pools, made once for each version of Airflow (about 20 seconds)."""
-    done = airflow_home(settings) / f"prepared-{_airflow_version()}"
+    """Airflow's database and pools, made once for each version of Airflow and each set of pools (about 20
+    seconds)."""
+    pools = hashlib.sha256(json.dumps(POOLS).encode()).hexdigest()[:8]
+    done = airflow_home(settings) / f"prepared-{_airflow_version()}-{pools}"
     if done.exists():
         return
     _check_disk(settings)

@@ -216,7 +216,7 @@ def _cost_lines(stages: dict[str, StageRecord]) -> list[str]:
             lines.append(current)
             current = "          "
         current += f" {cost} ·"
-    return [*lines, f"{current} in all {total:.0f} s"]
+    return [*lines, f"{current} {total:.0f} s of stages"]
 
 
 def _figure(stages: dict[str, StageRecord], stage: str, name: str, default: Any) -> Any:

@@ -176,7 +176,10 @@ def upsert(
         if changed.isEmpty():
             return version
         if is_new:
-            _save(_laid_out(changed, table).mode("append"), table, lake, source)
+            # Named, so that of two runs that both saw an empty table (one whose Python was killed, while its
+            # JVM still wrote, and its rerun) one alone adds its rows.
+            first = _laid_out(changed, table).mode("append").option("txnAppId", "first rows")
+            _save(first.option("txnVersion", 1), table, lake, source)
             return _newest(spark, lake, source, table)
         (
             DeltaTable.forPath(spark, location(lake, source, table.name))

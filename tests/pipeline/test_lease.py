@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -50,15 +51,18 @@ def test_a_lease_that_nobody_renewed_is_taken_over(settings, monkeypatch):
 def test_a_working_stage_keeps_a_stale_lease_alive(settings, monkeypatch):
     lease.take(settings, "log", "2026-03-01")
     monkeypatch.setattr(lease, "STALE_AFTER_SECONDS", -1.0)
-    with lease.working(settings, "log", "train"), pytest.raises(lease.SourceBusyError):
+    with (
+        lease.working(settings, "log", "2026-03-01", "train"),
+        pytest.raises(lease.SourceBusyError, match="cycle 2026-03-01 of log is running"),
+    ):
         lease.take(settings, "log", "2026-04-01")
 
 
-def works_beside(settings, stage, *, of="log", beside=()) -> bool:
-    """Whether a stage may work while `train` of the source `log` does."""
-    with lease.working(settings, "log", "train"):
+def works_beside(settings, stage, *, source="log", cycle="2026-03-01", beside=()) -> bool:
+    """Whether a stage may work while `train` of the source `log`, cycle 2026-03-01, does."""
+    with lease.working(settings, "log", "2026-03-01", "train"):
         try:
-            with lease.working(settings, of, stage, beside):
+            with lease.working(settings, source, cycle, stage, beside):
                 return True
         except lease.SourceBusyError as error:
             assert "train of log works" in str(error) or "log.train is held" in str(error)
@@ -69,7 +73,19 @@ def test_two_stages_of_a_source_work_side_by_side_only_where_it_is_said(settings
     assert not works_beside(settings, "evaluate")
     assert not works_beside(settings, "evaluate", beside=["events"])
     assert works_beside(settings, "evaluate", beside=["train"])
-    assert works_beside(settings, "evaluate", of="log-2")
+    assert works_beside(settings, "evaluate", source="log-2", cycle="2026-04-01")
+
+
+def test_stages_of_two_cycles_never_work_side_by_side(settings):
+    assert not works_beside(settings, "evaluate", cycle="2026-04-01", beside=["train"])
+    with lease.working(settings, "log", "2026-03-01", "train"):
+        lease.release(settings, "log")
+        with (
+            pytest.raises(lease.SourceBusyError),
+            lease.working(settings, "log", "2026-04-01", "evaluate", ["train"]),
+        ):
+            pass
+    assert lease.release(settings, "log") is None
 
 
 def test_a_stage_does_not_work_twice_at_once(settings):
@@ -78,7 +94,14 @@ def test_a_stage_does_not_work_twice_at_once(settings):
 
 
 def test_a_stage_that_ended_is_in_nobodys_way(settings):
-    with lease.working(settings, "log", "train"):
+    for stage in ("train", "evaluate"):
+        with lease.working(settings, "log", "2026-03-01", stage):
+            pass
+
+
+def test_a_stage_keeps_the_process_that_runs_the_whole_cycle(settings):
+    lease.take(settings, "log", "2026-03-01", owner_process=os.getpid())
+    with lease.working(settings, "log", "2026-03-01", "train"):
         pass
-    with lease.working(settings, "log", "evaluate"):
-        pass
+    held = json.loads((settings.home / "leases" / "log.json").read_text())
+    assert held["process"] == os.getpid()

@@ -96,7 +96,7 @@ def test_a_failed_stage_leaves_no_record(calls, settings, monkeypatch):
 
 
 def test_two_stages_of_one_source_are_refused(calls, settings):
-    with working(settings, "tiny", "items"), pytest.raises(SourceBusyError):
+    with working(settings, "tiny", CYCLE.name, "items"), pytest.raises(SourceBusyError):
         run_stage(BY_NAME["events"], tiny_config(), CYCLE, settings, say=lambda text: None)
 
 
@@ -104,7 +104,7 @@ def test_stages_after_the_same_ones_run_side_by_side(calls, settings):
     names, _ = calls
     run(tiny_config(), settings)
     (settings.cycle_folder("tiny", CYCLE.name) / "stage-item_features.json").unlink()
-    with working(settings, "tiny", "sequences"):
+    with working(settings, "tiny", CYCLE.name, "sequences"):
         run_stage(BY_NAME["item_features"], tiny_config(), CYCLE, settings, say=lambda text: None)
     assert names[-1] == "item_features"
 

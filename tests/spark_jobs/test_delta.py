@@ -94,6 +94,12 @@ def test_upsert_touches_only_rows_that_differ(spark, lake):
     assert content(spark, lake) == [("c1", "ann", 6), ("c1", "bob", 2), ("c1", "cid", 1)]
 
 
+def test_every_upsert_keeps_its_note_the_first_too(spark, lake):
+    for note, metres in (("first", 5), ("second", 6)):
+        delta.upsert(spark, rows(spark, ("c1", "ann", metres)), RUNS, lake, "club", note=note)
+        assert delta.last_note(spark, lake, "club", RUNS) == note
+
+
 def test_a_missing_table_or_version_is_named(spark, lake):
     with pytest.raises(delta.TableError, match="table runs of club has no version yet"):
         delta.read(spark, lake, "club", RUNS)
