@@ -58,7 +58,7 @@ def test_recipes_work_from_a_folder_with_spaces(tmp_path: Path):
     assert lines("setup") == setup
     assert lines("demo") == [*setup, "python -m pipeline.demo --source ml-100k"]
     assert lines("demo", "SOURCE=my log.toml")[-1] == "python -m pipeline.demo --source my log.toml"
-    assert lines("test") == [*setup, "python -m pytest -n 2 --dist loadfile"]
+    assert lines("test") == [*setup, "python -m pytest -n 2 --dist loadfile --no-loadscope-reorder"]
     assert lines("stop") == ["python -m pipeline.services stop"]
 
 
