@@ -44,6 +44,7 @@ _CYCLE, _MODEL, _OUTCOME = "reprise.cycle", "reprise.model", "reprise.outcome"
 _CONFIGURATION = "reprise.configuration"
 _HISTORY = "reprise.champions"
 """Tag of a registered model: JSON list of the versions that were champion, oldest first."""
+_ADDRESS = "MLFLOW_TRACKING_URI"
 
 
 def client(settings: Settings) -> MlflowClient:
@@ -51,7 +52,13 @@ def client(settings: Settings) -> MlflowClient:
     uri = settings.tracking_uri
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    told = os.environ.get(_ADDRESS)
     mlflow.set_tracking_uri(uri)
+    # MLflow also tells every later child of this process, which may work for another home.
+    if told is None:
+        os.environ.pop(_ADDRESS, None)
+    else:
+        os.environ[_ADDRESS] = told
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
