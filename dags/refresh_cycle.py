@@ -18,7 +18,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
 from pipeline import presets
-from pipeline.orchestration import first_start, form, release_task, tasks_of, timetable
+from pipeline.orchestration import first_start, form, phase_groups, release_task, task_for, timetable
 from pipeline.stages import RESOLVE, STAGES
 
 
@@ -44,8 +44,11 @@ def refresh_cycle(dag_id: str, source: str) -> DAG:
         # Never fails, so it never blocks a later cycle; because of it Airflow refuses to backfill
         # backwards, which would make a cycle the parent of an earlier one.
         in_order = EmptyOperator(task_id="in_order", depends_on_past=True)
-        tasks = tasks_of((RESOLVE, *STAGES))
+        groups = phase_groups(STAGES)
+        tasks = {stage.name: task_for(stage, groups.get(stage.phase)) for stage in (RESOLVE, *STAGES)}
         in_order >> tasks[RESOLVE.name]
+        for stage in STAGES:
+            [tasks[name] for name in stage.after] >> tasks[stage.name]
         # A teardown runs whatever happened, and its success does not turn a failed run green. That
         # `resolve` is its set-up means: clearing any task of the cycle takes the lease again.
         ends = [task for task in tasks.values() if not task.downstream_list]

@@ -119,17 +119,10 @@ def form(source: str) -> dict[str, Param]:
     }
 
 
-def tasks_of(stages: Iterable[Stage]) -> dict[str, BaseOperator]:
-    """The task of every stage by its name, with the map's arrows; phases are groups that a person folds."""
-    stages = list(stages)
+def phase_groups(stages: Iterable[Stage]) -> dict[str, TaskGroup]:
+    """A group for every phase of the map, that a person folds; task ids stay the stages' names."""
     phases = dict.fromkeys(stage.phase for stage in stages if stage.phase)
-    # Task ids stay the stages' names: logs and commands name a stage alike.
-    groups = {phase: TaskGroup(phase, prefix_group_id=False) for phase in phases}
-    tasks = {stage.name: task_for(stage, groups.get(stage.phase)) for stage in stages}
-    for stage in stages:
-        for name in stage.after:
-            tasks[name] >> tasks[stage.name]
-    return tasks
+    return {phase: TaskGroup(phase, prefix_group_id=False) for phase in phases}
 
 
 def task_for(stage: Stage, group: TaskGroup | None = None) -> BaseOperator:

@@ -163,7 +163,7 @@ def upsert(
     version = create(spark, lake, source, table)
     check_schema(rows, table)
     columns = table.column_names
-    # Version 0 is the creation: nothing was ever written, and to add is a third of the work of a merge.
+    # Version 0 is the creation: nothing was ever written, and there is nothing to compare or merge with.
     is_new = version == 0
     changed = rows.select(*columns)
     if not is_new:
@@ -176,11 +176,9 @@ def upsert(
         if changed.isEmpty():
             return version
         if is_new:
-            # Named, so that of two runs that both saw an empty table (one whose Python was killed, while its
-            # JVM still wrote, and its rerun) one alone adds its rows.
-            first = _laid_out(changed, table).mode("append").option("txnAppId", "first rows")
-            _save(first.option("txnVersion", 1), table, lake, source)
-            return _newest(spark, lake, source, table)
+            # Once: of two runs that both saw an empty table (one whose Python was killed, while its JVM
+            # still wrote, and its rerun) one alone adds its rows.
+            return append_once(spark, changed, table, lake, source, "first rows")
         (
             DeltaTable.forPath(spark, location(lake, source, table.name))
             .alias("t")

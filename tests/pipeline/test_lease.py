@@ -94,9 +94,11 @@ def test_a_stage_does_not_work_twice_at_once(settings):
 
 
 def test_a_stage_that_ended_is_in_nobodys_way(settings):
+    worked = []
     for stage in ("train", "evaluate"):
         with lease.working(settings, "log", "2026-03-01", stage):
-            pass
+            worked.append(stage)
+    assert worked == ["train", "evaluate"]
 
 
 def test_a_stage_keeps_the_process_that_runs_the_whole_cycle(settings):
