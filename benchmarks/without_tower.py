@@ -23,9 +23,10 @@ from model.ranking import rank_examples
 from pipeline import accepted, presets
 from pipeline.config import Config, overlay
 from pipeline.cycle import Parent, cutoff_of, cycle_name, load_cycle
+from pipeline.model_names import CANDIDATE
 from pipeline.records import StageContext, read_records
 from pipeline.settings import Settings
-from pipeline.train import CANDIDATE, fit
+from pipeline.train import fit
 from pipeline.window import Window, open_model, open_window
 
 

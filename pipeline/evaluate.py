@@ -25,6 +25,7 @@ from model.ranks import Condition, rank_rows, ranked_with, write_ranks
 from model.recommender import Recommender, score
 from pipeline import measures
 from pipeline.cycle import Parent
+from pipeline.model_names import CANDIDATE, CHAMPION
 from pipeline.records import StageContext, StageResult
 from pipeline.window import (
     Ints,
@@ -38,7 +39,6 @@ from pipeline.window import (
     window_figures,
 )
 
-CANDIDATE, CHAMPION = "candidate", "champion"
 YARDSTICKS = tuple(yardsticks.DEFINITIONS)
 LATENCY_RUNS = 20
 """Histories scored one by one to measure latency, after a first that warms up."""

@@ -19,12 +19,11 @@ from deltalake import DeltaTable
 from expectations.page import render
 from expectations.tables import INGESTED_FILES, REJECTED_EVENTS, SEQUENCES, VOCABULARY, location
 from pipeline import report_page, tracking
-from pipeline.evaluate import CANDIDATE
 from pipeline.lineage import lineage
+from pipeline.model_names import CANDIDATE, rung_name
 from pipeline.records import StageContext, StageResult, write_atomically
 from pipeline.report_page import Headline, TableFacts
 from pipeline.report_quality import percent
-from pipeline.train import rung_name
 
 PAGE = "cycle.html"
 TEMPLATES = Path(__file__).resolve().parent / "templates"

@@ -167,7 +167,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "rung_1",
         "train and judge the smallest backbone",
-        "pipeline.funnel:rung_1",
+        "pipeline.rungs:rung_1",
         "torch",
         after=("validate_sequences",),
         phase="small_models",
@@ -179,7 +179,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "rung_2",
         "train and judge the second rung",
-        "pipeline.funnel:rung_2",
+        "pipeline.rungs:rung_2",
         "torch",
         after=("rung_1",),
         phase="small_models",

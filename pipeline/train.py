@@ -34,10 +34,9 @@ from model.recommender import Recommender
 from model.warm_start import carry_moments, start_from_parent
 from pipeline import accepted
 from pipeline.cycle import CycleError
+from pipeline.model_names import CANDIDATE
 from pipeline.records import StageContext, StageResult
 
-CANDIDATE = "candidate"
-"""Name of the cycle's full model."""
 DAY_US = 86_400_000_000
 NOT_WEIGHTS = ("dropout", "max_length")
 """Parts of the model's configuration that a parent's may differ in."""
@@ -69,11 +68,6 @@ class Start:
     """Split of the parent; only later labels are trained on."""
     name: str = "from scratch"
     """For people."""
-
-
-def rung_name(size: str) -> str:
-    """Name of a small model of the funnel."""
-    return f"rung-{size}"
 
 
 def train(context: StageContext) -> StageResult:

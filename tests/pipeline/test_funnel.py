@@ -18,12 +18,14 @@ from model.metrics import ALL, RankedExamples, Summary
 from model.ranking import NotFiniteScoreError, Ranking
 from model.ranks import rank_rows, write_ranks
 from pipeline import accepted, measures
-from pipeline import funnel as stage
+from pipeline import rungs as stage
 from pipeline.config import FunnelConfig
 from pipeline.cycle import Parent
-from pipeline.funnel import agreement, funnel, rung
+from pipeline.funnel import agreement, funnel
 from pipeline.records import StageResult, write_record
+from pipeline.rungs import rung
 from pipeline.settings import Settings
+from pipeline.verdicts import non_inferiority
 from tests.factories import CUTOFFS
 from tests.model.window_of import candidates, examples
 from tests.pipeline import small_lake
@@ -276,7 +278,7 @@ def test_a_group_without_examples_is_not_judged_and_one_without_a_task_not_appli
             ("new", "old"), np.full(4, np.nan)
         )
     )  # fmt: skip
-    found = stage.non_inferiority(Summary(ranked, samples=100), "new", "old", "it", context.config, ("A",))
+    found = non_inferiority(Summary(ranked, samples=100), "new", "old", "it", context.config, ("A",))
     assert {verdict.check: verdict.outcome for verdict in found} == {
         "all labels against it": "pass",
         "task A against it": "not applicable",

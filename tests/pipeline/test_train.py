@@ -19,8 +19,9 @@ from model.checkpoint import CheckpointError, digest_of_weights, load_weights
 from model.cycle_tables import CycleTables, DatasetError
 from pipeline import train as module
 from pipeline.cycle import CycleError
+from pipeline.model_names import CANDIDATE, rung_name
 from pipeline.settings import CHECKOUT
-from pipeline.train import CANDIDATE, fit, rung_name, train
+from pipeline.train import fit, train
 from tests.model import lake
 from tests.pipeline.training import config, first_cycle, histories, second_cycle
 
