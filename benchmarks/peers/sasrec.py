@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import time
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +32,21 @@ class Told(Callback):
         print(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}", flush=True)
 
 
-def trainer(epochs: int) -> Trainer:
-    """A CPU trainer, as many threads as the machine has."""
-    return Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        callbacks=[Told()],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        logger=False,
-        enable_checkpointing=False,
-    )
+def trainer_of(epochs: int) -> Callable[[], Trainer]:
+    """What makes a CPU trainer, as many threads as the machine has; RecTools asks it for its name."""
+
+    def trainer() -> Trainer:
+        return Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            callbacks=[Told()],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            logger=False,
+            enable_checkpointing=False,
+        )
+
+    return trainer
 
 
 def main(folder: Path, seed: int, epochs: int) -> None:
@@ -63,7 +67,7 @@ def main(folder: Path, seed: int, epochs: int) -> None:
         batch_size=128,
         epochs=epochs,
         deterministic=True,
-        get_trainer_func=partial(trainer, epochs),
+        get_trainer_func=trainer_of(epochs),
     )
     started = time.monotonic()
     model.fit(dataset)
