@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.checkpoint import MOMENTS, STATE, WEIGHTS
+from pipeline.model_names import CANDIDATE
 from pipeline.records import StageRecord, read_records
 from pipeline.settings import Settings
 
@@ -67,7 +68,7 @@ def _files(settings: Settings, cycle: Cycle) -> Iterator[tuple[Path, Path]]:
     """Every file to be kept, with its place in the version's folder."""
     for path in settings.cycle_folder(cycle.source, cycle.name).glob("*.json"):
         yield path, Path(path.name)
-    models = settings.checkpoint_folder(cycle.source, cycle.name, "candidate").parent
+    models = settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE).parent
     for name in (WEIGHTS, MOMENTS, STATE):
         for path in models.glob(f"*/{name}"):
             yield path, path.relative_to(models)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline import accepted
 from pipeline.config import Config
+from pipeline.model_names import CANDIDATE
 from pipeline.records import write_atomically
 from pipeline.settings import Settings
 
@@ -120,7 +121,7 @@ def check_parent(parent: Parent, settings: Settings, source: str) -> None:
     from model.checkpoint import digest_of_weights
 
     advice = "restore them, or start anew with --cold-start"
-    folder = accepted.model_folder(settings, source, parent, "candidate")
+    folder = accepted.model_folder(settings, source, parent, CANDIDATE)
     if not (folder / "model.safetensors").exists():
         raise CycleError(
             f"version {parent.version} is registered but its weights are missing in {folder}; {advice}"

@@ -21,6 +21,7 @@ from model.cycle_tables import CycleTables
 from model.scoring import Meaning, write_serving_folder
 from pipeline import accepted, tracking
 from pipeline.lineage import lineage
+from pipeline.model_names import CANDIDATE
 from pipeline.records import StageContext, StageResult
 from pipeline.settings import CHECKOUT
 
@@ -95,7 +96,7 @@ def _write_serving_folder(context: StageContext, folder: Path) -> None:
     items = load_items(tables, config.model.features)
     write_serving_folder(
         folder,
-        settings.checkpoint_folder(cycle.source, cycle.name, "candidate") / "model.safetensors",
+        settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE) / "model.safetensors",
         config.model,
         items.catalogue,
         _named(context, items.retired),

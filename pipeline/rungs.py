@@ -7,6 +7,7 @@ compared with, verdicts, and the reason of a refusal with what it saved.
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 from model.progress import NotFiniteError
 from model.ranking import NotFiniteScoreError
@@ -65,6 +66,7 @@ def rung(context: StageContext, number: int) -> StageResult:
     name = rung_name(size)
     window = open_window(context)
     figures = {"size": size, "model": name, "yardsticks": yardsticks_key(context)} | window_figures(window)
+    spared = partial(saved, context, number)
     version = rank_yardsticks(context, window)
     try:
         short = dataclasses.replace(context, config=_as_rungs_train(context.config))
@@ -73,7 +75,7 @@ def rung(context: StageContext, number: int) -> StageResult:
         version, exchanged = _rank_rung(context, window, name)
     except (NotFiniteError, NotFiniteScoreError) as error:
         verdicts = [gates.finite("scores", str(error))]
-        return result(context, figures, verdicts, {"ranks": version}, saved(context, number))
+        return result(context, figures, verdicts, {"ranks": version}, spared)
     models = (name, *([reference] if reference else []), *([exchanged] if exchanged else []), *YARDSTICKS)
     stored = measures.read(context, version)
     measured = measures.summary(stored, window.judged, models, context.config.evaluation)
@@ -89,7 +91,7 @@ def rung(context: StageContext, number: int) -> StageResult:
         figures["relative_difference"] = relative(measured, name, reference)
     figures |= {"compared_with": words, "digest": digest_of(context, name)}
     figures |= measures.tables(stored, [window.judged], models, context.config.evaluation)
-    return result(context, figures, verdicts, {"ranks": version}, saved(context, number))
+    return result(context, figures, verdicts, {"ranks": version}, spared)
 
 
 def saved(context: StageContext, number: int) -> str:

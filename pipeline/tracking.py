@@ -32,6 +32,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Schema
 
 from pipeline.cycle import Parent
+from pipeline.model_names import CANDIDATE
 from pipeline.records import StageContext
 from pipeline.settings import Settings
 
@@ -78,7 +79,7 @@ def experiment_id(settings: Settings, source: str) -> str:
     return store.create_experiment(name, artifact_location=location)
 
 
-def run_id(context: StageContext, model: str = "candidate") -> str:
+def run_id(context: StageContext, model: str = CANDIDATE) -> str:
     """The run of one model of this cycle, found again or made: the full model's is the cycle's own,
     a rung's is nested in it. A resumed stage goes on in the same run."""
     settings, cycle = context.settings, context.cycle
@@ -89,7 +90,7 @@ def run_id(context: StageContext, model: str = "candidate") -> str:
     if found:
         return found[0].info.run_id
     tags = {**wanted, "reprise.source": cycle.source}
-    if model == "candidate":
+    if model == CANDIDATE:
         tags |= {_OUTCOME: "running", "mlflow.note.content": f"Refresh cycle {cycle.name} of {cycle.source}."}
         name = f"cycle {cycle.name}"
     else:
@@ -112,7 +113,7 @@ def _log_params(store: MlflowClient, run: str, context: StageContext, model: str
     for section in ("model", "objective", "training"):
         values = getattr(config, section).model_dump(mode="json")
         params |= {f"{section}.{key}": value for key, value in values.items()}
-    if model != "candidate":
+    if model != CANDIDATE:
         params["model.size"] = model.removeprefix("rung-")
     entries = [Param(key, str(value)[:500]) for key, value in params.items()]
     store.log_batch(run, params=entries)

@@ -6,6 +6,7 @@ reason of a refusal. The rules themselves are in `gates`; nothing is ranked or t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from model.metrics import ALL, Group, Summary
@@ -94,17 +95,17 @@ def result(
     figures: dict[str, Any],
     verdicts: list[Verdict],
     versions: dict[str, int],
-    saved: str | None = None,
+    saved: Callable[[], str] | None = None,
 ) -> StageResult:
-    """What a stage that judges comes to; `saved` is what a refusal spares, in words."""
+    """What a stage that judges comes to; `saved`, asked only after a refusal, says in words what it spared."""
     reason = gates.refusal(verdicts, context.config.funnel.strictness)
     figures = figures | {
         "outcome": "refused" if reason else "passed",
         "verdicts": [one.plain() for one in verdicts],
     }
     if reason and saved:
-        figures["saved"] = saved
-        reason = f"{reason}. {saved}"
+        figures["saved"] = saved()
+        reason = f"{reason}. {figures['saved']}"
     for verdict in verdicts:
         context.say(f"{verdict.check}: {verdict.outcome}; {verdict.explanation}")
     return StageResult(versions=versions, figures=figures, refused=reason)
