@@ -18,13 +18,14 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from model.batch import Catalogue
 from model.config import FRESHNESS, ModelConfig
 
 INITIAL_SPREAD = 0.1
 """Standard deviation of a fresh ID embedding and of a fresh semantic vector: logits start near 0."""
+SHORTEST = 1e-12
+"""Length below which a feature vector counts as none."""
 
 
 class SemanticMap(nn.Module):
@@ -45,10 +46,12 @@ class SemanticMap(nn.Module):
 
     def forward(self, features: dict[str, Tensor]) -> Tensor | int:
         """Features [M, width] a modality → z [M, d_e]; 0 where there is no modality."""
-        return sum(
-            layer(F.normalize(features[name], dim=-1) * math.sqrt(self.widths[name]))
-            for name, layer in self.inputs.items()
-        )
+        return sum(self._mapped(name, features[name]) for name in self.inputs)
+
+    def _mapped(self, name: str, vectors: Tensor) -> Tensor:
+        # The length is divided out behind the map: d_e numbers an item are touched and not the width.
+        length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).clamp(min=SHORTEST)
+        return self.inputs[name](vectors) * (math.sqrt(self.widths[name]) / length)
 
 
 class Side(nn.Module):

@@ -28,6 +28,7 @@ from model.multi_token_loss import label_figures, multi_token_loss
 from model.sampled_softmax import (
     label_log_probabilities,
     rejected_negatives,
+    rival_log_sums,
     sample_negatives,
     sampling_correction,
 )
@@ -144,12 +145,12 @@ class Recommender(nn.Module):
             label_place = torch.zeros_like(batch.label_item)
             label_place[is_label] = place[:labels]
             label_logits = torch.einsum("pd,pkd->pk", users, _rows(vectors, label_place))
-            negative_logits = score(users, _rows(vectors, place[labels:])).add_(correction)
             rejected = rejected_negatives(batch.label_item, is_label, negatives)
             if batch.label_at_seconds is not None and catalogue.launched_at_seconds is not None:
                 launched = catalogue.launched_at_seconds[negatives]
                 rejected |= launched > batch.label_at_seconds[:, None]  # false where unknown (NaN)
-            return label_log_probabilities(label_logits, is_label, negative_logits, rejected)
+            rivals = rival_log_sums(users, _rows(vectors, place[labels:]), rejected, correction)
+            return label_log_probabilities(label_logits, is_label, rivals)
 
 
 def _rows(vectors: Tensor, place: Tensor) -> Tensor:

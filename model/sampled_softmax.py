@@ -1,7 +1,7 @@
 """Sampled softmax: which negatives a step shares, and the log-probability of every label.
 
-Comes in: logits of labels and of negatives, and who they are. Goes out: log p(y | x) of every
-label. Weights and label sets are the multi-token loss's matter; vectors are the recommender's.
+Comes in: logits of labels, vectors of users and negatives, and who they are. Goes out: log p(y | x) of
+every label. Weights and label sets are the multi-token loss's matter; vectors are the recommender's.
 
 Shape legend
     P  loss positions    K  labels of a position at most    C  candidates    S  sampled negatives
@@ -13,9 +13,11 @@ them. S = every candidate is the full softmax.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from model.config import ObjectiveConfig
 from model.draws import Purpose, random_stream
@@ -77,17 +79,46 @@ def sampling_correction(candidates: int, negatives: int) -> float:
     return math.log(candidates / negatives) if negatives else 0.0
 
 
-def label_log_probabilities(
-    label_logits: Tensor, is_label: Tensor, negative_logits: Tensor, rejected: Tensor
-) -> Tensor:
+def rival_log_sums(users: Tensor, vectors: Tensor, rejected: Tensor, correction: float) -> Tensor:
+    """log Σ e^(s + correction) over the negatives that a position does not reject.
+
+    `users` [P, d_out], `vectors` [S, d_out] of the negatives, `rejected` bool [P, S] → [P], −∞ where
+    all are rejected. Finite gradients for finite scores.
+    """
+    if not vectors.shape[0]:
+        return users.new_full((users.shape[0],), IMPOSSIBLE)
+    return _RivalLogSums.apply(users, vectors, rejected, correction)
+
+
+class _RivalLogSums(torch.autograd.Function):
+    """[P, S] is most of what a step touches: scores become their exponentials, and those the gradient,
+    in the one buffer that there is. Autograd's own logsumexp holds three and walks them six times."""
+
+    @staticmethod
+    def forward(ctx: Any, users: Tensor, vectors: Tensor, rejected: Tensor, correction: float) -> Tensor:
+        scores = (users @ vectors.T).add_(correction).masked_fill_(rejected, IMPOSSIBLE)
+        # Of a position that rejects everything the largest is no number to subtract.
+        largest = scores.amax(dim=1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)
+        exponentials = scores.sub_(largest).exp_()
+        total = exponentials.sum(dim=1, keepdim=True)
+        ctx.save_for_backward(users, vectors, exponentials, total)
+        return (largest + total.log()).squeeze(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        users, vectors, exponentials, total = ctx.saved_tensors
+        with torch.autocast(users.device.type, enabled=False):
+            share = exponentials.mul_(torch.where(total > 0, gradient.unsqueeze(1) / total, 0.0))
+            return share @ vectors, share.T @ users, None, None
+
+
+def label_log_probabilities(label_logits: Tensor, is_label: Tensor, rivals: Tensor) -> Tensor:
     """log p of every label, normalised over Y_t ∪ (S∖Y_t).
 
-    `label_logits` [P, K], `is_label` bool [P, K] with at least one true in a row, `negative_logits`
-    [P, S], `rejected` bool [P, S] → [P, K], 0 where there is no label. Finite for finite logits.
-    `negative_logits` is overwritten.
+    `label_logits` [P, K], `is_label` bool [P, K] with at least one true in a row, `rivals` [P] from
+    `rival_log_sums` → [P, K], 0 where there is no label. Finite for finite logits.
     """
     labels = label_logits.masked_fill(~is_label, IMPOSSIBLE).logsumexp(dim=1)  # [P]
-    # [P, S] is most of what a step touches: it is masked where it lies, and never copied.
-    rivals = negative_logits.masked_fill_(rejected, IMPOSSIBLE).logsumexp(dim=1)
     normaliser = torch.logaddexp(labels, rivals).unsqueeze(1)  # [P, 1]
     return torch.where(is_label, label_logits - normaliser, 0.0)

@@ -11,6 +11,7 @@ from model.sampled_softmax import (
     label_log_probabilities,
     negatives_count,
     rejected_negatives,
+    rival_log_sums,
     sample_negatives,
     sampling_correction,
 )
@@ -72,6 +73,15 @@ def test_no_negatives_at_all():
     assert rejected_negatives(torch.tensor([[1]]), torch.tensor([[True]]), nothing).shape == (1, 0)
 
 
+def _log_probability(
+    logits: torch.Tensor, label_item: torch.Tensor, is_label: torch.Tensor, negatives: torch.Tensor
+) -> torch.Tensor:
+    """Of given logits: the vector of item i has a 1 at i alone."""
+    one_hot = torch.eye(logits.shape[1], dtype=logits.dtype)[negatives]
+    rivals = rival_log_sums(logits, one_hot, rejected_negatives(label_item, is_label, negatives), 0.0)
+    return label_log_probabilities(logits.gather(1, label_item), is_label, rivals)
+
+
 LABEL_SETS = st.lists(
     st.lists(st.integers(0, 11), min_size=1, max_size=3, unique=True), min_size=1, max_size=4
 )
@@ -87,8 +97,7 @@ def test_log_probability_equals_the_definition(label_sets: list, negatives: list
         label_item[position, : len(labels)] = torch.tensor(labels)
         is_label[position, : len(labels)] = True
     drawn = torch.tensor(negatives)
-    rejected = rejected_negatives(label_item, is_label, drawn)
-    result = label_log_probabilities(logits.gather(1, label_item), is_label, logits[:, drawn], rejected)
+    result = _log_probability(logits, label_item, is_label, drawn)
     for position, labels in enumerate(label_sets):
         scores = [logits[position, item].item() for item in range(12)]
         normaliser = math.log(sum(math.exp(scores[item]) for item in {*labels, *negatives}))
@@ -104,8 +113,7 @@ def test_everything_sampled_equals_the_full_softmax():
     label_item = torch.tensor([[1, 2], [3, 4], [5, 29], [0, 7], [8, 9]])
     is_label = torch.ones(5, 2, dtype=torch.bool)
     everything = torch.randperm(30)
-    rejected = rejected_negatives(label_item, is_label, everything)
-    result = label_log_probabilities(logits.gather(1, label_item), is_label, logits[:, everything], rejected)
+    result = _log_probability(logits, label_item, is_label, everything)
     expected = logits.log_softmax(dim=1).gather(1, label_item)
     torch.testing.assert_close(result, expected, atol=1e-13, rtol=0)
     assert sampling_correction(30, 30) == 0
@@ -116,10 +124,39 @@ def test_extreme_logits_stay_finite_with_finite_gradients(scale: float):
     logits = torch.tensor([[scale, -scale, 0.0], [-scale, scale, 0.0]], requires_grad=True)
     is_label = torch.tensor([[True], [True]])
     everything_rejected = torch.tensor([[True, True], [False, True]])
-    result = label_log_probabilities(logits[:, :1], is_label, logits[:, 1:].clone(), everything_rejected)
+    rivals = rival_log_sums(logits, torch.eye(3)[1:], everything_rejected, 0.0)
+    result = label_log_probabilities(logits[:, :1], is_label, rivals)
     result.sum().backward()
     assert result[0].item() == 0 and result[1].item() == -2 * scale
     assert logits.grad.isfinite().all()
+
+
+def test_rival_sums_and_their_gradients_equal_the_plain_form():
+    generator = torch.Generator().manual_seed(2)
+    users, vectors = (
+        torch.randn(count, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+        for count in (5, 9)
+    )
+    rejected = torch.rand(5, 9, generator=generator) < 0.3
+    plain = (users @ vectors.T + 0.7).masked_fill(rejected, -math.inf).logsumexp(dim=1)
+    sums = rival_log_sums(users, vectors, rejected, 0.7)
+    torch.testing.assert_close(sums, plain, atol=1e-13, rtol=0)
+    weight = torch.randn(5, generator=generator, dtype=torch.float64)
+    expected = torch.autograd.grad(plain @ weight, (users, vectors))
+    found = torch.autograd.grad(sums @ weight, (users, vectors), retain_graph=True)
+    torch.testing.assert_close(found, expected, atol=1e-13, rtol=0)
+    # The exponentials became the gradient: a second walk must be refused and not give another.
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        sums.sum().backward()
+
+
+def test_without_rivals_the_sum_is_nothing_and_moves_nothing():
+    users = torch.ones(2, 3, requires_grad=True)
+    everything = torch.ones(2, 4, dtype=torch.bool)
+    sums = rival_log_sums(users, torch.ones(4, 3), everything, 0.0)
+    torch.logaddexp(sums, torch.zeros(2)).sum().backward()
+    assert sums.isneginf().all() and (users.grad == 0).all()
+    assert rival_log_sums(users, torch.ones(0, 3), everything[:, :0], 0.0).isneginf().all()
 
 
 def test_corrected_sum_over_negatives_is_unbiased():
