@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -33,6 +34,9 @@ from expectations.instants import iso
 
 FAILING_KEYS_SHOWN = 20
 """Keys of failing rows that a judgement carries at most."""
+
+SIDE_BY_SIDE = 2
+"""Batches judged at a time: most of judging a small one is planning, on one core."""
 
 SHORTEST_LIST = 5
 """Unexpected values named in `observed`."""
@@ -66,18 +70,22 @@ def judge(
             judgements[expectation.name] = Judgement(
                 expectation, "not_applicable", message=expectation.not_applicable
             )
-    document = {}
     context = _context()
-    for name, members in by_batch.items():
-        frame = _with_comparisons(batches[name], members)
-        frame = frame.persist() if name in aggregates else frame
+    frames = {name: _with_comparisons(batches[name], members) for name, members in by_batch.items()}
+    given = {name: _batch(context, f"{table}_{name}", frame) for name, frame in frames.items()}
+
+    def judge_batch(name: str) -> dict[str, Any]:
+        cached = frames[name].persist() if name in aggregates else None
         try:
-            results = _judge_batch(_batch(context, f"{table}_{name}", frame), members)
+            return _judge_batch(given[name], by_batch[name])
         finally:
-            if name in aggregates:
-                frame.unpersist()
-        judgements.update({member.name: _judgement(member, results[member.name]) for member in members})
-        document[name] = results
+            if cached is not None:
+                cached.unpersist()
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+        document = dict(zip(by_batch, threads.map(judge_batch, by_batch), strict=True))
+    for name, members in by_batch.items():
+        judgements |= {member.name: _judgement(member, document[name][member.name]) for member in members}
     ordered = tuple(judgements[expectation.name] for expectation in expectations)
     return SuiteResult(table, ordered, time.monotonic() - started, document)
 
