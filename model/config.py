@@ -135,4 +135,4 @@ class TrainingConfig(Section):
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(1, ge=1)
     """CPU threads of torch; part of bit-identity. Of a second one a backbone of 100k parameters gains a
-    tenth to a quarter, and loses as much beside another busy process."""
+    tenth to a quarter on an idle machine, and loses up to half beside another busy process."""

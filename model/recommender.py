@@ -110,7 +110,7 @@ class Recommender(nn.Module):
         masked_input, masked_output = (mask.to(device) for mask in drawn)
         negatives = sample_negatives(candidates, self.vocabulary_size, objective, seed, step)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(torch_seed(Purpose.DROPOUT, seed, step))
+            _seed(device, torch_seed(Purpose.DROPOUT, seed, step))
             hidden = self.encode(batch, catalogue, masked_input)
         users = self.user_vectors(hidden.flatten(0, 1).index_select(0, batch.label_slot))  # [P, d_out]
         correction = 0.0
@@ -151,6 +151,14 @@ class Recommender(nn.Module):
                 rejected |= launched > batch.label_at_seconds[:, None]  # false where unknown (NaN)
             rivals = rival_log_sums(users, _rows(vectors, place[labels:]), rejected, correction)
             return label_log_probabilities(label_logits, is_label, rivals)
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    # torch.manual_seed notes a stack trace for every kind of device that is not there: 2 ms a step, and
+    # memory that grows.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _rows(vectors: Tensor, place: Tensor) -> Tensor:

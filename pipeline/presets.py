@@ -20,7 +20,7 @@ DEFAULT = "laptop"
 
 def laptop(tuned: dict[str, Any]) -> dict[str, Any]:
     """Two cores and a few minutes a cycle; a source's own tuned numbers stand."""
-    return merge({"preset": "laptop", "training": {"threads": 2}}, tuned)
+    return merge({"preset": "laptop"}, tuned)
 
 
 def workstation(tuned: dict[str, Any]) -> dict[str, Any]:
