@@ -42,6 +42,7 @@ from spark_jobs.ingestion import (
 from spark_jobs.instants import microseconds
 from spark_jobs.landing import LandedFile
 from spark_jobs.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
+from spark_jobs.local_rows import local_rows
 from spark_jobs.reading import WHERE, Mapped, read_mapped
 
 DUPLICATE = "duplicate event_id"
@@ -92,7 +93,7 @@ def main(spark: SparkSession, job: Job) -> JobResult:
         lines = lines if known is None else refuse_known(lines, known)
     counts = line_counts(lines)
     refused = _refused(lines, mapped, new, counts).unionByName(unreadable_rows(spark, new, mapped))
-    log = spark.createDataFrame(log_rows(new, mapped, counts, job.cycle), INGESTED_FILES.ddl)
+    log = local_rows(spark, log_rows(new, mapped, counts, job.cycle), INGESTED_FILES.ddl)
     measured = line_figures(mapped, counts)
     versions = {
         REJECTED_EVENTS.name: record.write(refused, REJECTED_EVENTS, measured["rejected"]),
@@ -290,8 +291,7 @@ def _refused(lines: DataFrame, mapped: Mapped, files: list[LandedFile], counts: 
 
 
 def _named_files(refused: DataFrame, files: list[LandedFile]) -> DataFrame:
-    names = refused.sparkSession.createDataFrame(
-        [(file.file_id, file.name) for file in files], "file_id string, file_path string"
-    )
+    named = [(file.file_id, file.name) for file in files]
+    names = local_rows(refused.sparkSession, named, "file_id string, file_path string")
     joined = refused.join(F.broadcast(names), on="file_id", how="inner")
     return joined.select("file_id", "file_path", "line_number", "raw", F.col("problem").alias("reason"))

@@ -15,6 +15,7 @@ from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, Table
 from spark_jobs import delta
 from spark_jobs.config import Job
 from spark_jobs.landing import LandedFile
+from spark_jobs.local_rows import local_rows
 from spark_jobs.reading import Mapped
 
 Counts = dict[str, dict[str | None, int]]
@@ -87,7 +88,7 @@ def unreadable_rows(spark: SparkSession, files: list[LandedFile], mapped: Mapped
         for file in files
         if file.file_id in mapped.unreadable
     ]
-    return spark.createDataFrame(rows, REJECTED_EVENTS.ddl)
+    return local_rows(spark, rows, REJECTED_EVENTS.ddl)
 
 
 def log_rows(files: list[LandedFile], mapped: Mapped, counts: Counts, cycle: str) -> list[tuple]:

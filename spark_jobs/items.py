@@ -27,6 +27,7 @@ from spark_jobs.fields import id_problem, kept_raw, present_text, text_id
 from spark_jobs.instants import microseconds
 from spark_jobs.landing import LandedFile
 from spark_jobs.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
+from spark_jobs.local_rows import local_rows
 from spark_jobs.reading import read_mapped
 
 DUPLICATE = "duplicate item_id, a later line counts"
@@ -244,8 +245,8 @@ def _refused(
     spark: SparkSession, parts: list[DataFrame], file_names: dict[str, str], broken: list[tuple]
 ) -> DataFrame:
     """Rows of `rejected_items`: a line that several mappings refuse is named once, with the first reason."""
-    names = spark.createDataFrame(sorted(file_names.items()), "file_id string, file_path string")
-    refused = spark.createDataFrame(broken, REJECTED_ITEMS.ddl)
+    names = local_rows(spark, sorted(file_names.items()), "file_id string, file_path string")
+    refused = local_rows(spark, broken, REJECTED_ITEMS.ddl)
     for part in parts:
         lines = part.where(F.col("problem").isNotNull()).join(F.broadcast(names), on="file_id", how="inner")
         refused = refused.unionByName(

@@ -26,6 +26,7 @@ from pyspark.sql import functions as F
 
 from spark_jobs.expressions import quoted
 from spark_jobs.landing import LandedFile, first_line, metadata_key
+from spark_jobs.local_rows import local_rows
 
 FILE_ID, LINE_NUMBER, RAW, PROBLEM = "__file_id", "__line_number", "__raw", "__problem"
 """Columns beside the files' own. `__raw` is the line as it came; `__problem` why it is unreadable."""
@@ -85,7 +86,7 @@ def _numbered_lines(spark: SparkSession, files: list[LandedFile]) -> tuple[DataF
         return scan.select(
             F.lit("").alias(FILE_ID), F.lit(0).alias(LINE_NUMBER), F.col("value").alias(RAW)
         ), counts
-    offsets = spark.createDataFrame(starts, f"path string, block bigint, {FILE_ID} string, shift bigint")
+    offsets = local_rows(spark, starts, f"path string, block bigint, {FILE_ID} string, shift bigint")
     numbered = scan.join(F.broadcast(offsets), on=["path", "block"], how="inner").select(
         FILE_ID,
         (F.col("row") + F.col("shift")).alias(LINE_NUMBER),
@@ -230,7 +231,7 @@ def _parquet_group(spark: SparkSession, files: list[LandedFile]) -> Group:
     )
     counts = {by_key[metadata_key(row["path"])]: row["n"] for row in footers}
     paths = [(row["path"], by_key[metadata_key(row["path"])]) for row in footers]
-    known = spark.createDataFrame(paths, f"__path string, {FILE_ID} string")
+    known = local_rows(spark, paths, f"__path string, {FILE_ID} string")
     rows = scan.select(
         F.col("_metadata.file_path").alias("__path"),
         (F.col("_metadata.row_index") + 1).alias(LINE_NUMBER),
