@@ -13,7 +13,6 @@ one line, the last.
 from __future__ import annotations
 
 import argparse
-import atexit
 import gc
 import os
 import sys
@@ -35,8 +34,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     from pipeline.lease import SourceBusyError
 
-    # Python's last walks over all objects take two seconds where torch is loaded, and free nothing.
-    atexit.register(gc.freeze)
     options = _parser().parse_args(arguments)
     if options.list:
         from pipeline.status import map_screen
@@ -266,4 +263,6 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
+    # Python's last walks over all objects take two seconds where torch is loaded, and free nothing.
+    gc.freeze()
     sys.exit(code)

@@ -80,11 +80,6 @@ def read_pinned(spark: SparkSession, job: Job, table: Table) -> DataFrame:
     return read(spark, job.lake, job.source.name, table, job.versions[table.name])
 
 
-def empty(spark: SparkSession, table: Table) -> DataFrame:
-    """No rows, with the contract's columns."""
-    return spark.createDataFrame([], StructType.fromDDL(table.ddl))
-
-
 def create(spark: SparkSession, lake: str, source: str, table: Table) -> int:
     """Creates a table by its contract unless it is there; returns its newest version.
 
