@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from model.model_names import CANDIDATE, FROZEN, MARKOV, MOVING
 from pipeline import presets
 from pipeline.cycle import cutoff_of, cycle_name
 from pipeline.records import read_records
 from pipeline.settings import Settings
 from pipeline.sources import SOURCES
 
-YARDSTICKS = ("popularity_frozen", "popularity_moving", "markov")
+YARDSTICKS = (FROZEN, MOVING, MARKOV)
 
 
 def figures(settings: Settings, source: str) -> dict[str, Any] | None:
@@ -64,8 +65,8 @@ def print_quality(settings: Settings, delay: float) -> None:
         if found is None:
             print(f"| {source} | not run: `make demo SOURCE={source}` |")
             continue
-        values = [row(found, model, delay)["mrr"][0] for model in ("candidate", *YARDSTICKS)]
-        labels = row(found, "candidate", delay)["examples"]
+        values = [row(found, model, delay)["mrr"][0] for model in (CANDIDATE, *YARDSTICKS)]
+        labels = row(found, CANDIDATE, delay)["examples"]
         cells = [f"{value:.4f}" for value in values] + [
             signed(difference(found, one, delay)) for one in YARDSTICKS
         ]
@@ -79,9 +80,9 @@ def print_cold(settings: Settings) -> None:
     print("|---|---|---|---|")
     for source in SOURCES:
         found = figures(settings, source)
-        cold = found and row(found, "candidate", 0.0, "slice", "cold_start")
+        cold = found and row(found, CANDIDATE, 0.0, "slice", "cold_start")
         if cold:
-            frozen = row(found, "popularity_frozen", 0.0, "slice", "cold_start")
+            frozen = row(found, FROZEN, 0.0, "slice", "cold_start")
             cells = [interval(cold["mrr"]), interval(frozen["mrr"])]
             print(f"| {source} | {cold['examples']:,} | " + " | ".join(cells) + " |")
 

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from expectations.tables import location
+from model.model_names import CANDIDATE
 from pipeline import presets
 from pipeline.cycle import cutoff_of, cycle_name, load_cycle
 from pipeline.records import read_records
@@ -47,7 +48,7 @@ def export(settings: Settings, source: str, folder: Path) -> pa.Table:
     events = read("events", columns=["user_id", "item_id", "event_at"])
     events = events.filter(pc.field("event_at") <= pa.scalar(cycle.split)).join(items, "item_id")
     pq.write_table(events.select(["user_id", "item_index", "event_at"]), folder / "interactions.parquet")
-    ranks = read("ranks", filters=[("cycle", "=", name), ("model", "=", "candidate")])
+    ranks = read("ranks", filters=[("cycle", "=", name), ("model", "=", CANDIDATE)])
     ranks = ranks.filter((pc.field("protocol") == "cutoff") & (pc.field("history_length") > 0))
     labels = ranks.select(["user_id", "position", "item_index", "catalogue_size", "rank"])
     pq.write_table(labels.drop_columns(["rank"]), folder / "labels.parquet")

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from model.bootstrap import interval, pooled, resample, stack
+from model.model_names import CANDIDATE
 from model.ranking import rank_examples
 from pipeline import accepted, presets
 from pipeline.config import Config, overlay
 from pipeline.cycle import Parent, cutoff_of, cycle_name, load_cycle
-from pipeline.model_names import CANDIDATE
 from pipeline.records import StageContext, read_records
 from pipeline.settings import Settings
 from pipeline.train import fit

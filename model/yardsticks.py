@@ -23,6 +23,7 @@ from expectations.instants import day_of
 from expectations.tables import EVENTS, SEQUENCES, location
 from model.candidates import Candidates, tied_rank
 from model.examples import DAY_US, HOUR_US, Examples
+from model.model_names import FROZEN, MARKOV, MOVING
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -37,9 +38,9 @@ CHAIN_BLOCK = 512
 """W: examples whose sparse scores are held at once."""
 
 DEFINITIONS = {
-    "popularity_moving": "all events of the 7 days before the request, replay only; ties at half",
-    "popularity_frozen": "all events of the 7 days up to the split; ties at half",
-    "markov": (
+    MOVING: "all events of the 7 days before the request, replay only; ties at half",
+    FROZEN: "all events of the 7 days up to the split; ties at half",
+    MARKOV: (
         "counts of consecutive events of a user up to the split, last 5 visible events weighted 0.7^a; "
         "equal and unscored items by frozen popularity; ties at half"
     ),

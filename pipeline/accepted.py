@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.checkpoint import MOMENTS, STATE, WEIGHTS
-from pipeline.model_names import CANDIDATE
+from model.model_names import CANDIDATE
 from pipeline.records import StageRecord, read_records
 from pipeline.settings import Settings
 

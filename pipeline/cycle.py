@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+from model.model_names import CANDIDATE
 from pipeline import accepted
 from pipeline.config import Config
-from pipeline.model_names import CANDIDATE
 from pipeline.records import write_atomically
 from pipeline.settings import Settings
 

@@ -20,12 +20,12 @@ from model import yardsticks
 from model.batch import Catalogue
 from model.bootstrap import SEED
 from model.examples import DAY_US, HOUR_US
+from model.model_names import CANDIDATE, CHAMPION, FROZEN, MARKOV, MOVING
 from model.ranking import NotFiniteScoreError, Ranking, candidate_vectors, encode_histories, rank_examples
 from model.ranks import Condition, rank_rows, ranked_with, write_ranks
 from model.recommender import Recommender, score
 from pipeline import measures
 from pipeline.cycle import Parent
-from pipeline.model_names import CANDIDATE, CHAMPION
 from pipeline.records import StageContext, StageResult
 from pipeline.window import (
     Ints,
@@ -146,11 +146,11 @@ def rank_yardsticks(context: StageContext, window: Window) -> int:
     frozen = yardsticks.frozen_popularity_ranks(examples, candidates, log, split_us)
     ranks: dict[str, dict[Condition, NDArray[np.float64]]] = {name: {} for name in YARDSTICKS}
     for condition, ends in window.ends.items():
-        ranks["popularity_frozen"][condition] = frozen
-        ranks["markov"][condition] = yardsticks.markov_ranks(examples, candidates, log, chain, ends, split_us)
+        ranks[FROZEN][condition] = frozen
+        ranks[MARKOV][condition] = yardsticks.markov_ranks(examples, candidates, log, chain, ends, split_us)
         # At a request that stands at the split, moving popularity is the frozen one.
         moving = condition.protocol == "replay"
-        ranks["popularity_moving"][condition] = (
+        ranks[MOVING][condition] = (
             yardsticks.popularity_ranks(examples, candidates, log, condition.delay_hours)
             if moving
             else frozen

@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 from model.metrics import MetricsError
+from model.model_names import CANDIDATE, CHAMPION, FROZEN
 from pipeline import gates, measures
 from pipeline.evaluate import YARDSTICKS
 from pipeline.gates import Verdict
-from pipeline.model_names import CANDIDATE, CHAMPION
 from pipeline.records import StageContext, StageResult, read_records
-from pipeline.verdicts import FROZEN, NOTHING_BEFORE, beats, non_inferiority, relative, result
+from pipeline.verdicts import NOTHING_BEFORE, beats, non_inferiority, relative, result
 
 
 def funnel(context: StageContext) -> StageResult:

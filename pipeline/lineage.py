@@ -25,7 +25,7 @@ def _git(*arguments: str) -> str:
 
 def lineage(context: StageContext) -> dict[str, Any]:
     """Everything a registered version is a function of, as plain values."""
-    cycle, parent = context.cycle, context.cycle.parent
+    cycle, parent, revision = context.cycle, context.cycle.parent, code_revision()
     return {
         "source": cycle.source,
         "cycle": cycle.name,
@@ -37,5 +37,10 @@ def lineage(context: StageContext) -> dict[str, Any]:
         "table_versions": context.versions,
         "configuration_digest": context.config.digest,
         "preset": context.config.preset,
-        "code_revision": code_revision(),
+        "code_revision": revision,
+        "stages_of_other_revisions": {
+            stage: record.code_revision
+            for stage, record in context.records.items()
+            if record.code_revision != revision
+        },
     }

@@ -56,7 +56,7 @@ def promote_version(settings: Settings, source: str, version: int) -> str:
         return f"version {version} is the champion already"
     history = tracking.champion_history(settings, source)
     tracking.set_champion_history(settings, source, [*history, version])
-    tracking.set_alias(settings, source, tracking.CHAMPION, version)
+    tracking.set_alias(settings, source, tracking.CHAMPION_ALIAS, version)
     return f"version {version} of {source} is champion now" + (f", after version {live}" if live else "")
 
 
@@ -72,6 +72,6 @@ def rollback(settings: Settings, source: str) -> str:
         raise PromotionError(
             f"version {live} is the only champion that {source} has had; nothing to roll back to"
         )
-    tracking.set_alias(settings, source, tracking.CHAMPION, history[-1])
+    tracking.set_alias(settings, source, tracking.CHAMPION_ALIAS, history[-1])
     tracking.set_champion_history(settings, source, history)
     return f"version {history[-1]} of {source} is champion again, version {live} is not"

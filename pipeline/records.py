@@ -50,6 +50,8 @@ class StageRecord:
     started_at: str
     """Wall clock, UTC, for people; no stage reads it."""
     peak_megabytes: float
+    code_revision: str = "unknown"
+    """Git commit that it ran at. A change of the code alone makes no stage run again."""
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from deltalake import DeltaTable
 from expectations.tables import ITEMS, SEQUENCES, location
 from model.catalogue import load_items
 from model.cycle_tables import CycleTables
+from model.model_names import CANDIDATE
 from model.scoring import Meaning, write_serving_folder
 from pipeline import accepted, tracking
 from pipeline.lineage import lineage
-from pipeline.model_names import CANDIDATE
 from pipeline.records import StageContext, StageResult
 from pipeline.settings import CHECKOUT
 
@@ -59,7 +59,7 @@ def register(context: StageContext) -> StageResult:
         }
         version = tracking.create_version(context, _log_model(context), facts, _note(context))
     if context.cycle.run_type != "backfill":
-        tracking.set_alias(context.settings, context.cycle.source, tracking.CHALLENGER, version)
+        tracking.set_alias(context.settings, context.cycle.source, tracking.CHALLENGER_ALIAS, version)
     name = tracking.model_name(context.cycle.source)
     context.say(f"version {version} of {name}")
     return StageResult(figures={"version": version, "model": name, "checkpoint_digest": digest})

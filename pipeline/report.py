@@ -18,9 +18,9 @@ from deltalake import DeltaTable
 
 from expectations.page import render
 from expectations.tables import INGESTED_FILES, REJECTED_EVENTS, SEQUENCES, VOCABULARY, location
+from model.model_names import CANDIDATE, rung_name
 from pipeline import report_page, tracking
 from pipeline.lineage import lineage
-from pipeline.model_names import CANDIDATE, rung_name
 from pipeline.records import StageContext, StageResult, write_atomically
 from pipeline.report_page import Headline, TableFacts
 from pipeline.report_quality import percent

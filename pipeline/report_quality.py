@@ -9,20 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from model.model_names import CHAMPION, IN_WORDS, MARKOV
 from pipeline import figures
 from pipeline.figures import Point, Series
 from pipeline.records import StageRecord
 
 Records = dict[str, StageRecord]
 
-MODELS = {
-    "candidate": "candidate",
-    "champion": "champion",
-    "popularity_frozen": "frozen popularity",
-    "popularity_moving": "moving popularity",
-    "markov": "Markov chain",
-}
-ARTICLES = {"champion": "the champion before it", "markov": "the Markov chain"}
+ARTICLES = {CHAMPION: "the champion before it", MARKOV: "the Markov chain"}
 """Names as they stand in a sentence."""
 RUNG_MODELS = {"": "", "-older": " of the champion's cycle", "-control": ", champion's configuration",
                "-exchanged": ", other users' histories"}  # fmt: skip
@@ -155,7 +149,7 @@ def delays(record: StageRecord) -> dict[str, Any] | None:
 def model_words(name: str) -> str:
     """A model's name in `ranks`, for people."""
     if not name.startswith("rung-"):
-        return MODELS.get(name, name)
+        return IN_WORDS.get(name, name)
     size, _, kind = name.removeprefix("rung-").partition("-")
     return f"rung {size}{RUNG_MODELS.get(f'-{kind}' if kind else '', ' ' + kind)}"
 
@@ -189,7 +183,7 @@ def percent(value: float) -> str:
 def _ordered(models: Iterable[str]) -> list[str]:
     """Models in the order in which every part shows them: the candidate or the rung, what came before
     it, then the yardsticks."""
-    order = list(MODELS)
+    order = list(IN_WORDS)
     found = list(dict.fromkeys(models))
     return sorted(found, key=lambda model: order.index(model) if model in order else -1)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 
+from model.model_names import FROZEN, rung_name
 from model.progress import NotFiniteError
 from model.ranking import NotFiniteScoreError
 from model.sizes import SIZES
@@ -23,10 +24,9 @@ from pipeline.evaluate import (
     rank_yardsticks,
     yardsticks_key,
 )
-from pipeline.model_names import rung_name
 from pipeline.records import StageContext, StageResult
 from pipeline.train import fit
-from pipeline.verdicts import FROZEN, NOTHING_BEFORE, beats, non_inferiority, reads_history, relative, result
+from pipeline.verdicts import NOTHING_BEFORE, beats, non_inferiority, reads_history, relative, result
 from pipeline.window import (
     Window,
     champion_config,

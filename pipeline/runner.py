@@ -23,6 +23,7 @@ import psutil
 from pipeline import accepted, lease
 from pipeline.config import Config
 from pipeline.cycle import Cycle
+from pipeline.lineage import code_revision
 from pipeline.records import StageContext, StageRecord, StageResult, read_records, write_record
 from pipeline.settings import Settings
 from pipeline.stages import BY_NAME, STAGES, Stage
@@ -74,6 +75,7 @@ def run_stage(stage: Stage, config: Config, cycle: Cycle, settings: Settings, sa
             seconds=round(time.monotonic() - clock, 3),
             started_at=started.isoformat(),
             peak_megabytes=_peak_megabytes(),
+            code_revision=code_revision(),
         )
         write_record(folder, record)
     return Outcome(record, worked=True)

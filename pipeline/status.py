@@ -13,19 +13,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from model.model_names import CANDIDATE, IN_WORDS
 from pipeline.cycle import read_cycle
 from pipeline.records import StageRecord, read_records
 from pipeline.settings import Settings
 from pipeline.stages import STAGES, listing
 
 WIDTH = 120
-MODELS = {
-    "candidate": "candidate",
-    "champion": "champion",
-    "popularity_frozen": "frozen popularity",
-    "popularity_moving": "moving popularity",
-    "markov": "Markov chain",
-}
 """Columns of the MRR table, as `ranks` and people name them."""
 
 
@@ -60,7 +54,7 @@ def _source(settings: Settings, source: str) -> str:
         if record is None:
             continue
         parent = record["parent"]
-        mrr = _figure(stages, "evaluate", "mrr", {}).get("candidate")
+        mrr = _figure(stages, "evaluate", "mrr", {}).get(CANDIDATE)
         table.add_row(
             folder.name,
             f"version {parent['version']}, {parent['cycle']}" if parent else "cold start",
@@ -158,11 +152,11 @@ def _mrr_table(stages: dict[str, StageRecord]) -> str:
         if (row["protocol"], row["delay_hours"]) == (first["protocol"], first["delay_hours"])
         and row["kind"] != "slice"
     ]
-    models = [name for name in MODELS if any(row["model"] == name for row in judged)]
+    models = [name for name in IN_WORDS if any(row["model"] == name for row in judged)]
     table = _table(f"MRR, {first['protocol']}, delay {first['delay_hours']:g} h, with 95 % intervals")
     table.add_column("labels")
     for name in models:
-        table.add_column(MODELS[name], justify="right")
+        table.add_column(IN_WORDS[name], justify="right")
     for group in dict.fromkeys((row["kind"], row["group"]) for row in judged):
         cells = {row["model"]: row for row in judged if (row["kind"], row["group"]) == group}
         title = "all" if group[0] == "all" else f"task {group[1]}"

@@ -31,16 +31,16 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Schema
 
+from model.model_names import CANDIDATE
 from pipeline.cycle import Parent
-from pipeline.model_names import CANDIDATE
 from pipeline.records import StageContext
 from pipeline.settings import Settings
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
 logging.getLogger("mlflow").setLevel(logging.ERROR)  # it warns of a missing pip
 
-CHAMPION = "champion"
-CHALLENGER = "challenger"
+CHAMPION_ALIAS = "champion"
+CHALLENGER_ALIAS = "challenger"
 _CYCLE, _MODEL, _OUTCOME = "reprise.cycle", "reprise.model", "reprise.outcome"
 _CONFIGURATION = "reprise.configuration"
 _HISTORY = "reprise.champions"
@@ -255,10 +255,10 @@ def accepted_versions(settings: Settings, source: str) -> list[Parent]:
     ]
 
 
-def champion_version(settings: Settings, source: str, alias: str = CHAMPION) -> int | None:
-    """The version that holds an alias; None when no version does."""
+def champion_version(settings: Settings, source: str) -> int | None:
+    """The live version; None when there is none."""
     try:
-        return int(client(settings).get_model_version_by_alias(model_name(source), alias).version)
+        return int(client(settings).get_model_version_by_alias(model_name(source), CHAMPION_ALIAS).version)
     except MlflowException as error:
         missing = {ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)}
         if error.error_code in missing:

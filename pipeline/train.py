@@ -28,13 +28,13 @@ from model.dataset import Sequences, load_sequences
 from model.draws import Purpose, torch_seed
 from model.held_out import HeldOut, held_out
 from model.lightning_module import LogMetrics, Plan, RefreshModule, Watch, run
+from model.model_names import CANDIDATE
 from model.optimizer import Optimizers, build_optimizers, load_moments, moments
 from model.progress import Progress
 from model.recommender import Recommender
 from model.warm_start import carry_moments, start_from_parent
 from pipeline import accepted
 from pipeline.cycle import CycleError
-from pipeline.model_names import CANDIDATE
 from pipeline.records import StageContext, StageResult
 
 DAY_US = 86_400_000_000

@@ -15,8 +15,6 @@ from pipeline.config import Config
 from pipeline.gates import Verdict
 from pipeline.records import StageContext, StageResult
 
-FROZEN = "popularity_frozen"
-"""The yardstick that every model must beat."""
 HISTORY_WORTH = 0.05
 """A rung must gain more than this (relative MRR) by reading the right user's history."""
 NOTHING_BEFORE = "nothing was accepted before this cycle"

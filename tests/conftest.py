@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -17,6 +18,8 @@ from pipeline.settings import Settings
 # Airflow writes its settings where it is first imported; a person's home folder is no place for them.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="reprise-tests-airflow-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+# py4j says goodbye at the interpreter's end, when pytest has closed what it would say it on.
+logging.getLogger("py4j").setLevel(logging.WARNING)
 atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 
 

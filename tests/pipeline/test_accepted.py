@@ -7,9 +7,9 @@ import os
 import pytest
 
 from model.checkpoint import digest_of_weights
+from model.model_names import CANDIDATE
 from pipeline import accepted
 from pipeline.cycle import Parent, check_parent
-from pipeline.model_names import CANDIDATE
 from pipeline.records import StageRecord, write_record
 from pipeline.train import fit
 from tests.pipeline.training import first_cycle, second_cycle

@@ -27,6 +27,7 @@ FACTS = TableFacts(
 )
 ORIGIN = {
     "code_revision": "1234abcd",
+    "stages_of_other_revisions": {"events": "9876fedc"},
     "configuration_digest": "feedfacecafebeef",
     "parent_version": 1,
     "parent_cycle": "2024-02-10",
@@ -52,6 +53,7 @@ def test_an_accepted_cycle_is_told_in_words_and_numbers(home):
         "Accepted: version 2 is the champion",
         "It loses to the Markov chain (−9.1 %)",
         "version 1, cycle 2024-02-10",
+        "code revision 1234abcd events ran at 9876fedc",
         "0.0500 0.0450–0.0560",
         "Not applicable to this source: C.",
         "−40.0 %",

@@ -9,10 +9,10 @@ from datetime import timedelta
 import pytest
 
 from model.config import TrainingConfig
-from pipeline import runner
+from pipeline import lineage, runner
 from pipeline.cycle import Cycle, Parent
 from pipeline.lease import SourceBusyError, working
-from pipeline.records import StageResult, read_records, write_atomically
+from pipeline.records import StageContext, StageResult, read_records, write_atomically
 from pipeline.runner import StageError, run_cycle, run_stage
 from pipeline.settings import Settings
 from pipeline.stages import BY_NAME, STAGES, Stage
@@ -69,6 +69,21 @@ def test_a_new_parent_repeats_the_cycle_from_the_vocabulary_on(calls, settings):
     parent = Parent(1, "2024-01-01", CUTOFFS[0], "digest")
     run(tiny_config(), settings, replace(CYCLE, parent=parent, champion=parent))
     assert names[0] == "vocabulary" and "events" not in names and "items" not in names
+
+
+def test_other_code_repeats_nothing_and_the_lineage_tells_which_stage_ran_at_which_revision(
+    calls, settings, monkeypatch
+):
+    monkeypatch.setattr(runner, "code_revision", lambda: "older")
+    run_stage(BY_NAME["events"], tiny_config(), CYCLE, settings, say=lambda text: None)
+    for module in (runner, lineage):
+        monkeypatch.setattr(module, "code_revision", lambda: "newer")
+    outcomes = run(tiny_config(), settings)
+    assert not outcomes["events"].worked and outcomes["items"].worked
+    records = {name: outcome.record for name, outcome in outcomes.items()}
+    told = lineage.lineage(StageContext(tiny_config(), CYCLE, settings, records))
+    assert told["code_revision"] == "newer"
+    assert told["stages_of_other_revisions"] == {"events": "older"}
 
 
 def test_a_refusal_skips_what_follows_but_the_report(calls, settings):

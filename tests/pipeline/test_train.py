@@ -17,9 +17,9 @@ from model.batches import LabelInterval
 from model.catalogue import load_items
 from model.checkpoint import CheckpointError, digest_of_weights, load_weights
 from model.cycle_tables import CycleTables, DatasetError
+from model.model_names import CANDIDATE, rung_name
 from pipeline import train as module
 from pipeline.cycle import CycleError
-from pipeline.model_names import CANDIDATE, rung_name
 from pipeline.settings import CHECKOUT
 from pipeline.train import fit, train
 from tests.model import lake
