@@ -19,6 +19,7 @@ IN_WORDS = {
     MARKOV: "Markov chain",
 }
 """Names for people, in the order in which they are shown."""
+IN_A_SENTENCE = {**IN_WORDS, CHAMPION: "the champion before it", MARKOV: "the Markov chain"}
 
 
 def rung_name(size: str) -> str:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from model.bootstrap import Difference
+from pipeline.wording import percent
 
 Outcome = Literal["pass", "fail", "inconclusive", "not applicable", "not judged"]
 Strictness = Literal["strict", "lenient"]
@@ -67,11 +68,11 @@ def paired(
         )
     outcome: Outcome = "pass" if low > margin else "fail" if high < margin else "inconclusive"
     words = {
-        "pass": f"{_percent(value)}, surely above {_percent(margin)} (lower bound {_percent(low)})",
-        "fail": f"{_percent(value)}, surely below {_percent(margin)} (upper bound {_percent(high)})",
+        "pass": f"{percent(value)}, surely above {percent(margin)} (lower bound {percent(low)})",
+        "fail": f"{percent(value)}, surely below {percent(margin)} (upper bound {percent(high)})",
         "inconclusive": (
-            f"{_percent(value)}, between {_percent(low)} and {_percent(high)}: with {users} users only a "
-            f"difference of {_percent(difference.detectable, sign=False)} could have been detected"
+            f"{percent(value)}, between {percent(low)} and {percent(high)}: with {users} users only a "
+            f"difference of {percent(difference.detectable, sign=False)} could have been detected"
         ),
     }
     return Verdict(
@@ -91,7 +92,7 @@ def slice_paired(
     """`paired` for a slice; under `min_users` users it is reported and not judged."""
     if users >= min_users:
         return paired(check, difference, margin, users, binding=binding)
-    shown = "no value" if difference is None else _percent(difference.relative.value)
+    shown = "no value" if difference is None else percent(difference.relative.value)
     return Verdict(
         check,
         "not judged",
@@ -111,7 +112,7 @@ def beats(check: str, difference: Difference | None, users: int, *, binding: boo
     difference itself is not, and is inconclusive between."""
     verdict = paired(check, difference, 0.0, users, binding=binding)
     if verdict.outcome == "inconclusive" and verdict.value is not None and verdict.value <= 0:
-        words = f"{_percent(verdict.value)}: it does not beat it"
+        words = f"{percent(verdict.value)}: it does not beat it"
         return Verdict(**{**asdict(verdict), "outcome": "fail", "explanation": words})
     return verdict
 
@@ -157,9 +158,3 @@ def refusal(verdicts: list[Verdict], strictness: Strictness) -> str | None:
         if verdict.outcome in refusing
     ]
     return "; ".join(reasons) or None
-
-
-def _percent(value: float, *, sign: bool = True) -> str:
-    if not math.isfinite(value):
-        return "not a number"
-    return f"{value:+.1%}" if sign else f"{value:.1%}"

@@ -23,7 +23,7 @@ from pipeline import report_page, tracking
 from pipeline.lineage import lineage
 from pipeline.records import StageContext, StageResult, write_atomically
 from pipeline.report_page import Headline, TableFacts
-from pipeline.report_quality import percent
+from pipeline.wording import megabytes, number, percent, seconds
 
 PAGE = "cycle.html"
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -160,19 +160,3 @@ def run_figures(figures: dict[str, Any]) -> dict[str, float]:
 def _metric_name(name: str) -> str:
     """Only what MLflow lets a metric be called."""
     return "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in name)
-
-
-def number(value: Any, digits: int = 4) -> str:
-    """A count with thousands separated, or a measure with some digits; a dash where there is none."""
-    if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}".replace("-", "−")
-
-
-def seconds(value: float) -> str:
-    """A duration, 3.2 s or 4 min 10 s."""
-    return f"{value:.1f} s" if value < 100 else f"{int(value // 60)} min {value % 60:.0f} s"
-
-
-def megabytes(value: float) -> str:
-    return f"{value:,.0f} MB"

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from model.model_names import CHAMPION, IN_WORDS, MARKOV
+from model.model_names import IN_A_SENTENCE, IN_WORDS
 from pipeline import figures
 from pipeline.figures import Point, Series
 from pipeline.records import StageRecord
+from pipeline.wording import percent
 
 Records = dict[str, StageRecord]
 
-ARTICLES = {CHAMPION: "the champion before it", MARKOV: "the Markov chain"}
-"""Names as they stand in a sentence."""
 RUNG_MODELS = {"": "", "-older": " of the champion's cycle", "-control": ", champion's configuration",
                "-exchanged": ", other users' histories"}  # fmt: skip
 METRICS = {"mrr": "MRR", "mrr_by_user": "MRR by user", "test_loss": "test loss"}
@@ -39,7 +38,7 @@ def standing(records: Records) -> tuple[str, ...]:
         value, low, high = row["relative"]
         if value is None:
             continue
-        name = ARTICLES.get(row["against"], model_words(row["against"]))
+        name = IN_A_SENTENCE.get(row["against"]) or model_words(row["against"])
         words = f"{name} ({percent(value)})"
         sure = low is not None and high is not None and (low > 0 or high < 0)
         (open_ if not sure else wins if value > 0 else losses).append(words)
@@ -172,12 +171,6 @@ def condition_words(row: dict[str, Any]) -> str:
 
 def hours_words(hours: float) -> str:
     return "no" if hours == 0 else f"{hours:g} h"
-
-
-def percent(value: float) -> str:
-    """A signed share, +12.3 %."""
-    text = f"{value:+.1%}".replace("%", "\u00a0%").replace("-", "−")
-    return text[1:] if value == 0 else text
 
 
 def _ordered(models: Iterable[str]) -> list[str]:

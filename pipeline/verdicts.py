@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from model.metrics import ALL, Group, Summary
+from model.model_names import IN_A_SENTENCE
 from pipeline import gates
 from pipeline.config import Config
 from pipeline.gates import Verdict
@@ -74,9 +75,8 @@ def reads_history(measured: Summary, name: str, exchanged: str | None) -> Verdic
 
 def beats(measured: Summary, model: str, yardstick: str, *, binding: bool) -> Verdict:
     """Whether all labels rank better than by a yardstick; `binding`: whether the funnel refuses otherwise."""
-    words = yardstick.replace("_", " ")
     return gates.beats(
-        f"all labels against {words}",
+        f"all labels against {IN_A_SENTENCE[yardstick]}",
         measured.difference(model, yardstick, ALL),
         measured.users(ALL),
         binding=binding,

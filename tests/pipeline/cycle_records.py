@@ -180,7 +180,7 @@ def figures_by_stage() -> dict[str, dict[str, Any]]:
                 *passed,
                 verdict("all labels against the champion", "pass", "+11.1%, surely above −2.0%", **paired),
                 verdict("latency", "pass", "4.2 ms of 200 ms", value=4.2, margin=200.0),
-                verdict("all labels against markov", "fail", "−9.1%: it does not beat it", binding=False, **paired),
+                verdict("all labels against the Markov chain", "fail", "−9.1%: it does not beat it", binding=False, **paired),
             ],
         },
         "register": {"version": 2, "model": "reprise-tiny", "checkpoint_digest": "ef" * 32},

@@ -71,7 +71,7 @@ def test_an_honest_first_rung_beats_popularity_and_reads_its_history(first):
     assert result.refused is None and result.figures["outcome"] == "passed"
     found = outcomes(result)
     assert found["own histories against other users'"] == "pass"
-    assert found["all labels against popularity frozen"] == "pass"
+    assert found["all labels against frozen popularity"] == "pass"
     assert found["the same rung before"] == "not applicable"
     assert result.versions["ranks"] > 0
 
@@ -196,13 +196,13 @@ def test_a_first_full_model_that_beats_popularity_passes_and_the_chain_is_report
     result = full(first, tmp_path, candidate=3.0)
     assert result.refused is None
     assert result.figures["loses_to"] == ["markov"]
-    assert outcomes(result)["all labels against markov"] == "fail"
+    assert outcomes(result)["all labels against the Markov chain"] == "fail"
     assert outcomes(result)["the forecast"] == "not applicable"
 
 
 def test_a_full_model_that_does_not_beat_frozen_popularity_is_refused(first, tmp_path):
     result = full(first, tmp_path, candidate=8.0, strictness="lenient")
-    assert result.refused.startswith("all labels against popularity frozen: fail")
+    assert result.refused.startswith("all labels against frozen popularity: fail")
 
 
 def test_a_full_model_worse_than_the_champion_is_refused_on_every_task_and_slice(first, tmp_path):

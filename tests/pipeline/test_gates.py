@@ -44,7 +44,7 @@ def test_a_missing_difference_fails():
 
 def test_an_inconclusive_check_says_what_could_have_been_detected():
     verdict = gates.paired("task A", difference(-0.01, -0.04, 0.01), -0.02, 31)
-    assert "31 users" in verdict.explanation and "3.0%" in verdict.explanation
+    assert "31 users" in verdict.explanation and "3.0\u00a0%" in verdict.explanation
     assert (verdict.low, verdict.high, verdict.detectable) == (-0.04, 0.01, 0.03)
 
 
