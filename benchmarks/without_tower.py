@@ -90,7 +90,7 @@ def train_again(
 def ranks_of(context: StageContext, window: Window) -> np.ndarray:
     """Rank of every label by the context's candidate, float64 [X]."""
     recommender, catalogue = open_model(context, CANDIDATE)
-    view = (window.examples.user, window.ends[window.judged])
+    view = window.view(window.judged)
     length = context.config.sequences.context_length
     (found,) = rank_examples(recommender, catalogue, window.examples, window.candidates, [view], length)
     return found.rank

@@ -136,6 +136,11 @@ INGESTED_FILES = Table(
         Column("line_count", "bigint", "lines (or rows) read; accepted + rejected"),
         Column("accepted_count", "bigint", "lines that became events"),
         Column("rejected_count", "bigint", "lines refused"),
+        Column(
+            "mapping_digest",
+            "string",
+            "of the mapping it was read with; empty for a file that could not be read and is tried again",
+        ),
         Column("cycle", "string", CYCLE_DOC),
     ),
     constraints=(("lines_add_up", "accepted_count + rejected_count = line_count"),),
@@ -238,7 +243,7 @@ _HISTORY_COLUMNS = (
         "hashed code of the context field, 0 when missing; null when the source has none",
         nullable=True,
     ),
-    Column("position", "array<smallint>", "as page", nullable=True),
+    Column("position", "array<smallint>", "1 + position on the page, 0 where missing", nullable=True),
     Column("country", "array<smallint>", "as page", nullable=True),
     Column("device", "array<smallint>", "as page", nullable=True),
 )

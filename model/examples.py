@@ -265,6 +265,13 @@ def build_examples(
     )
 
 
+def request_times(examples: Examples, protocol: Protocol, delay_hours: float, split_us: int) -> Ints:
+    """When each example is asked for, int64 [X]: `replay` at its label less the delay, `cutoff` at the split."""
+    if protocol == "cutoff":
+        return np.full(examples.size, split_us, dtype=np.int64)
+    return examples.event_at_us - round(delay_hours * HOUR_US)
+
+
 def history_ends(examples: Examples, protocol: Protocol, delay_hours: float, split_us: int) -> Ints:
     """Where each example's visible history ends, int64 [X]: one past its last event among the E.
 
@@ -273,10 +280,7 @@ def history_ends(examples: Examples, protocol: Protocol, delay_hours: float, spl
     none with a delay of 1 h.
     """
     histories, user = examples.histories, examples.user
-    if protocol == "cutoff":
-        limit = np.full(examples.size, split_us + 1, dtype=np.int64)
-    else:
-        limit = examples.event_at_us - round(delay_hours * HOUR_US)
+    limit = request_times(examples, protocol, delay_hours, split_us) + (protocol == "cutoff")
     low, high = histories.offset[user], histories.offset[user + 1]
     # A binary search in every user's own events at once: the first event that is not before `limit`.
     while (open_ := low < high).any():

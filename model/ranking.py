@@ -1,14 +1,14 @@
 """Ranks of labels in the full candidate catalogue, streamed over items and examples.
 
-In: a recommender with its catalogue, evaluation examples, where each example's history ends, and
-the candidates. Out: the rank and the log-probability of every label. Scores are held for one block
+In: a recommender with its catalogue, evaluation examples, views of their histories, and the
+candidates. Out: the rank and the log-probability of every label. Scores are held for one block
 of examples × items at a time and never kept. It does not know tasks, slices or metrics.
 
 Cost: examples × |C| × d_out multiply-adds, and each user's history encoded once in windows,
 however many labels and delays look at it.
 
 Shape legend
-    D  distinct (user, end of history)     Q  queries: examples under every condition
+    D  distinct (user, end of history, time of an empty one)     Q  queries: examples under every condition
     M  candidates in order of launch       B  queries of a block     J  items of a block
 """
 
@@ -39,10 +39,24 @@ FEWEST_ROWS = 64
 than another, and equal candidates would not tie."""
 VECTOR_BLOCK = 8192
 """Candidate vectors computed at once."""
+UNKNOWN_TIME = np.iinfo(np.int64).min
+"""Where the time of a request is not known."""
 
 
 class NotFiniteScoreError(ArithmeticError):
     """A score that is not a finite number: the model cannot be evaluated."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What each example is ranked from; int64 [X] each."""
+
+    user: Ints
+    """Whose history, a row of the examples' histories."""
+    end: Ints
+    """Where it ends, see `examples.history_ends`."""
+    asked_at_us: Ints
+    """Time of the request, see `examples.request_times`; what is known of a user without a history."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +74,11 @@ def rank_examples(
     catalogue: Catalogue,
     examples: Examples,
     candidates: Candidates,
-    views: list[tuple[Ints, Ints]],
+    views: list[View],
     context_length: int,
     block_items: int = 65536,
 ) -> list[Ranking]:
-    """One `Ranking` for every view: whose history each example is ranked from, and where it ends
-    (int64 [X] each, see `examples.history_ends`).
+    """One `Ranking` for every view.
 
     The recommender's device is used, and dropout is off. Raises NotFiniteScoreError when any score of a
     candidate is not finite, and ValueError when the catalogue does not fit the model.
@@ -75,10 +88,11 @@ def rank_examples(
     recommender.eval()
     try:
         with torch.inference_mode():
-            seen = np.concatenate([np.stack(view, axis=1) for view in views])
+            timed = recommender.freshness is not None
+            seen = np.concatenate([_states(view, examples.histories, timed) for view in views])
             states, state = np.unique(seen, axis=0, return_inverse=True)
             vectors = encode_histories(
-                recommender, catalogue, examples.histories, states[:, 0], states[:, 1], context_length
+                recommender, catalogue, examples.histories, *states[:, :2].T, context_length, states[:, 2]
             )
             items = candidate_vectors(recommender, catalogue, candidates.item_index)
             size = np.tile(candidates.sizes_at(examples.event_at_us), len(views))
@@ -92,6 +106,13 @@ def rank_examples(
     return [Ranking(whole.rank[part], whole.log_probability[part]) for part in parts]
 
 
+def _states(view: View, histories: Histories, timed: bool) -> Ints:
+    """User, end and time of the request of every example, int64 [X, 3]. The time counts for an empty
+    history of a model that reads it; elsewhere it is UNKNOWN_TIME, so that equal states are one."""
+    is_empty = (view.end == histories.offset[view.user]) & timed
+    return np.stack([view.user, view.end, np.where(is_empty, view.asked_at_us, UNKNOWN_TIME)], axis=1)
+
+
 def encode_histories(
     recommender: Recommender,
     catalogue: Catalogue,
@@ -99,14 +120,19 @@ def encode_histories(
     user: Ints,
     end: Ints,
     context_length: int,
+    asked_at_us: Ints | None = None,
 ) -> Tensor:
     """User vectors after the events before `end`, float32 [D, d_out]; `user`, `end` int64 [D].
 
-    An empty history has the vector of the start token.
+    An empty history has the vector of the start token at the time of the request, `asked_at_us` int64
+    [D]; UNKNOWN_TIME, and None for all, is an unknown one. The user's later events have no part in it.
     """
     config = recommender.config
     windows = plan_windows(histories, user, end, config.max_length, context_length)
     device = next(recommender.parameters()).device
+    is_empty = end == histories.offset[user]
+    asked = np.full(user.size, UNKNOWN_TIME) if asked_at_us is None else asked_at_us
+    asked_seconds = np.where(asked == UNKNOWN_TIME, np.nan, asked / 1e6)
     by_window = np.argsort(windows.window, kind="stable")
     bounds = np.searchsorted(windows.window[by_window], np.arange(windows.first.size + 1))
     vectors = torch.empty((user.size, config.output_width), dtype=torch.float32, device=device)
@@ -115,7 +141,10 @@ def encode_histories(
         wanted = np.concatenate([by_window[bounds[one] : bounds[one + 1]] for one in chosen])
         row = np.repeat(np.arange(chosen.size), bounds[chosen + 1] - bounds[chosen])
         at = torch.from_numpy(row).to(device), torch.from_numpy(windows.slot[wanted]).to(device)
-        vectors[torch.from_numpy(wanted).to(device)] = recommender.user_vectors(hidden[at]).float()
+        states, empty = hidden[at], torch.from_numpy(is_empty[wanted]).to(device)
+        clocks = torch.from_numpy(asked_seconds[wanted]).to(device)
+        states[empty] = recommender.asked_at(states[empty], clocks[empty])
+        vectors[torch.from_numpy(wanted).to(device)] = recommender.user_vectors(states).float()
     return vectors
 
 

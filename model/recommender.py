@@ -78,6 +78,14 @@ class Recommender(nn.Module):
             return hidden
         return torch.cat([hidden, clock(batch.clock_seconds).to(hidden.dtype)], dim=-1)
 
+    def asked_at(self, hidden: Tensor, at_seconds: Tensor) -> Tensor:
+        """What `encode` returned, [..., d], with other clocks: float64 [...] seconds since 1970 UTC, NaN
+        where unknown. The same without freshness."""
+        if self.freshness is None:
+            return hidden
+        phases = clock(at_seconds).to(hidden.dtype)
+        return torch.cat([hidden[..., : self.config.backbone.width], phases], dim=-1)
+
     def user_vectors(self, hidden: Tensor) -> Tensor:
         """The projected head g of what `encode` returned: [..., d] → [..., d_out]."""
         if self.freshness is None:

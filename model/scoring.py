@@ -123,7 +123,8 @@ class Scorer:
 
         A record has `item_id`, `event_at` (ISO text or seconds since 1970, UTC) and, where the
         source has them, `action`, `reward` and context fields; any order. Items launched after
-        `as_of` (None: candidates throughout) are left out, items already consumed are not.
+        `as_of` (None: candidates throughout) are left out, items already consumed are not; it is also the
+        time at which a user without a history asks.
         Raises HistoryError for a record that cannot be read.
         """
         if k < 1:
@@ -136,8 +137,9 @@ class Scorer:
         answers = []
         with torch.inference_mode():
             users = encode_histories(
-                self.recommender, self.catalogue, tokens, user, tokens.offset[1:], self.meaning.context_length
-            )
+                self.recommender, self.catalogue, tokens, user, tokens.offset[1:], self.meaning.context_length,
+                None if as_of is None else np.full(user.size, now),
+            )  # fmt: skip
             items = self.vectors[torch.from_numpy(candidates)]
             for number, vector in enumerate(users):
                 best = score(vector.unsqueeze(0), items)[0].topk(count)

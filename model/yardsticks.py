@@ -45,7 +45,7 @@ DEFINITIONS = {
         "equal and unscored items by frozen popularity; ties at half"
     ),
 }
-"""What each yardstick is, in words; their digest stands where a model has that of its weights."""
+"""What each yardstick is, in words."""
 
 
 @dataclass(frozen=True)

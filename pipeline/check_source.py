@@ -47,8 +47,6 @@ def check_source(
 
     Raises ConfigError with one line when a mapping does not fit its files or no file is there.
     """
-    from pyspark.errors import AnalysisException
-
     from spark_jobs.expressions import MappingError
     from spark_jobs.landing import LandingError
     from spark_jobs.session import get_session
@@ -66,9 +64,6 @@ def check_source(
                 say(line)
     except (MappingError, LandingError) as problem:
         raise ConfigError(str(problem)) from None
-    except AnalysisException as problem:
-        reason = str(problem).strip().splitlines()[0]
-        raise ConfigError(f"source.high_value or source.reward cannot be used: {reason}") from None
 
 
 def _page(spark: SparkSession, config: Config, landing: str, scratch: Path) -> Iterator[str]:
@@ -85,7 +80,7 @@ def _page(spark: SparkSession, config: Config, landing: str, scratch: Path) -> I
         yield "  no line could be read; see the reasons above"
         return
     checked = sampled.mapped.through(lambda rows: events.checked_lines(rows, source))
-    lines = events.numbered_occurrences(checked, source.name).persist()
+    lines = events.numbered_occurrences(checked, source.name, sampled.files).persist()
     accepted = events.accepted_events(lines).persist()
     yield from _refused(lines, sampled)
     yield from _sample_events(accepted, [c for c in EVENTS.column_names if c not in _HIDDEN])
@@ -196,15 +191,14 @@ def _profile(accepted: DataFrame, config: Config, advice: list[str]) -> Iterator
     from pyspark.sql import functions as F
 
     from spark_jobs.events import OPTIONAL
+    from spark_jobs.history import by_rules
 
     source = config.source
-    high_value = F.expr(f"coalesce({source.high_value}, false)")
-    reward = F.expr(f"cast({source.reward} as double)")
-    whole = accepted.agg(
+    whole = by_rules(accepted, source).agg(
         F.count("*").alias("events"), F.countDistinct("user_id").alias("users"), F.countDistinct("item_id").alias("items"),
         F.min("event_at").alias("first"), F.max("event_at").alias("last"),
-        F.count_if(high_value).alias("labels"),
-        F.count_if(high_value & F.coalesce(reward <= 0, F.lit(True))).alias("unrewarded"),
+        F.count_if("high_value").alias("labels"),
+        F.count_if(F.col("high_value") & (F.col("reward") == 0)).alias("unrewarded"),
         *[F.count(name).alias(name) for name in OPTIONAL],
     ).first()  # fmt: skip
     events = whole["events"]

@@ -8,7 +8,7 @@ rerun or a backfill never meets itself or its future.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -50,6 +50,12 @@ class Cycle:
     version that would have been the parent. None: the first cycle."""
     run_type: str = "manual"
     """`manual`, `scheduled` or `backfill`; a backfill never moves the live alias."""
+
+    @property
+    def before(self) -> Parent | None:
+        """The version whose items and tokens this cycle continues: a start from scratch continues them
+        too, since the champion that it is compared with reads the same tokens."""
+        return self.parent or self.champion
 
     @property
     def split(self) -> datetime:
@@ -105,15 +111,22 @@ def _instant(text: str, what: str) -> datetime:
     return instant
 
 
-def choose_parent(cutoff: datetime, versions: list[Parent], champion: int | None) -> Parent | None:
+def choose_parent(
+    cutoff: datetime, window: timedelta, versions: list[Parent], champion: int | None
+) -> Parent | None:
     """The version a cycle continues: the champion if its cycle is earlier, else the accepted version
-    of the latest earlier cycle (of equals the highest number). None: nothing was accepted before."""
-    name = cycle_name(cutoff)
-    earlier = [version for version in versions if version.cycle < name]
+    of the latest earlier cycle (of equals the highest number). None: nothing was accepted before that
+    knows nothing of this cycle's window."""
+    # Where the window has grown, an earlier cycle's split can lie after this one's.
+    earlier = [version for version in _before(cutoff, versions) if version.split < cutoff - window]
     for version in earlier:
         if version.version == champion:
             return version
     return max(earlier, key=lambda version: (version.cycle, version.version), default=None)
+
+
+def _before(cutoff: datetime, versions: list[Parent]) -> list[Parent]:
+    return [version for version in versions if version.cycle < cycle_name(cutoff)]
 
 
 def check_parent(parent: Parent, settings: Settings, source: str) -> None:
@@ -142,23 +155,38 @@ def resolve(
 ) -> Cycle:
     """The cycle with this cutoff: read back when it ran before, else pinned now.
 
-    Raises CycleError when the chain to the parent is broken and `cold_start` was not asked for.
+    A window of another length pins it anew. A backfill stays one when it is run again, and makes one of
+    a cycle that began otherwise: it never moves the live alias. Raises CycleError when the chain to the parent is broken, or
+    every earlier version was trained on events of this window, and `cold_start` was not asked for.
     """
     from pipeline import tracking
 
-    source = config.source.name
+    source, window = config.source.name, timedelta(days=config.schedule.window_days)
     record = read_cycle(settings, source, cycle_name(cutoff))
-    if record is not None and record["cold_start"] == cold_start:
+    pinned = record and (record["cold_start"], record["window_seconds"])
+    if pinned == (cold_start, window.total_seconds()):
         cycle = _from_json(record)
+        if run_type == "backfill":
+            cycle = replace(cycle, run_type=run_type)
     else:
         versions = tracking.accepted_versions(settings, source)
-        champion = choose_parent(cutoff, versions, tracking.champion_version(settings, source))
-        scratch = cold_start or _is_scratch_turn(
-            config, len([v for v in versions if v.cycle < cycle_name(cutoff)])
-        )
-        if champion is not None and not scratch:
-            check_parent(champion, settings, source)
-        window = timedelta(days=config.schedule.window_days)
+        champion = choose_parent(cutoff, window, versions, tracking.champion_version(settings, source))
+        before = _before(cutoff, versions)
+        scratch = cold_start or _is_scratch_turn(config, len(before))
+        if champion is None and before and not scratch:
+            last = max(version.split for version in before)
+            raise CycleError(
+                f"every earlier version was trained on events of this cycle's window, which begins "
+                f"{cutoff - window:%Y-%m-%d} (the last saw all up to {last:%Y-%m-%d}; schedule.window_days has "
+                f"grown); pass a cutoff after {last + window:%Y-%m-%d}, or start anew with --cold-start"
+            )
+        if champion is not None:
+            try:
+                check_parent(champion, settings, source)
+            except CycleError:
+                if not cold_start:
+                    raise
+                champion = None  # nothing to compare with is left
         cycle = Cycle(source, cutoff, window, None if scratch else champion, champion, run_type)
     _write(cycle, config, settings, cold_start)
     return cycle

@@ -21,7 +21,14 @@ from model.batch import Catalogue
 from model.bootstrap import SEED
 from model.examples import DAY_US, HOUR_US
 from model.model_names import CANDIDATE, CHAMPION, FROZEN, MARKOV, MOVING
-from model.ranking import NotFiniteScoreError, Ranking, candidate_vectors, encode_histories, rank_examples
+from model.ranking import (
+    NotFiniteScoreError,
+    Ranking,
+    View,
+    candidate_vectors,
+    encode_histories,
+    rank_examples,
+)
 from model.ranks import Condition, rank_rows, ranked_with, write_ranks
 from model.recommender import Recommender, score
 from pipeline import measures
@@ -51,7 +58,7 @@ def evaluate(context: StageContext) -> StageResult:
     refuses it.
     """
     window = open_window(context)
-    figures = window_figures(window) | {"yardsticks": yardsticks_key(context)}
+    figures = window_figures(window)
     version = rank_yardsticks(context, window)
     models = [*YARDSTICKS]
     champion = context.cycle.champion
@@ -85,7 +92,7 @@ def rank_model(
     """Ranks the window by one model and writes its rows; None is every condition. Returns the
     version of `ranks`. Raises NotFiniteScoreError when a score is not finite."""
     chosen = tuple(window.ends) if conditions is None else conditions
-    views = [(window.examples.user, window.ends[condition]) for condition in chosen]
+    views = [window.view(condition) for condition in chosen]
     rankings = _rank(context, window, recommender, catalogue, views)
     context.say(f"{name}: {window.examples.size:,} labels ranked under {len(chosen)} conditions")
     return _write(context, window, name, digest, dict(zip(chosen, rankings, strict=True)))
@@ -104,11 +111,11 @@ def rank_exchanged(
 
     Returns the version of `ranks`, or None where the window has one user only.
     """
-    examples, ends = window.examples, window.ends[window.judged]
-    partner = exchange(examples.user)
-    if (examples.user[partner] == examples.user).all():
+    user = window.examples.user
+    partner = exchange(user)
+    if (user[partner] == user).all():
         return None
-    view = (examples.user[partner], ends[partner])
+    view = window.view(window.judged, partner)
     ranking = _rank(context, window, recommender, catalogue, [view])[0]
     return _write(context, window, name, digest, {window.judged: ranking})
 
@@ -128,13 +135,14 @@ def exchange(user: Ints) -> Ints:
 
 
 def rank_yardsticks(context: StageContext, window: Window) -> int:
-    """Ranks the window by every yardstick, unless these very tables were counted before. Returns the
-    version of `ranks`."""
+    """Ranks the window by every yardstick, unless `ranks` holds them already, counted from these very
+    tables. Returns the version of `ranks`."""
     cycle, lake, versions = context.cycle, context.settings.lake, context.versions
     examples, candidates, split_us = window.examples, window.candidates, microseconds(cycle.split)
-    known = _counted_before(context)
-    if known is not None:
-        return known
+    key = yardsticks_key(context)
+    known = [ranked_with(lake, cycle.source, cycle.name, name, key) for name in YARDSTICKS]
+    if None not in known:
+        return max(known)
     longest = max(condition.delay_hours for condition in window.ends)
     after_us = split_us - round(longest * HOUR_US) - yardsticks.POPULARITY_DAYS * DAY_US - 1
     log = yardsticks.read_events(
@@ -159,7 +167,7 @@ def rank_yardsticks(context: StageContext, window: Window) -> int:
     version = 0
     for name, by_condition in ranks.items():
         rankings = {condition: Ranking(rank, nothing) for condition, rank in by_condition.items()}
-        version = _write(context, window, name, _definition_digest(name), rankings)
+        version = _write(context, window, name, key, rankings)
     context.say(f"yardsticks: {log.item_index.size:,} events and {chain.nnz:,} transitions counted")
     return version
 
@@ -204,7 +212,7 @@ def _rank(
     window: Window,
     recommender: Recommender,
     catalogue: Catalogue,
-    views: list[tuple[Ints, Ints]],
+    views: list[View],
 ) -> list[Ranking]:
     config = context.config
     return rank_examples(
@@ -228,7 +236,8 @@ def _write(
 
 
 def yardsticks_key(context: StageContext) -> str:
-    """Digest of everything that the yardsticks' ranks of this cycle are a function of."""
+    """Digest of everything that the yardsticks' ranks of this cycle are a function of; it stands in
+    `ranks` where a model has that of its weights."""
     tables = ("events", "items", "vocabulary", "sequences", "evaluation_sequences")
     champion = context.cycle.champion
     content = [
@@ -238,19 +247,3 @@ def yardsticks_key(context: StageContext) -> str:
         champion.cycle if champion else None,
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
-
-def _counted_before(context: StageContext) -> int | None:
-    """Version of `ranks` when an upstream stage of this cycle ranked the same yardsticks."""
-    key = yardsticks_key(context)
-    if not any(record.figures.get("yardsticks") == key for record in context.records.values()):
-        return None
-    cycle, lake = context.cycle, context.settings.lake
-    found = [
-        ranked_with(lake, cycle.source, cycle.name, name, _definition_digest(name)) for name in YARDSTICKS
-    ]
-    return max(found) if None not in found else None
-
-
-def _definition_digest(name: str) -> str:
-    return hashlib.sha256(yardsticks.DEFINITIONS[name].encode()).hexdigest()[:16]

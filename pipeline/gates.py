@@ -4,8 +4,9 @@ In: paired differences with their bounds, counts of users, measures with budgets
 a check, and the reason of a refusal in words. It reads no table, no clock and no configuration file.
 
 A check of a paired difference passes when the lower one-sided 95 % bound of the relative difference
-lies above the margin, fails when the upper bound lies below it, and is inconclusive otherwise. What
-is missing or not a number fails; what is not applicable or not judged does not.
+lies above the margin, fails when the upper bound lies below it, and is inconclusive otherwise, as it is
+with fewer than ten users. What is missing or not a number fails; what is not applicable or not judged
+does not.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from pipeline.wording import percent
 
 Outcome = Literal["pass", "fail", "inconclusive", "not applicable", "not judged"]
 Strictness = Literal["strict", "lenient"]
+
+FEWEST_USERS = 10
+"""Of fewer users a bootstrap knows too little: one user's interval has no length at all."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,9 @@ def paired(
         return Verdict(
             check, "fail", "the measure is not a number", margin=margin, users=users, binding=binding
         )
+    if users < FEWEST_USERS:
+        few = f"{percent(value)}, but {users} users are too few to tell (fewer than {FEWEST_USERS})"
+        return Verdict(check, "inconclusive", few, value, margin, low, high, None, users, binding)
     outcome: Outcome = "pass" if low > margin else "fail" if high < margin else "inconclusive"
     words = {
         "pass": f"{percent(value)}, surely above {percent(margin)} (lower bound {percent(low)})",
@@ -80,7 +87,7 @@ def paired(
     )
 
 
-def slice_paired(
+def paired_part(
     check: str,
     difference: Difference | None,
     margin: float,
@@ -89,7 +96,7 @@ def slice_paired(
     *,
     binding: bool = True,
 ) -> Verdict:
-    """`paired` for a slice; under `min_users` users it is reported and not judged."""
+    """`paired` for a part of the labels; under `min_users` users it is reported and not judged."""
     if users >= min_users:
         return paired(check, difference, margin, users, binding=binding)
     shown = "no value" if difference is None else percent(difference.relative.value)

@@ -80,7 +80,12 @@ def headline(records: Records) -> Headline:
     """The verdict of the whole cycle in words."""
     refused = next((record for record in records.values() if record.refused), None)
     if refused is not None:
-        name = {"rung_1": "the first rung", "rung_2": "the second rung", "funnel": "the funnel's last gate"}
+        name = {
+            "rung_1": "the first rung",
+            "rung_2": "the second rung",
+            "train": "the full model's training",
+            "funnel": "the funnel's last gate",
+        }
         where = name.get(refused.stage, refused.stage)
         failing = _refusing(refused) or [refused.refused]
         saved = refused.figures.get("saved")
@@ -141,7 +146,7 @@ def expectations(records: Records) -> list[dict[str, Any]]:
 def training(records: Records) -> list[dict[str, Any]]:
     """Every model that was trained: its figures and curves, the full model first."""
     found = []
-    if "train" in records:
+    if "train" in records and not records["train"].refused:
         found.append(("full model", records["train"].figures))
     for stage in ("rung_2", "rung_1"):
         figures_of_rung = _figure(records, stage, "training")

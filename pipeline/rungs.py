@@ -22,7 +22,6 @@ from pipeline.evaluate import (
     rank_exchanged,
     rank_model,
     rank_yardsticks,
-    yardsticks_key,
 )
 from pipeline.records import StageContext, StageResult
 from pipeline.train import fit
@@ -65,7 +64,7 @@ def rung(context: StageContext, number: int) -> StageResult:
     size = sizes[number - 1]
     name = rung_name(size)
     window = open_window(context)
-    figures = {"size": size, "model": name, "yardsticks": yardsticks_key(context)} | window_figures(window)
+    figures = {"size": size, "model": name} | window_figures(window)
     spared = partial(saved, context, number)
     version = rank_yardsticks(context, window)
     try:

@@ -104,13 +104,16 @@ def is_finished(config: Config, cycle: Cycle, settings: Settings) -> bool:
 
 
 def spark_job(context: StageContext) -> Job:
-    """The input of a Spark job of this cycle. The parent's vocabulary is read at the version that
-    the parent's cycle recorded."""
+    """The input of a Spark job of this cycle.
+
+    The vocabulary of the version before is read at the version that its cycle recorded.
+    """
     config, cycle, settings = context.config, context.cycle, context.settings
     versions = context.versions
-    if cycle.parent is not None:
-        of_parent = accepted.table_versions(settings, cycle.source, cycle.parent)
-        versions = {"vocabulary": of_parent["vocabulary"], **versions}
+    before = cycle.before
+    if before is not None:
+        of_before = accepted.table_versions(settings, cycle.source, before)
+        versions = {"vocabulary": of_before["vocabulary"], **versions}
     return Job(
         lake=settings.lake,
         landing=config.source.landing or str(settings.landing(cycle.source)),
@@ -118,8 +121,8 @@ def spark_job(context: StageContext) -> Job:
         cutoff=cycle.cutoff,
         split=cycle.split,
         window_seconds=int(cycle.window.total_seconds()),
-        parent_cycle=cycle.parent.cycle if cycle.parent else None,
-        parent_split=cycle.parent.split if cycle.parent else None,
+        parent_cycle=before.cycle if before else None,
+        parent_split=before.split if before else None,
         versions=versions,
         source=config.source,
         vocabulary=config.vocabulary,

@@ -198,6 +198,7 @@ STAGES: tuple[Stage, ...] = (
         reads=("items", "sequences", "vocabulary", "item_features"),
         writes=("checkpoint",),
         sections=_MODEL,
+        refusable=True,
         retries=1,
     ),
     Stage(

@@ -30,7 +30,7 @@ from model.held_out import HeldOut, held_out
 from model.lightning_module import LogMetrics, Plan, RefreshModule, Watch, run
 from model.model_names import CANDIDATE
 from model.optimizer import Optimizers, build_optimizers, load_moments, moments
-from model.progress import Progress
+from model.progress import NotFiniteError, Progress
 from model.recommender import Recommender
 from model.warm_start import carry_moments, start_from_parent
 from pipeline import accepted
@@ -71,11 +71,15 @@ class Start:
 
 
 def train(context: StageContext) -> StageResult:
-    """The stage `train`: fits the full model and says how it went."""
+    """The stage `train`: fits the full model and says how it went; a loss that leaves the numbers is a
+    refusal, since training again would end the same."""
     from pipeline import tracking
 
     live = tracking.live_metrics(context, CANDIDATE)
-    return StageResult(figures=fit(context, CANDIDATE, context.config.model.size, live).figures)
+    try:
+        return StageResult(figures=fit(context, CANDIDATE, context.config.model.size, live).figures)
+    except NotFiniteError as error:
+        return StageResult(figures={"not_finite": str(error)}, refused=str(error))
 
 
 def fit(

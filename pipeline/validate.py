@@ -47,9 +47,10 @@ def validate_events(context: StageContext) -> StageResult:
     events, items = _table(context, EVENTS), _table(context, ITEMS)
     ingested, rejected = _table(context, INGESTED_FILES), _table(context, REJECTED_EVENTS)
     now = window(events, cycle.split, cycle.cutoff)
-    earlier = _earlier_windows(context)
+    judged_before = _judged_before(context)
+    earlier = _earlier_windows(context, judged_before)
     measured = events_suite.Measured(
-        new=events_suite.landed(ingested, rejected, cycle.name, HARMLESS),
+        new=events_suite.landed(ingested, rejected, list(judged_before), HARMLESS),
         now=now,
         moved=drift(now, list(earlier.values())),
     )
@@ -63,12 +64,12 @@ def validate_events(context: StageContext) -> StageResult:
     expected = events_suite.expectations(limits, measured)
     context.say(f"{now.events:,} events in the window")
     judged = [judge(EVENTS.name, batches, expected, events_suite.AGGREGATES)]
-    parent_items = _of_parent(context, ITEMS, cycle.parent)
+    items_before = _of_version(context, ITEMS, cycle.before)
     judged.append(
         judge(
             ITEMS.name,
-            items_suite.batches(items, events, parent_items),
-            items_suite.expectations(has_parent=parent_items is not None),
+            items_suite.batches(items, events, items_before),
+            items_suite.expectations(has_parent=items_before is not None),
             items_suite.AGGREGATES,
         )
     )
@@ -86,17 +87,17 @@ def validate_sequences(context: StageContext) -> StageResult:
     cycle, config = context.cycle, context.config
     events, items = _table(context, EVENTS), _table(context, ITEMS)
     vocabulary = _table(context, VOCABULARY).where(F.col("cycle") == cycle.name)
-    parent_vocabulary = _of_parent(context, VOCABULARY, cycle.parent)
-    if parent_vocabulary is not None:
-        parent_vocabulary = parent_vocabulary.where(F.col("cycle") == cycle.parent.cycle)
+    vocabulary_before = _of_version(context, VOCABULARY, cycle.before)
+    if vocabulary_before is not None:
+        vocabulary_before = vocabulary_before.where(F.col("cycle") == cycle.before.cycle)
     min_events = config.vocabulary.min_events
     judged = [
         judge(
             VOCABULARY.name,
             vocabulary_suite.batches(
-                vocabulary, parent_vocabulary, items, events, cycle.name, cycle.split, min_events
+                vocabulary, vocabulary_before, items, events, cycle.name, cycle.split, min_events
             ),
-            vocabulary_suite.expectations(parent_vocabulary is not None, min_events),
+            vocabulary_suite.expectations(vocabulary_before is not None, min_events),
             vocabulary_suite.AGGREGATES,
         )
     ]
@@ -152,25 +153,27 @@ def _table(context: StageContext, table: Table, versions: dict[str, int] | None 
     return delta.read(context.session(), context.settings.lake, context.cycle.source, table, pinned)
 
 
-def _of_parent(context: StageContext, table: Table, parent: Parent | None) -> DataFrame | None:
-    """A table at the version that the parent was made from; None without a parent."""
-    if parent is None:
+def _of_version(context: StageContext, table: Table, version: Parent | None) -> DataFrame | None:
+    """A table as a registered version was made from it; None without one."""
+    if version is None:
         return None
-    return _table(context, table, accepted.table_versions(context.settings, context.cycle.source, parent))
+    return _table(context, table, accepted.table_versions(context.settings, context.cycle.source, version))
 
 
-def _earlier_windows(context: StageContext) -> dict[str, Window]:
-    """What the last cycles with an earlier cutoff saw, by cycle, oldest first."""
+def _judged_before(context: StageContext) -> dict[str, dict[str, Any]]:
+    """What every other cycle whose events passed recorded of them, by cycle, oldest first."""
     folder = context.settings.cycle_folder(context.cycle.source, context.cycle.name)
-    earlier = sorted(path for path in folder.parent.glob("*") if path.name < folder.name)
-    found: dict[str, Window] = {}
-    for path in earlier:
-        record = read_records(path).get("validate_events")
-        if record is not None:
-            seen = record.figures["window"]
-            found[path.name] = Window(seen["days"], seen["action_counts"])
-    kept = list(found)[-context.config.expectations.drift_cycles :]
-    return {name: found[name] for name in kept}
+    others = sorted(path for path in folder.parent.glob("*") if path.name != folder.name)
+    records = {path.name: read_records(path).get("validate_events") for path in others}
+    return {name: record.figures for name, record in records.items() if record is not None}
+
+
+def _earlier_windows(context: StageContext, judged_before: dict[str, dict[str, Any]]) -> dict[str, Window]:
+    """What the last cycles with an earlier cutoff saw, by cycle, oldest first."""
+    earlier = [name for name in judged_before if name < context.cycle.name]
+    windows = {name: judged_before[name]["window"] for name in earlier}
+    kept = earlier[-context.config.expectations.drift_cycles :]
+    return {name: Window(windows[name]["days"], windows[name]["action_counts"]) for name in kept}
 
 
 def _utc(instant: datetime) -> datetime:

@@ -31,7 +31,7 @@ def non_inferiority(
 ) -> list[Verdict]:
     """One verdict for all labels, one a task and one a slice, of `model` against `reference`.
 
-    A task or slice without a label event in this window is not judged.
+    A task without a label event in this window is not judged, nor is a task or slice of too few users.
     """
     funnel = config.funnel
     verdicts = [
@@ -50,11 +50,14 @@ def non_inferiority(
             verdicts.append(gates.not_judged(check, "no label event of this window counts for it"))
         else:
             difference = measured.difference(model, reference, group)
-            verdicts.append(gates.paired(check, difference, funnel.task_margin, measured.users(group)))
+            users = measured.users(group)
+            verdicts.append(
+                gates.paired_part(check, difference, funnel.task_margin, users, gates.FEWEST_USERS)
+            )
     for group in measured.groups:
         if group.kind == "slice":
             verdicts.append(
-                gates.slice_paired(
+                gates.paired_part(
                     f"slice {group.name} against {words}",
                     measured.difference(model, reference, group),
                     funnel.slice_margin,

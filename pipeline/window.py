@@ -31,7 +31,9 @@ from model.examples import (
     read_histories,
     read_item_facts,
     read_vocabulary,
+    request_times,
 )
+from model.ranking import View
 from model.ranks import Condition
 from model.recommender import Recommender
 from pipeline import accepted
@@ -57,11 +59,20 @@ class Window:
     items: ItemFacts
     ends: dict[Condition, Ints]
     """Where histories end, int64 [X] for every condition; the first is the one that gates read."""
+    asked_at_us: dict[Condition, Ints]
+    """When each example is asked for, int64 [X] for every condition."""
 
     @property
     def judged(self) -> Condition:
         """The condition that gates read: replay at the first delay."""
         return next(iter(self.ends))
+
+    def view(self, condition: Condition, partner: Ints | None = None) -> View:
+        """What every example is ranked from under a condition; with `partner`, int64 [X], as if it were
+        that example."""
+        chosen = np.arange(self.examples.size) if partner is None else partner
+        user, end, asked = self.examples.user, self.ends[condition], self.asked_at_us[condition]
+        return View(user[chosen], end[chosen], asked[chosen])
 
 
 def open_window(context: StageContext) -> Window:
@@ -94,6 +105,10 @@ def open_window(context: StageContext) -> Window:
         items=items,
         ends={
             one: history_ends(examples, one.protocol, one.delay_hours, split_us) for one in conditions(config)
+        },
+        asked_at_us={
+            one: request_times(examples, one.protocol, one.delay_hours, split_us)
+            for one in conditions(config)
         },
     )
 
@@ -131,9 +146,22 @@ def champion_config(context: StageContext, champion: Parent) -> Config:
 
 def incomparable(context: StageContext, champion: Parent) -> str | None:
     """Why models of the champion's cycle cannot read today's tables; None when they can."""
-    older, today = champion_config(context, champion).model, context.config.model
-    changed = [name for name in INPUT_FIELDS if getattr(older, name) != getattr(today, name)]
+    older, today = _read_by_models(champion_config(context, champion)), _read_by_models(context.config)
+    changed = [name for name in today if older[name] != today[name]]
     return f"{', '.join(changed)} changed since cycle {champion.cycle}" if changed else None
+
+
+def _read_by_models(config: Config) -> dict[str, Any]:
+    """What a model's inputs mean, by name: their fields, and what an item's vectors are made of."""
+    mappings = config.source.model_dump(mode="json", include={"items", "tags", "edges"})
+    described = {
+        name: [{key: value for key, value in one.items() if key != "files"} for one in several]
+        for name, several in mappings.items()
+    }
+    return {name: getattr(config.model, name) for name in INPUT_FIELDS} | {
+        "features": config.features,
+        **described,
+    }
 
 
 def open_model(context: StageContext, name: str) -> tuple[Recommender, Catalogue]:

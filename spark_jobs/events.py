@@ -3,7 +3,8 @@
 In: the files that `source.events` matches and the tables `events` and `ingested_files` as they are.
 Out: `events`, `rejected_events` (every other line, with its reason) and `ingested_files`, which is
 written last: a file is ingested when it is named there, and a job killed before that does the file
-again. For every file, accepted + rejected = lines. Knows nothing of cycles' splits or of items.
+again, as does one whose mapping has changed. For every file, accepted + rejected = lines. Knows nothing
+of cycles' splits or of items.
 
 The shuffles are one by event (occurrences and duplicates) and one by date (files of the table).
 """
@@ -31,6 +32,7 @@ from spark_jobs.ingestion import (
     Counts,
     Record,
     file_figures,
+    forget_outdated,
     ingested_files,
     line_counts,
     line_figures,
@@ -56,6 +58,8 @@ _LINES = "file_id string, line_number bigint, problem string, raw string, " + ",
     if column.name not in ("file_id", "line_number", "event_date")
 )
 """Columns of checked lines, in Spark's DDL form."""
+BROADCAST_IDS = 1_000_000
+"""Known ids up to this many are joined without a shuffle (some 100 MB on every executor)."""
 _DERIVED_ID_CHARACTERS = 32
 """A derived event_id is 128 bits of a SHA-256, in hexadecimal."""
 
@@ -67,14 +71,16 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     """
     source, lake = job.source, job.lake
     files = landing.find(spark, job.landing, source.events.files)
-    ingested = ingested_files(spark, lake, source.name)
+    before = ingested_files(spark, lake, source.name)
+    if not files and not before:
+        raise landing.LandingError(
+            f"no file matches events.files = {', '.join(source.events.files)} under {job.landing}"
+        )
+    ingested = forget_outdated(spark, job, files, before)
     new, skipped = unknown_files(files, set(ingested))
-    figures = file_figures(new, skipped, ingested)
-    if not new:
-        if not ingested:
-            raise landing.LandingError(
-                f"no file matches events.files = {', '.join(source.events.files)} under {job.landing}"
-            )
+    figures = file_figures(new, skipped, ingested, before)
+    record = Record(spark, job, new, ingested)
+    if not new and not record.interrupted(EVENTS) and not record.interrupted(REJECTED_EVENTS):
         return JobResult(versions=versions_found(spark, lake, source.name), figures=figures)
     # Once a log is known, a day's file may happen to lack what is optional; JSON leaves keys out.
     json_where = (WHERE,) if source.events.format == "jsonl" else ()
@@ -82,18 +88,17 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     mapped = read_mapped(
         spark, new, source.events, mapped_expressions(source), "events", may_be_absent=optional
     )
-    record = Record(spark, job, new, ingested)
     lines = spark.createDataFrame([], _LINES)
     held: list[DataFrame] = []
     if mapped.parts:
         checked = mapped.through(lambda rows: checked_lines(rows, source))
-        lines = numbered_occurrences(checked, source.name).persist()
+        lines = numbered_occurrences(checked, source.name, new).persist()
         known = _known_ids(spark, lines, job, record) if ingested else None
         held = [lines] if known is None else [lines, known]
         lines = lines if known is None else refuse_known(lines, known)
     counts = line_counts(lines)
     refused = _refused(lines, mapped, new, counts).unionByName(unreadable_rows(spark, new, mapped))
-    log = local_rows(spark, log_rows(new, mapped, counts, job.cycle), INGESTED_FILES.ddl)
+    log = local_rows(spark, log_rows(new, mapped, counts, job), INGESTED_FILES.ddl)
     measured = line_figures(mapped, counts)
     versions = {
         REJECTED_EVENTS.name: record.write(refused, REJECTED_EVENTS, measured["rejected"]),
@@ -175,13 +180,16 @@ def checked_lines(rows: DataFrame, source: SourceConfig) -> DataFrame:
     )  # fmt: skip
 
 
-def numbered_occurrences(lines: DataFrame, source_name: str) -> DataFrame:
+def numbered_occurrences(lines: DataFrame, source_name: str, files: list[LandedFile]) -> DataFrame:
     """Lines with their event_id, the later ones of an id refused as duplicates.
 
     A derived id hashes source, user, item, time, action and the occurrence within the file, so that
     exact repeats inside one file are events of their own and a file landed again in another form
-    yields the same ids. The first line by (file_id, line_number) keeps the id.
+    yields the same ids. The first line by (name of the file, line number) keeps the id: where names
+    follow time, as if the files had been ingested one after the other.
     """
+    order = [(file.file_id, place) for place, file in enumerate(sorted(files, key=lambda one: one.name))]
+    places = local_rows(lines.sparkSession, order, "file_id string, file_place bigint")
     separator = "\x1f"  # no id holds a control character
     key = F.sha2(
         F.concat_ws(
@@ -196,14 +204,15 @@ def numbered_occurrences(lines: DataFrame, source_name: str) -> DataFrame:
     )
     # Refused lines have keys of their own: they spread evenly and are nobody's duplicate.
     alone = F.concat_ws(separator, "file_id", F.col("line_number").cast("string"))
-    keyed = lines.withColumn(
+    placed = lines.join(F.broadcast(places), on="file_id", how="left")
+    keyed = placed.withColumn(
         "key", F.when(F.col("problem").isNotNull(), alone).otherwise(F.coalesce("event_id", key))
     ).repartition("key")
     in_file = (
         Window.partitionBy("key", "file_id").orderBy("line_number").rowsBetween(Window.unboundedPreceding, 0)
     )
     occurrence = F.when(F.col("event_id").isNull(), F.row_number().over(in_file)).otherwise(F.lit(1))
-    same = Window.partitionBy("key", "occurrence").orderBy("file_id", "line_number")
+    same = Window.partitionBy("key", "occurrence").orderBy("file_place", "line_number")
     derived = F.sha2(F.concat_ws(separator, "key", F.col("occurrence").cast("string")), 256)
     numbered = keyed.withColumn("occurrence", occurrence).withColumn(
         "copy", F.row_number().over(same.rowsBetween(Window.unboundedPreceding, 0))
@@ -219,7 +228,7 @@ def numbered_occurrences(lines: DataFrame, source_name: str) -> DataFrame:
 def refuse_known(lines: DataFrame, known: DataFrame) -> DataFrame:
     """Lines whose event_id is in `known` (one column, distinct) refused as duplicates."""
     marked = known.select("event_id", F.lit(DUPLICATE).alias("known"))
-    joined = lines.join(F.broadcast(marked), on="event_id", how="left")
+    joined = lines.join(marked, on="event_id", how="left")
     return joined.withColumn("problem", F.coalesce("problem", "known")).select(*lines.columns)
 
 
@@ -271,10 +280,12 @@ def _known_ids(spark: SparkSession, lines: DataFrame, job: Job, record: Record) 
     shared = (
         events.select("event_id").join(fresh.select("event_id"), on="event_id", how="left_semi").persist()
     )
-    if shared.isEmpty():
+    count = shared.count()
+    if not count:
         shared.unpersist()
         return None
-    return shared
+    # A log landed again as a whole shares every id with the table: too many to send to every task.
+    return F.broadcast(shared) if count <= BROADCAST_IDS else shared
 
 
 def _refused(lines: DataFrame, mapped: Mapped, files: list[LandedFile], counts: Counts) -> DataFrame:

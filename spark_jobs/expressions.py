@@ -67,7 +67,7 @@ def evaluate(
         numbers: set[str] = set()
         rewritten: dict[str, str] = {}
         for name, sql in expressions.items():
-            whole = _compared_with_integers(rows, sql, labels[name], keep) & text_columns
+            whole = _compared_with_integers(rows, sql, labels[name]) & text_columns
             numbers |= whole
             rewritten[name] = _as_numbers(sql, whole)
         widened = rows.withColumns(
@@ -87,12 +87,12 @@ def lenient(spark: SparkSession) -> Iterator[None]:
         spark.conf.set("spark.sql.ansi.enabled", before)
 
 
-def _compared_with_integers(rows: DataFrame, sql: str, label: str, hidden: list[str]) -> set[str]:
+def _compared_with_integers(rows: DataFrame, sql: str, label: str) -> set[str]:
     try:
         plan = rows.select(F.expr(sql))._jdf.queryExecution().analyzed().expressions().mkString(" ")
     except AnalysisException as error:
         reason = str(error).strip().splitlines()[0]
-        there = ", ".join(name for name in rows.columns if name not in hidden)
+        there = ", ".join(name for name in rows.columns if not name.startswith("__"))
         raise MappingError(f"{label} = {sql!r} cannot be used: {reason} The columns are: {there}") from None
     return set(_IMPLICIT_INTEGER.findall(plan))
 

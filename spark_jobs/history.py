@@ -21,11 +21,12 @@ from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window, WindowSpec
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType
+from pyspark.sql.types import BooleanType, NumericType, StringType
 
 from expectations import tables
 from spark_jobs import delta
 from spark_jobs.config import Job, SourceConfig
+from spark_jobs.expressions import MappingError, evaluate
 
 BROADCAST_ITEMS = 2_000_000
 """Catalogues up to this many items are joined without a shuffle (about 100 MB on every executor)."""
@@ -56,11 +57,36 @@ def with_reward(events: DataFrame, source: SourceConfig) -> DataFrame:
     """`events` and a float column `reward`: r of a high-value event, 0 of every other.
 
     An event is high-value, that is a label, where the source's predicate is true and its reward is
-    a finite number above 0; a reward that is null, zero, negative or NaN makes it an ordinary event.
+    a finite number above 0; a reward that is null, zero, negative or NaN, or on which the expression
+    fails, makes it an ordinary event. Raises MappingError where one of the two is no SQL over `events`.
     """
-    reward = F.expr(source.reward).cast("float")
-    counts = F.expr(source.high_value) & (reward > 0) & (reward < F.lit(float("inf")))
-    return events.withColumn("reward", F.when(counts, reward).otherwise(F.lit(0.0).cast("float")))
+    ruled = by_rules(events, source)
+    return ruled.drop("high_value").withColumn(
+        "reward", F.when(F.col("high_value"), F.col("reward")).otherwise(F.lit(0.0).cast("float"))
+    )
+
+
+def by_rules(events: DataFrame, source: SourceConfig) -> DataFrame:
+    """`events` with the source's two rules: `high_value`, bool, the predicate; and `reward`, float, 0 where
+    it is no finite number above 0. Raises MappingError as `with_reward`."""
+    rules = {"high_value": source.high_value, "reward": source.reward}
+    labels = {name: f"source.{name}" for name in rules}
+    ruled = evaluate(events, rules, events.columns, labels, set())
+    for name, kind, words in (
+        ("high_value", BooleanType, "true or false"),
+        ("reward", NumericType, "a number"),
+    ):
+        given = ruled.schema[name].dataType
+        if not isinstance(given, kind):
+            raise MappingError(f"{labels[name]} = {rules[name]!r} is {given.simpleString()}, not {words}")
+    reward = F.col("reward").cast("float")
+    usable = (reward > 0) & (reward < F.lit(float("inf")))
+    return ruled.withColumns(
+        {
+            "high_value": F.coalesce("high_value", F.lit(False)),
+            "reward": F.when(usable, reward).otherwise(F.lit(0.0).cast("float")),
+        }
+    )
 
 
 def token_fields(source: SourceConfig) -> tuple[str, ...]:

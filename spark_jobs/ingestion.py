@@ -3,17 +3,21 @@
 In: the files found, the table `ingested_files`, and counts of their lines. Out: the new files, rows of
 `ingested_files`, figures, and writes that a killed run can be repeated over. Knows nothing of how a
 line becomes an event.
+
+A file is ingested by its bytes and by the mapping that read it: under a changed mapping it is new
+again, and what it held before is replaced. A file that could not be read is tried again every time.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, Table
 from spark_jobs import delta
-from spark_jobs.config import Job
+from spark_jobs.config import Job, SourceConfig
 from spark_jobs.landing import LandedFile
 from spark_jobs.local_rows import local_rows
 from spark_jobs.reading import Mapped
@@ -30,7 +34,10 @@ class Record:
         self, spark: SparkSession, job: Job, new: list[LandedFile], ingested: dict[str, Row]
     ) -> None:
         self._spark, self._lake, self._source = spark, job.lake, job.source.name
-        self._new = sorted(file.file_id for file in new)
+        # The version tells two ingestions of the same files apart, and not a killed one from its rerun.
+        before = delta.latest_version(spark, job.lake, job.source.name, INGESTED_FILES)
+        files = "".join(sorted(file.file_id for file in new))
+        self._transaction = f"files-{hashlib.sha256(files.encode()).hexdigest()}-{before}"
         self._known = {
             EVENTS.name: sum(row["accepted_count"] for row in ingested.values()),
             REJECTED_EVENTS.name: sum(row["rejected_count"] for row in ingested.values()),
@@ -50,8 +57,7 @@ class Record:
             return delta.replace(self._spark, rows, table, *place, f"NOT {self.committed}")
         if not count:
             return delta.create(self._spark, *place, table)
-        name = hashlib.sha256("".join(self._new).encode()).hexdigest()
-        return delta.append_once(self._spark, rows, table, *place, f"files-{name}")
+        return delta.append_once(self._spark, rows, table, *place, self._transaction)
 
 
 def ingested_files(spark: SparkSession, lake: str, source: str) -> dict[str, Row]:
@@ -59,6 +65,33 @@ def ingested_files(spark: SparkSession, lake: str, source: str) -> dict[str, Row
     if delta.latest_version(spark, lake, source, INGESTED_FILES) is None:
         return {}
     return {row["file_id"]: row for row in delta.read(spark, lake, source, INGESTED_FILES).collect()}
+
+
+def mapping_digest(source: SourceConfig) -> str:
+    """Digest of all of a source's configuration that decides what a line of a given file becomes."""
+    content = source.model_dump(mode="json", include={"actions", "earliest", "latest", "events"})
+    del content["events"]["files"]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def forget_outdated(
+    spark: SparkSession, job: Job, files: list[LandedFile], ingested: dict[str, Row]
+) -> dict[str, Row]:
+    """Takes out of `ingested_files` the landed files that another mapping read, and every file that could
+    not be read; returns the others. First of all writes: killed after it, the ingestion is an
+    interrupted one."""
+    landed, today = {file.file_id for file in files}, mapping_digest(job.source)
+    outdated = sorted(
+        file_id
+        for file_id, row in ingested.items()
+        if not row["mapping_digest"] or (row["mapping_digest"] != today and file_id in landed)
+    )
+    if not outdated:
+        return ingested
+    nothing = local_rows(spark, [], INGESTED_FILES.ddl)
+    where = delta.within("file_id", outdated)
+    delta.replace(spark, nothing, INGESTED_FILES, job.lake, job.source.name, where)
+    return {file_id: row for file_id, row in ingested.items() if file_id not in set(outdated)}
 
 
 def unknown_files(files: list[LandedFile], ingested: set[str]) -> tuple[list[LandedFile], list[LandedFile]]:
@@ -91,9 +124,9 @@ def unreadable_rows(spark: SparkSession, files: list[LandedFile], mapped: Mapped
     return local_rows(spark, rows, REJECTED_EVENTS.ddl)
 
 
-def log_rows(files: list[LandedFile], mapped: Mapped, counts: Counts, cycle: str) -> list[tuple]:
+def log_rows(files: list[LandedFile], mapped: Mapped, counts: Counts, job: Job) -> list[tuple]:
     """Rows of `ingested_files`. Raises RuntimeError when a file's lines do not add up."""
-    rows = []
+    rows, digest = [], mapping_digest(job.source)
     for file in files:
         lines = mapped.line_counts[file.file_id]
         reasons = (
@@ -107,17 +140,20 @@ def log_rows(files: list[LandedFile], mapped: Mapped, counts: Counts, cycle: str
             raise RuntimeError(
                 f"{file.name}: {accepted} accepted + {refused} refused lines are not its {lines} lines"
             )
-        rows.append((file.file_id, file.name, file.size_bytes, lines, accepted, refused, cycle))
+        read_by = "" if file.file_id in mapped.unreadable else digest
+        rows.append((file.file_id, file.name, file.size_bytes, lines, accepted, refused, read_by, job.cycle))
     return rows
 
 
 def file_figures(
-    new: list[LandedFile], skipped: list[LandedFile], ingested: dict[str, Row]
+    new: list[LandedFile], skipped: list[LandedFile], ingested: dict[str, Row], before: dict[str, Row]
 ) -> dict[str, int]:
-    """What was found in the landing folder; line counts are those of no new file."""
+    """What was found in the landing folder, `ingested` of which stays as `before`; line counts are those
+    of no new file."""
     again = [f for f in skipped if f.file_id not in ingested or ingested[f.file_id]["file_path"] != f.name]
     return {
         "files_new": len(new),
+        "files_read_again": sum(file.file_id in before for file in new),
         "files_skipped": len(skipped),
         "files_landed_again": len(again),
         "bytes": sum(file.size_bytes for file in new),

@@ -2,11 +2,11 @@
 
 In: the pinned `events`, the landed item, tag and edge files, and `items` as it is. Out: `items`, and
 `rejected_items` for lines of these files that cannot be read. An index, once given, never changes:
-new items are numbered after the known ones in order of (first event, item_id), so an item that
-appears later never moves an earlier one. Knows nothing of splits: readers cut tags by their time.
+new items are numbered after the known ones in order of (first event up to the split, launched by then,
+item_id), so that what happens after the split never moves an item that was known before. Readers cut tags by their time.
 
 Item files are read whole every cycle: catalogues are small beside logs. An item that no file
-describes any more keeps what was known of it. Tags and edges of an item that neither an event nor
+describes any more keeps what was known of it; a line without a tag says that there is none. Tags and edges of an item that neither an event nor
 an item file names are left out.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from functools import partial, reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
@@ -24,6 +25,7 @@ from expectations.tables import EVENTS, ITEMS, REJECTED_ITEMS
 from spark_jobs import delta, landing
 from spark_jobs.config import EdgeMapping, FileMapping, ItemMapping, Job, JobResult, TagMapping
 from spark_jobs.fields import id_problem, kept_raw, present_text, text_id
+from spark_jobs.history import micros
 from spark_jobs.instants import microseconds
 from spark_jobs.landing import LandedFile
 from spark_jobs.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
@@ -49,6 +51,8 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     if delta.last_note(spark, *place, ITEMS) == inputs:
         # The last change of `items` was made from the same events, files and mappings.
         rows, refused = (delta.read(spark, *place, table) for table in (ITEMS, REJECTED_ITEMS))
+        there = sorted({file.file_id for files in landed for file in files})
+        refused = refused.where(delta.within("file_id", there))
         versions = {
             table.name: delta.latest_version(spark, *place, table) for table in (ITEMS, REJECTED_ITEMS)
         }
@@ -68,7 +72,7 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     names = {file.file_id: file.name for files in landed for file in files}
     refused = _refused(spark, [*described, *tags, *edges], names, broken).persist()
     known = delta.read(spark, *place, ITEMS, delta.create(spark, *place, ITEMS))
-    rows = items(known, delta.read_pinned(spark, job, EVENTS), described, tags, edges).persist()
+    rows = items(known, delta.read_pinned(spark, job, EVENTS), described, tags, edges, job.split).persist()
     figures = _figures(rows, known.count(), refused)
     versions = {
         REJECTED_ITEMS.name: delta.upsert(spark, refused, REJECTED_ITEMS, *place),
@@ -141,9 +145,13 @@ def items(
     described: list[DataFrame],
     tags: list[DataFrame],
     edges: list[DataFrame],
+    split: datetime,
 ) -> DataFrame:
     """All rows of `items`: the known ones with their indices, and the new ones numbered after them."""
-    first = events.groupBy("item_id").agg(F.min("event_at").alias("first_event_at"))
+    split_at = F.timestamp_micros(F.lit(micros(split)))
+    first = events.groupBy("item_id").agg(
+        F.min(F.when(F.col("event_at") <= split_at, F.col("event_at"))).alias("first_event_at")
+    )
     about = [_accepted(lines).select("item_id", "title", "description", "launched_at") for lines in described]
     named = [lines.select("item_id") for lines in (known, first, *about)]
     whole = reduce(DataFrame.unionByName, named).distinct().join(first, on="item_id", how="left")
@@ -158,10 +166,6 @@ def items(
     for name, gathered in now.items():
         if gathered is not None:
             whole = whole.join(gathered.withColumnRenamed("gathered", name), on="item_id", how="left")
-    # One task sorts the new items: a catalogue is small, and its numbers are one sequence.
-    whole = whole.withColumn("is_new", F.col("item_index").isNull())
-    among_new = Window.partitionBy("is_new").orderBy(F.col("first_event_at").asc_nulls_last(), "item_id")
-    numbered = F.row_number().over(among_new) - 1 + known.count()
     columns = {name: F.col(f"was_{name}") for name in _DESCRIBED}
     if about:
         for name in ("title", "description", "launched_at"):
@@ -169,6 +173,13 @@ def items(
     for name, gathered in now.items():
         there = F.col(name) if gathered is not None else F.lit(None)
         columns[name] = F.coalesce(there, f"was_{name}", F.array()).cast(_type_of(name))
+    # One task sorts the new items: a catalogue is small, and its numbers are one sequence.
+    whole = whole.withColumn("is_new", F.col("item_index").isNull())
+    is_launched = F.coalesce(columns["launched_at"] <= split_at, F.lit(False))
+    among_new = Window.partitionBy("is_new").orderBy(
+        F.col("first_event_at").asc_nulls_last(), is_launched.desc(), "item_id"
+    )
+    numbered = F.row_number().over(among_new) - 1 + known.count()
     return whole.select(
         "item_id",
         F.coalesce("item_index", numbered.cast("int")).alias("item_index"),
@@ -231,8 +242,9 @@ def _gathered(parts: list[DataFrame], exploded: str, fields: tuple[str, str]) ->
     if not parts:
         return None
     lines = reduce(DataFrame.unionByName, [_accepted(part) for part in parts])
-    entries = lines.withColumn(exploded, F.explode(exploded)).select(
-        "item_id", F.struct(*fields).alias("entry")
+    # A line that gives none says that there is none: its item is there, with an empty array.
+    entries = lines.withColumn(exploded, F.explode_outer(exploded)).select(
+        "item_id", F.when(F.col(exploded).isNotNull(), F.struct(*fields)).alias("entry")
     )
     return entries.groupBy("item_id").agg(F.array_sort(F.collect_set("entry")).alias("gathered"))
 

@@ -5,7 +5,7 @@ reason why it cannot be read, and the file's columns. Knows nothing of mappings,
 
 - A line ends with a line feed (a carriage return before it is dropped). Its number is 1-based and
   physical, so a CSV file's first record is line 2 and its header is not counted; in Parquet it is
-  the row's index plus one.
+  the row's index plus one; instants in nanoseconds come in microseconds.
 - A text file is read in parallel blocks; a first pass counts the lines of each block, from which
   every line knows its number, so that it is the same however the file is cut.
 - JSON and CSV values are text. An object or array comes as its JSON text unless a field of it is
@@ -23,6 +23,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import LongType
 
 from spark_jobs.expressions import quoted
 from spark_jobs.landing import LandedFile, first_line, metadata_key
@@ -151,10 +152,18 @@ def _json_type(children: dict[str, dict]) -> str:
 # --- CSV and TSV ----------------------------------------------------------------------------------
 
 
-def delimited_groups(spark: SparkSession, files: list[LandedFile], kind: str) -> list[Group]:
+def delimited_groups(
+    spark: SparkSession, files: list[LandedFile], kind: str, unreadable: dict[str, str]
+) -> list[Group]:
+    """One group per header. Files whose first line is blank are added to `unreadable`; one that unpacks to
+    nothing has no line and is in no group."""
     by_header: dict[str, list[LandedFile]] = {}
     for file in files:
-        by_header.setdefault(first_line(spark, file) or "", []).append(file)
+        header = first_line(spark, file)
+        if header is not None and not header.strip():
+            unreadable[file.file_id] = "the first line, which should name the columns, is blank"
+        elif header is not None:
+            by_header.setdefault(header, []).append(file)
     separator, quote = _DELIMITERS[kind]
     options = f"map('sep', {separator}, 'quote', {quote}, 'escape', {quote}, 'maxCharsPerColumn', '-1'"
     groups = []
@@ -191,26 +200,43 @@ def _header_names(header: str, kind: str) -> tuple[str, ...]:
 
 def parquet_groups(spark: SparkSession, files: list[LandedFile], unreadable: dict[str, str]) -> list[Group]:
     """One group per schema. Files whose footer or pages are damaged are added to `unreadable`."""
-    by_schema: dict[str, list[LandedFile]] = {}
+    by_schema: dict[tuple[str, tuple[str, ...]], list[LandedFile]] = {}
     for file in files:
         try:
             schema = spark.read.parquet(file.glob_safe_path).schema
+            may_be = any(field.dataType == LongType() for field in schema)
+            nanoseconds = _nanosecond_columns(spark, file) if may_be else ()
         except (PySparkException, Py4JJavaError) as error:
             unreadable[file.file_id] = f"not a readable Parquet file: {_cause(error)}"
             continue
-        by_schema.setdefault(schema.json(), []).append(file)
+        by_schema.setdefault((schema.json(), nanoseconds), []).append(file)
     groups = []
-    for members in by_schema.values():
-        group = _parquet_group(spark, members)
+    for (_, nanoseconds), members in by_schema.items():
+        group = _parquet_group(spark, members, nanoseconds)
         damaged = _damaged(spark, members, group.counts)
         if damaged:
             unreadable.update(damaged)
             members = [file for file in members if file.file_id not in damaged]
             if not members:
                 continue
-            group = _parquet_group(spark, members)
+            group = _parquet_group(spark, members, nanoseconds)
         groups.append(group)
     return groups
+
+
+def _nanosecond_columns(spark: SparkSession, file: LandedFile) -> tuple[str, ...]:
+    """Instants in nanoseconds, which the session reads as plain numbers (`nanosAsLong`): only the file's
+    own schema tells them apart. Columns of the first level alone."""
+    parquet = spark._jvm.org.apache.parquet.hadoop
+    path = spark._jvm.org.apache.hadoop.fs.Path(file.path)
+    opened = parquet.util.HadoopInputFile.fromPath(path, spark._jsc.hadoopConfiguration())
+    reader = parquet.ParquetFileReader.open(opened)
+    try:
+        fields = list(reader.getFooter().getFileMetaData().getSchema().getFields())
+        kinds = {field.getName(): field.getLogicalTypeAnnotation() for field in fields}
+        return tuple(sorted(name for name, kind in kinds.items() if kind and "NANOS" in kind.toString()))
+    finally:
+        reader.close()
 
 
 def _parquet_scan(spark: SparkSession, files: list[LandedFile], skip_damage: bool) -> DataFrame:
@@ -221,7 +247,7 @@ def _parquet_scan(spark: SparkSession, files: list[LandedFile], skip_damage: boo
     )
 
 
-def _parquet_group(spark: SparkSession, files: list[LandedFile]) -> Group:
+def _parquet_group(spark: SparkSession, files: list[LandedFile], nanoseconds: tuple[str, ...]) -> Group:
     by_key = {file.key: file.file_id for file in files}
     scan = _parquet_scan(spark, files, skip_damage=False)
     names = tuple(scan.columns)
@@ -232,12 +258,17 @@ def _parquet_group(spark: SparkSession, files: list[LandedFile]) -> Group:
     counts = {by_key[metadata_key(row["path"])]: row["n"] for row in footers}
     paths = [(row["path"], by_key[metadata_key(row["path"])]) for row in footers]
     known = local_rows(spark, paths, f"__path string, {FILE_ID} string")
+    whole = {
+        name: f"timestamp_micros(({quoted(name)} - pmod({quoted(name)}, 1000)) div 1000)"
+        for name in nanoseconds
+    }
+    columns = [F.expr(whole.get(name, quoted(name))).alias(name) for name in names]
     rows = scan.select(
         F.col("_metadata.file_path").alias("__path"),
         (F.col("_metadata.row_index") + 1).alias(LINE_NUMBER),
-        F.to_json(F.struct(*[F.col(quoted(name)) for name in names])).alias(RAW),
+        F.to_json(F.struct(*columns)).alias(RAW),
         F.lit(None).cast("string").alias(PROBLEM),
-        *[F.col(quoted(name)) for name in names],
+        *columns,
     ).join(F.broadcast(known), on="__path", how="inner")
     return Group(rows.drop("__path"), names, counts, text=False)
 

@@ -76,11 +76,11 @@ def read_mapped(
     counts = {file.file_id: int(file.file_id in unreadable) for file in files}
     if mapping.format == "parquet":
         groups = parquet_groups(spark, readable, unreadable)
-        counts.update(dict.fromkeys(unreadable, 1))
     elif mapping.format == "jsonl":
         groups = [json_lines(spark, readable)] if readable else []
     else:
-        groups = delimited_groups(spark, readable, mapping.format)
+        groups = delimited_groups(spark, readable, mapping.format, unreadable)
+    counts.update(dict.fromkeys(unreadable, 1))
     for group in groups:
         counts.update(group.counts)
     columns = tuple(dict.fromkeys(name for group in groups for name in group.columns))

@@ -50,11 +50,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Landed:
-    """What a cycle's newly landed files held."""
+    """What the files held that no cycle has passed yet."""
 
     lines: int
+    """Those left out on purpose or known before are not counted."""
     faulty: int
-    """Lines refused, those that were left out on purpose or known before not counted."""
+    """Lines refused among them."""
 
     @property
     def faulty_fraction(self) -> float:
@@ -72,14 +73,23 @@ class Measured:
 
 
 def landed(
-    ingested_files: DataFrame, rejected_events: DataFrame, cycle: str, harmless_reasons: Sequence[str]
+    ingested_files: DataFrame,
+    rejected_events: DataFrame,
+    passed: Sequence[str],
+    harmless_reasons: Sequence[str],
 ) -> Landed:
-    """Counts the lines of the files that this cycle ingested, and the faulty ones among them."""
-    new = ingested_files.where(F.col("cycle") == cycle).select("file_id", "line_count")
-    faulty = rejected_events.where(~F.col("reason").isin(*harmless_reasons))
-    counted = new.join(faulty.groupBy("file_id").count(), on="file_id", how="left")
-    row = counted.agg(F.sum("line_count").alias("lines"), F.sum("count").alias("faulty")).first()
-    return Landed(row["lines"] or 0, row["faulty"] or 0)
+    """Counts the lines of the files that no cycle in `passed` ingested, and the faulty ones among them.
+
+    What a failed cycle ingested is judged again by the next: nobody has looked at it.
+    """
+    new = ingested_files.where(~F.col("cycle").isin(*passed)).select("file_id", "line_count")
+    is_harmless = F.col("reason").isin(*harmless_reasons)
+    refused = rejected_events.groupBy("file_id").agg(
+        F.count_if(is_harmless).alias("harmless"), F.count_if(~is_harmless).alias("faulty")
+    )
+    sums = [F.sum(name).alias(name) for name in ("line_count", "harmless", "faulty")]
+    row = new.join(refused, on="file_id", how="left").agg(*sums).first()
+    return Landed((row["line_count"] or 0) - (row["harmless"] or 0), row["faulty"] or 0)
 
 
 def batches(
@@ -124,6 +134,7 @@ def files(events: DataFrame, ingested_files: DataFrame, rejected_events: DataFra
     return counted.select(
         "file_id",
         "file_path",
+        (F.col("mapping_digest") == "").cast("int").alias("unreadable"),
         "line_count",
         (F.col("accepted_count") + F.col("rejected_count")).alias("accepted_plus_rejected"),
         "accepted_count",
@@ -192,6 +203,15 @@ def _files() -> tuple[Expectation, ...]:
         return Expectation(name, words, "files", "equal", (left, right), FILE_KEYS)
 
     return (
+        Expectation(
+            "file_readable",
+            "every landed file can be read; mend or remove one that cannot, it is tried again",
+            "files",
+            "between",
+            ("unreadable",),
+            FILE_KEYS,
+            maximum=0,
+        ),
         equal(
             "lines_add_up",
             "accepted + rejected = lines, in every file",
@@ -219,7 +239,7 @@ def _window(limits: Limits, measured: Measured) -> tuple[Expectation, ...]:
     return (
         Expectation(
             "faulty_lines_few",
-            "of this cycle's new lines, few enough were faulty",
+            "of the lines that no cycle has passed yet, few enough were faulty",
             "window",
             "between",
             ("faulty_fraction",),

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from model import ranking
 from model.batch import Catalogue
+from model.config import FRESHNESS, FRESHNESS_WIDTH
 from model.examples import history_ends
 from model.ranking import (
+    UNKNOWN_TIME,
     NotFiniteScoreError,
+    View,
     candidate_vectors,
     encode_histories,
     rank_examples,
@@ -133,13 +136,41 @@ def test_states_are_those_of_each_history_encoded_alone():
     torch.testing.assert_close(together[3], start, rtol=1e-4, atol=1e-5)
 
 
+def test_a_user_without_a_history_is_known_by_the_time_of_the_request_alone():
+    """The vector is that of a request then, whatever the user does later."""
+    found = examples([[(1, 10.0)], [(1, 10.0), (2, 15.0)]], [[0], [0, 1]], 12)
+    model = tiny.recommender(8, freshness=True, output_width=32 + FRESHNESS_WIDTH)
+    torch.nn.init.normal_(model.freshness.amplitudes.weight)
+    catalogue = tiny.catalogue(12, 8)
+    catalogue.features[FRESHNESS] = torch.zeros(12, FRESHNESS_WIDTH)
+    empty = found.histories.offset[found.user]
+    hours = np.array([10, 10, 3000]) * 3_600_000_000
+    with torch.no_grad():
+        alone, beside, later = encode_histories(
+            model, catalogue, found.histories, found.user, empty, 8, hours
+        )
+        unknown = encode_histories(model, catalogue, found.histories, found.user[[1]], empty[[1]], 8)
+        told = encode_histories(
+            model, catalogue, found.histories, found.user[[1]], empty[[1]], 8, np.array([UNKNOWN_TIME])
+        )
+    torch.testing.assert_close(alone, beside)
+    assert (alone - later).abs().max() > 1e-3 and (alone - unknown[0]).abs().max() > 1e-3
+    assert torch.equal(unknown, told)
+
+
 def test_examples_are_ranked_as_by_brute_force_in_float64():
     launched = {11: 12.0, 7: 1000.0}
     found, pool = window(launched=launched), candidates(12, launched, retired=(9,))
     model, catalogue = tiny.recommender(8), tiny.catalogue(12, 8)
     ends = [history_ends(found, "replay", delay, 0) for delay in (0.0, 24.0)]
     results = rank_examples(
-        model, catalogue, found, pool, [(found.user, one) for one in ends], 8, block_items=5
+        model,
+        catalogue,
+        found,
+        pool,
+        [View(found.user, one, found.event_at_us) for one in ends],
+        8,
+        block_items=5,
     )
     exact, doubled = tiny.double(tiny.recommender(8), catalogue)
     for result, end in zip(results, ends, strict=True):
@@ -167,7 +198,9 @@ def test_items_that_cannot_be_told_apart_tie():
     catalogue = Catalogue(catalogue.item_token, features)
     ends = history_ends(found, "replay", 0.0, 0)
     pool = candidates(12)
-    one = rank_examples(tiny.recommender(8), catalogue, found, pool, [(found.user, ends)], 8)[0]
+    one = rank_examples(
+        tiny.recommender(8), catalogue, found, pool, [View(found.user, ends, found.event_at_us)], 8
+    )[0]
     vectors = candidate_vectors(tiny.recommender(8), catalogue, pool.item_index)
     assert (vectors[8:] == vectors[8]).all()
     assert one.rank[0] % 1 == 1 / 2  # three others equal

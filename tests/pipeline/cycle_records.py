@@ -136,7 +136,7 @@ def figures_by_stage() -> dict[str, dict[str, Any]]:
     }
     return {
         "events": {
-            "files_new": 2, "files_skipped": 1, "files_landed_again": 1, "bytes": 120_000, "lines": 703, "accepted": 700,
+            "files_new": 2, "files_read_again": 1, "files_skipped": 1, "files_landed_again": 1, "bytes": 120_000, "lines": 703, "accepted": 700,
             "rejected": 3, "rejected: not JSON": 2, "rejected: missing user": 1, "absent column: device": 1,
         },
         "items": {"items": 31},

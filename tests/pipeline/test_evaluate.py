@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from deltalake import DeltaTable
 
 from expectations.tables import location
+from model import yardsticks
 from model.ranks import Condition
 from pipeline import evaluate as stage
 from pipeline import measures
@@ -79,17 +82,25 @@ def test_evaluating_again_changes_no_table(trained, evaluated):
     assert again.figures["metrics"] == evaluated.figures["metrics"]
 
 
-def test_yardsticks_that_an_upstream_stage_ranked_are_not_counted_again(trained, evaluated, monkeypatch):
-    context = small_lake.after(trained, "rung_1", evaluated)
-    window = open_window(context)
+def test_yardsticks_are_counted_again_only_where_the_table_holds_others(trained, evaluated, monkeypatch):
+    window, read = open_window(trained), yardsticks.read_events
+    times_read = []
 
-    def counted_again(*_):
-        raise AssertionError("the events were read again")
+    def read_events(*arguments):
+        times_read.append(1)
+        return read(*arguments)
 
-    monkeypatch.setattr("model.yardsticks.read_events", counted_again)
-    assert rank_yardsticks(context, window) == evaluated.versions["ranks"]
-    with pytest.raises(AssertionError, match="read again"):
-        rank_yardsticks(trained, window)
+    monkeypatch.setattr("model.yardsticks.read_events", read_events)
+    assert rank_yardsticks(trained, window) == evaluated.versions["ranks"]
+    assert not times_read
+    # A run under another configuration, broken off, leaves its own in their place.
+    evaluation = trained.config.evaluation.model_copy(update={"weak_id_events": 1})
+    other = replace(trained, config=trained.config.model_copy(update={"evaluation": evaluation}))
+    for context in (other, trained):
+        rank_yardsticks(context, open_window(context))
+        assert len(times_read) == (1 if context is other else 2)
+    stored = measures.read(trained, DeltaTable(location(trained.settings.lake, "tiny", "ranks")).version())
+    assert stored.examples(window.judged, ("candidate", *stage.YARDSTICKS))
 
 
 def test_a_candidate_with_a_score_that_is_not_finite_is_measured_as_such(trained, monkeypatch):

@@ -272,12 +272,10 @@ def test_agreement_counts_the_cycles_in_which_rung_and_full_model_pointed_the_sa
 
 def test_a_group_without_examples_is_not_judged_and_one_without_a_task_not_applicable(first):
     context, _ = first
-    whole = np.ones(4, bool)
-    ranked = RankedExamples(
-        np.arange(4), {ALL: whole}, {"new": np.full(4, 2.0), "old": np.full(4, 2.0)}, dict.fromkeys(
-            ("new", "old"), np.full(4, np.nan)
-        )
-    )  # fmt: skip
+    users = 10
+    ranks = {"new": np.full(users, 2.0), "old": np.full(users, 2.0)}
+    unknown = dict.fromkeys(ranks, np.full(users, np.nan))
+    ranked = RankedExamples(np.arange(users), {ALL: np.ones(users, bool)}, ranks, unknown)
     found = non_inferiority(Summary(ranked, samples=100), "new", "old", "it", context.config, ("A",))
     assert {verdict.check: verdict.outcome for verdict in found} == {
         "all labels against it": "pass",

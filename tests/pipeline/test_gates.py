@@ -48,13 +48,22 @@ def test_an_inconclusive_check_says_what_could_have_been_detected():
     assert (verdict.low, verdict.high, verdict.detectable) == (-0.04, 0.01, 0.03)
 
 
+def test_few_users_decide_nothing_but_a_measure_that_is_missing_fails():
+    sure = difference(0.3, 0.3, 0.3)
+    verdict = gates.paired("all", sure, -0.02, users=9)
+    assert verdict.outcome == "inconclusive" and "9 users are too few" in verdict.explanation
+    assert gates.paired("all", sure, -0.02, users=10).outcome == "pass"
+    assert gates.beats("all", difference(-0.3, -0.3, -0.3), users=1, binding=True).outcome == "fail"
+    assert gates.paired("all", difference(NAN, 0.3, 0.3), -0.02, users=1).outcome == "fail"
+
+
 def test_a_slice_of_few_users_is_reported_and_not_judged():
     bad = difference(-0.5, -0.6, -0.4)
-    assert gates.slice_paired("cold", bad, -0.05, users=200, min_users=200).outcome == "fail"
-    few = gates.slice_paired("cold", bad, -0.05, users=199, min_users=200)
+    assert gates.paired_part("cold", bad, -0.05, users=200, min_users=200).outcome == "fail"
+    few = gates.paired_part("cold", bad, -0.05, users=199, min_users=200)
     assert (few.outcome, few.value) == ("not judged", -0.5)
-    assert gates.slice_paired("cold", None, -0.05, users=3, min_users=200).outcome == "not judged"
-    assert gates.slice_paired("cold", None, -0.05, users=300, min_users=200).outcome == "fail"
+    assert gates.paired_part("cold", None, -0.05, users=3, min_users=200).outcome == "not judged"
+    assert gates.paired_part("cold", None, -0.05, users=300, min_users=200).outcome == "fail"
 
 
 @pytest.mark.parametrize(

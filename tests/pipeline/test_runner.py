@@ -9,10 +9,17 @@ from datetime import timedelta
 import pytest
 
 from model.config import TrainingConfig
-from pipeline import lineage, runner
+from pipeline import accepted, lineage, runner
 from pipeline.cycle import Cycle, Parent
 from pipeline.lease import SourceBusyError, working
-from pipeline.records import StageContext, StageResult, read_records, write_atomically
+from pipeline.records import (
+    StageContext,
+    StageRecord,
+    StageResult,
+    read_records,
+    write_atomically,
+    write_record,
+)
 from pipeline.runner import StageError, run_cycle, run_stage
 from pipeline.settings import Settings
 from pipeline.stages import BY_NAME, STAGES, Stage
@@ -122,6 +129,18 @@ def test_stages_after_the_same_ones_run_side_by_side(calls, settings):
     with working(settings, "tiny", CYCLE.name, "sequences"):
         run_stage(BY_NAME["item_features"], tiny_config(), CYCLE, settings, say=lambda text: None)
     assert names[-1] == "item_features"
+
+
+def test_a_start_from_scratch_continues_the_tokens_of_the_champion(settings):
+    made = replace(CYCLE, cutoff=CUTOFFS[0] - timedelta(days=5))
+    folder = settings.cycle_folder("tiny", made.name)
+    written = StageRecord("vocabulary", "", {}, {"vocabulary": 4}, {}, None, 0.0, "", 0.0)
+    write_record(folder, written)
+    accepted.keep(settings, made, "digest")
+    champion = Parent(1, made.name, made.split, "digest")
+    scratch = replace(CYCLE, champion=champion)
+    job = runner.spark_job(StageContext(tiny_config(), scratch, settings, {}))
+    assert (job.parent_cycle, job.parent_split, job.versions) == (made.name, made.split, {"vocabulary": 4})
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from model.catalogue import load_items
 from model.checkpoint import CheckpointError, digest_of_weights, load_weights
 from model.cycle_tables import CycleTables, DatasetError
 from model.model_names import CANDIDATE, rung_name
+from model.progress import NotFiniteError
 from pipeline import train as module
 from pipeline.cycle import CycleError
 from pipeline.settings import CHECKOUT
@@ -284,3 +285,13 @@ def test_no_module_of_training_names_the_evaluation_sequences_or_pickle():
         code = re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL)
         for forbidden in forbidden_words:
             assert forbidden not in code, f"{path.name} names {forbidden}"
+
+
+def test_a_loss_that_leaves_the_numbers_is_a_refusal(tmp_path, monkeypatch):
+    def leave(*_):
+        raise NotFiniteError("the loss is not finite at step 3")
+
+    monkeypatch.setattr(module, "fit", leave)
+    monkeypatch.setattr("pipeline.tracking.live_metrics", lambda of, model: None)
+    result = train(first_cycle(tmp_path))
+    assert result.refused == result.figures["not_finite"] == "the loss is not finite at step 3"

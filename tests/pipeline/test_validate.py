@@ -22,7 +22,8 @@ from spark_jobs.vocabulary import vocabulary
 from tests.factories import CUTOFFS, WINDOW, events_frame, items_frame, tiny_config
 
 DAY = 86_400
-FILE = {"file_id": "f" * 64, "file_path": "a.jsonl", "size_bytes": 1, "rejected_count": 1, "line_count": 61}
+FILE = {"file_id": "f" * 64, "file_path": "a.jsonl", "size_bytes": 1, "rejected_count": 1, "line_count": 61,
+        "mapping_digest": "m"}  # fmt: skip
 SPARK_OPTIONS = {"spark.sql.shuffle.partitions": "1", "spark.sql.codegen.wholeStage": "false"}
 
 

@@ -16,6 +16,7 @@ from pipeline.cycle import Parent
 from pipeline.records import write_record
 from pipeline.settings import Settings
 from pipeline.train import fit
+from spark_jobs.config import TagMapping
 from tests.factories import CUTOFFS
 from tests.pipeline import small_lake
 
@@ -100,5 +101,11 @@ def test_a_champion_is_comparable_while_the_model_reads_the_same_inputs(second):
     model = second.config.model.model_copy(update={"actions": 4})
     changed = replace(second, config=second.config.model_copy(update={"model": model}))
     assert window.incomparable(changed, champion) == "actions changed since cycle 2024-02-10"
+    rounds = second.config.features.model_copy(update={"graph_rounds": 3})
+    tags = (TagMapping(files=("x.csv",), format="csv", item="id", tag="tag"),)
+    source = second.config.source.model_copy(update={"tags": tags})
+    other = second.config.model_copy(update={"features": rounds, "source": source})
+    told = window.incomparable(replace(second, config=other), champion)
+    assert told == "features, tags changed since cycle 2024-02-10"
     with pytest.raises(FileNotFoundError, match="another"):
         window.champion_config(second, replace(champion, checkpoint_digest="another"))

@@ -212,6 +212,101 @@ def test_a_run_killed_between_two_writes_is_made_good(spark, landing, monkeypatc
     assert len(content(spark, whole, INGESTED_FILES)) == 3
 
 
+def test_a_changed_mapping_reads_the_landed_files_again(spark, landing):
+    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T * 1000}, {"u": "b", "i": "1", "t": T * 1000})
+    wrong, right = source(), source(events={"time_unit": "milliseconds"})
+    assert events.main(spark, job(landing, wrong)).figures["accepted"] == 0
+    result = events.main(spark, job(landing, right, cycle="2026-03-29"))
+    assert (result.figures["accepted"], result.figures["files_read_again"]) == (2, 1)
+    assert len(content(spark, job(landing, right), EVENTS)) == 2
+    assert content(spark, job(landing, right), REJECTED_EVENTS) == []
+    assert [row["cycle"] for row in content(spark, job(landing, right), INGESTED_FILES)] == ["2026-03-29"]
+    assert events.main(spark, job(landing, right)).versions == result.versions
+    # There and back again; a file that is gone keeps the events that it gave.
+    jsonl(landing / "2.jsonl", {"u": "c", "i": "1", "t": T})
+    (landing / "1.jsonl").unlink()
+    for mapping, users in ((wrong, ["a", "b", "c"]), (right, ["a", "b"]), (wrong, ["a", "b", "c"])):
+        events.main(spark, job(landing, mapping))
+        assert sorted(row["user_id"] for row in content(spark, job(landing, mapping), EVENTS)) == users
+
+
+def test_a_file_removed_after_a_killed_run_leaves_nothing(spark, landing, monkeypatch):
+    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T})
+    whole = job(landing, source())
+    append_once = delta.append_once
+
+    def killed(session, rows, table, *rest):
+        if table.name == INGESTED_FILES.name:
+            raise KeyboardInterrupt
+        return append_once(session, rows, table, *rest)
+
+    # The first ingestion of all, with nothing that was committed before.
+    monkeypatch.setattr(delta, "append_once", killed)
+    with pytest.raises(KeyboardInterrupt):
+        events.main(spark, whole)
+    monkeypatch.undo()
+    (landing / "1.jsonl").rename(landing / "_1.jsonl")
+    jsonl(landing / "2.jsonl", {"u": "b", "i": "1", "t": T})
+    events.main(spark, whole)
+    assert [row["user_id"] for row in content(spark, whole, EVENTS)] == ["b"]
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(spark, landing):
+    lines = gzip.compress(b'{"u": "a", "i": "1", "t": 1767225600}\n')
+    (landing / "a.jsonl.gz").write_bytes(lines[:-4])
+    jsonl(landing / "b.jsonl", {"u": "b", "i": "1", "t": T})
+    zipped = job(landing, source(events={"files": ("*.jsonl", "*.jsonl.gz")}))
+    events.main(spark, zipped)
+    again = events.main(spark, zipped)
+    assert (again.figures["files_new"], again.figures["files_read_again"], again.figures["rejected"]) == (
+        1,
+        1,
+        1,
+    )
+    assert len(content(spark, zipped, REJECTED_EVENTS)) == 1
+    (landing / "a.jsonl.gz").write_bytes(lines)
+    mended = events.main(spark, zipped)
+    assert (mended.figures["files_read_again"], mended.figures["accepted"]) == (0, 1)
+    assert content(spark, zipped, REJECTED_EVENTS) == []
+    assert sorted(row["user_id"] for row in content(spark, zipped, EVENTS)) == ["a", "b"]
+
+
+def test_of_two_files_landed_together_the_first_by_name_keeps_an_event(spark, landing):
+    named = job(landing, source(events={"event_id": "id", "watch_seconds": "w"}))
+    for number in range(4):  # whichever of two files has the smaller digest
+        event = {"u": "a", "i": "1", "t": T, "id": f"e{number}"}
+        jsonl(landing / f"{number}-1.jsonl", event | {"w": 10})
+        jsonl(landing / f"{number}-2.jsonl", event | {"w": 600})
+    events.main(spark, named)
+    assert [row["watch_seconds"] for row in content(spark, named, EVENTS)] == [10] * 4
+
+
+def test_instants_in_nanoseconds_as_pandas_writes_them(spark, landing):
+    parquet = source(events={"files": ("*.parquet",), "format": "parquet", "time_unit": "iso", "rating": "r"})
+    at = pyarrow.array([T * 10**9 + 250_000_999, -1], pyarrow.timestamp("ns", tz="UTC"))
+    table = pyarrow.table({"u": ["a", "b"], "i": ["x", "x"], "t": at, "r": [1, 2]})
+    pyarrow.parquet.write_table(table, landing / "a.parquet", version="2.6")
+    events.main(spark, job(landing, parquet))
+    (event,) = content(spark, job(landing, parquet), EVENTS)
+    assert (event["event_at"], event["rating"]) == (datetime(2026, 1, 1, 0, 0, 0, 250_000), 1.0)
+    (refused,) = content(spark, job(landing, parquet), REJECTED_EVENTS)
+    assert (
+        refused["reason"] == "time before the earliest possible"
+        and "1969-12-31T23:59:59.999" in refused["raw"]
+    )
+
+
+def test_a_file_without_a_header_is_refused_and_stops_nothing(spark, landing):
+    (landing / "a.csv").write_text("u,i,t\na,1,1767225600\n")
+    (landing / "b.csv").write_text("\n\n")
+    (landing / "c.csv.gz").write_bytes(gzip.compress(b""))
+    plain = job(landing, source(events={"files": ("*.csv", "*.csv.gz"), "format": "csv"}))
+    result = events.main(spark, plain)
+    assert (result.figures["accepted"], result.figures["lines"]) == (1, 2)
+    (refused,) = content(spark, plain, REJECTED_EVENTS)
+    assert refused["file_path"] == "b.csv" and "is blank" in refused["reason"]
+
+
 def test_csv_with_a_header_and_quotes(spark, landing):
     (landing / "a.csv").write_text(
         'who,"the film",when\nann,"Up, again",2026-01-01T00:00:01Z\nbob,Up\nbob,Up,2026-01-02,x\n'

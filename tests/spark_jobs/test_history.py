@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import pytest
+
 from spark_jobs import history
 from spark_jobs.config import EventMapping, SourceConfig
+from spark_jobs.expressions import MappingError
 from tests.factories import START, events_frame, items_frame
 
 SOURCE = SourceConfig(
@@ -35,6 +38,28 @@ def test_a_high_value_event_without_a_usable_reward_is_an_ordinary_event(spark):
     events = events_frame(spark, log)
     rows = history.with_reward(events, SOURCE).orderBy("event_at").collect()
     assert [row["reward"] for row in rows] == [0.0] * 6 + [0.5]
+
+
+def test_a_rule_that_fails_on_a_row_makes_it_an_ordinary_event(spark):
+    ratings = ({"rating": 0.0, "page": "2"}, {"rating": 4.0, "page": "home"}, {"rating": 4.0, "page": "2"})
+    log = [("u", "i1", place, "interaction", values) for place, values in enumerate(ratings)]
+    rules = {"reward": "8 / rating", "high_value": "cast(page AS int) < 3"}
+    found = history.with_reward(events_frame(spark, log), SOURCE.model_copy(update=rules)).orderBy("event_at")
+    assert [row["reward"] for row in found.collect()] == [0.0, 0.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ({"reward": "8 / ratings"}, r"source\.reward = '8 / ratings' cannot be used.* columns are: .*rating"),
+        ({"high_value": "rating >"}, r"source\.high_value = 'rating >' cannot be used"),
+        ({"high_value": "rating"}, r"source\.high_value = 'rating' is double, not true or false"),
+        ({"reward": "action"}, r"source\.reward = 'action' is string, not a number"),
+    ],
+)
+def test_a_rule_that_is_none_is_told_with_its_name(spark, rules, told):
+    with pytest.raises(MappingError, match=told):
+        history.with_reward(events_frame(spark, [("u", "i1", 1)]), SOURCE.model_copy(update=rules))
 
 
 def test_ties_keep_the_order_of_the_lines_whatever_came_first(spark):

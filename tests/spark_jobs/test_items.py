@@ -105,21 +105,40 @@ def test_an_index_never_changes_and_nothing_new_writes_nothing(spark, landing):
     assert second.figures[f"rejected: {items.DUPLICATE}"] == 1
 
 
-def test_an_item_planted_after_the_others_moves_none_of_them(spark, landing):
-    jsonl(landing / "log.jsonl", {"u": "a", "i": "x", "t": T}, {"u": "a", "i": "y", "t": T + 1})
-    plain = source()
-    refresh(spark, landing, plain)
-    before = [(row["item_id"], row["item_index"]) for row in content(spark, job(landing, plain), ITEMS)]
+def test_events_and_items_after_the_split_move_no_item_known_before(spark, landing):
+    jsonl(landing / "log.jsonl", {"u": "a", "i": "x", "t": T})
+    films = [film(name, name, out="2025-12-24") for name in ("f1", "f2")]
+    jsonl(landing / "films" / "1.json", *films)
+    jsonl(landing / "tags" / "1.json", {"id": "f1", "tag": "sky", "at": T})
+    refresh(spark, landing)
     planted = landing.parent / "other" / "landing"
-    jsonl(
-        planted / "log.jsonl",
-        {"u": "a", "i": "a", "t": T + 9},
-        {"u": "a", "i": "x", "t": T},
-        {"u": "a", "i": "y", "t": T + 1},
+    for path in landing.rglob("*.json*"):
+        jsonl(planted / path.relative_to(landing), *path.read_text().splitlines())
+    late = T + 40 * 86_400
+    jsonl(planted / "late.jsonl", {"u": "a", "i": "f2", "t": late}, {"u": "a", "i": "a", "t": late - 1})
+    jsonl(planted / "films" / "2.json", film("b", "Planted", out="2026-02-02"))
+    refresh(spark, planted)
+    before, after = (
+        {row["item_id"]: row["item_index"] for row in content(spark, job(folder, FILMS), ITEMS)}
+        for folder in (landing, planted)
     )
-    refresh(spark, planted, plain)
-    after = [(row["item_id"], row["item_index"]) for row in content(spark, job(planted, plain), ITEMS)]
-    assert before == [("x", 0), ("y", 1)] and after == [("a", 2), ("x", 0), ("y", 1)]
+    assert before == {"x": 0, "f1": 1, "f2": 2}
+    assert after == before | {"a": 3, "b": 4}
+
+
+def test_the_last_tag_of_an_item_can_be_taken_away(spark, landing):
+    jsonl(landing / "log.jsonl", {"u": "a", "i": "f1", "t": T}, {"u": "a", "i": "f2", "t": T})
+    jsonl(landing / "films" / "1.json", film("f1", "Up", cast=["Ed"]), film("f2", "Heat", cast=["Al"]))
+    tags = landing / "tags" / "1.json"
+    jsonl(tags, {"id": "f1", "tag": "sky", "at": T}, {"id": "f2", "tag": "bank", "at": T})
+    refresh(spark, landing)
+    jsonl(tags, {"id": "f1", "tag": [], "at": T})
+    refresh(spark, landing)
+    found = {
+        row["item_id"]: [tag["tag"] for tag in row["tags"]]
+        for row in content(spark, job(landing, FILMS), ITEMS)
+    }
+    assert found == {"f1": [], "f2": ["bank"]}  # nothing is said of the second any more
 
 
 def test_bad_item_lines_are_refused_and_kept(spark, landing):

@@ -43,7 +43,7 @@ def judged(spark, events, files, rejected, earlier):
     table = frame(spark, EVENTS, events).coalesce(1)
     ingested, refused = frame(spark, INGESTED_FILES, files), frame(spark, REJECTED_EVENTS, rejected)
     now = window(table, SPLIT, CUTOFF)
-    new = suite.landed(ingested, refused, "2024-01-05", harmless_reasons=("repeated",))
+    new = suite.landed(ingested, refused, passed=("2023-12-05",), harmless_reasons=("repeated",))
     measured = suite.Measured(new, now, drift(now, earlier))
     batches = suite.batches(spark, table, ingested, refused, CUTOFF, measured)
     return judge("events", batches, suite.expectations(LIMITS, measured), suite.AGGREGATES)
@@ -55,7 +55,7 @@ def test_a_sound_table_passes(spark):
         {"file_id": "f", "file_path": "a", "line_count": 6, "accepted_count": 4, "rejected_count": 2},
         {"file_id": "x", "file_path": "x", "line_count": 4, "accepted_count": 0, "rejected_count": 4},
     ]
-    # A file that an earlier cycle ingested is not held against this one, nor is a repeated line.
+    # A file that a cycle ingested which passed is not held against this one, nor is a repeated line.
     files = [files[0] | {"cycle": "2024-01-05"}, files[1] | {"cycle": "2023-12-05"}]
     rejected = [
         {"file_id": "f", "line_number": 5, "reason": "no user"},
@@ -64,6 +64,34 @@ def test_a_sound_table_passes(spark):
     rejected += [{"file_id": "x", "reason": "no user"}] * 4
     result = judged(spark, events, files, rejected, earlier=[])
     assert outcomes(result) == {"volume_drift": "not_applicable", "action_mix_drift": "not_applicable"}
+
+
+def test_what_a_failed_cycle_ingested_is_judged_again_and_repeated_lines_dilute_nothing(spark):
+    file = {"mapping_digest": "m", "accepted_count": 0}
+    files = [
+        file | {"file_id": "f", "line_count": 90, "cycle": "2023-12-20"},
+        file | {"file_id": "g", "line_count": 10, "cycle": "2024-01-05"},
+        file | {"file_id": "h", "line_count": 50, "cycle": "2023-12-05"},
+    ]
+    rejected = [{"file_id": "f", "reason": "repeated"}] * 80 + [{"file_id": "f", "reason": "no user"}] * 5
+    rejected += [{"file_id": "h", "reason": "no user"}] * 50
+    ingested, refused = frame(spark, INGESTED_FILES, files), frame(spark, REJECTED_EVENTS, rejected)
+    found = suite.landed(ingested, refused, ("2023-12-05",), ("repeated",))
+    assert (found.lines, found.faulty, found.faulty_fraction) == (20, 5, 1 / 4)
+
+
+def test_a_file_that_cannot_be_read_is_named(spark):
+    events = [event(1, 1), event(2, 4)]
+    counts = {"file_path": "a", "accepted_count": 2, "rejected_count": 0, "cycle": "2023-12-05"}
+    files = [
+        counts | {"file_id": "f", "line_count": 2, "mapping_digest": "m"},
+        {"file_id": "x", "file_path": "torn.parquet", "line_count": 1, "accepted_count": 0}
+        | {"rejected_count": 1, "cycle": "2023-12-05", "mapping_digest": ""},
+    ]
+    rejected = [{"file_id": "x", "line_number": 1, "reason": "not a readable Parquet file"}]
+    result = judged(spark, events, files, rejected, earlier=[])
+    assert outcomes(result)["file_readable"] == "failed"
+    assert failing(result, "file_readable") == [("torn.parquet", "x", 1)]
 
 
 def test_each_broken_row_is_found(spark):
