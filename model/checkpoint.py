@@ -143,6 +143,11 @@ def load_moments(folder: Path) -> dict[str, Tensor]:
     return _read_tensors(folder / MOMENTS, _finished(folder))
 
 
+def check_moments(folder: Path) -> None:
+    """Raises CheckpointError as `load_moments` does, and loads nothing."""
+    _check_digest(folder / MOMENTS, _finished(folder))
+
+
 def digest_of_weights(folder: Path) -> str:
     """SHA-256 of a model's `model.safetensors`, hexadecimal. Raises CheckpointError when it is missing."""
     try:
@@ -181,11 +186,15 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
 def _read_tensors(path: Path, state: TrainingState) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
+    _check_digest(path, state)
+    return load_file(path)
+
+
+def _check_digest(path: Path, state: TrainingState) -> None:
     if not path.exists():
         raise CheckpointError(f"{path} is missing")
     if _digest(path) != state.digests.get(path.name):
         raise CheckpointError(f"{path} was altered: its SHA-256 is not the one in {STATE}")
-    return load_file(path)
 
 
 def _write_state(path: Path, state: TrainingState, digests: dict[str, str]) -> None:

@@ -6,6 +6,8 @@ names for people. It knows no token and no model.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow.compute as pc
 import xxhash
 from deltalake import DeltaTable
@@ -17,6 +19,26 @@ SPARK_HASH_SEED = 42
 """Seed of Spark's xxhash64, by which the data plane coded context fields."""
 MISSING = "unknown"
 """Name of code 0."""
+_COLUMN_TYPE = {column.name: column.type for column in EVENTS.columns}
+
+
+def column_value(field: str, value: Any) -> str | int | None:
+    """A plain record's value of a context field as the field's column of `events` holds it.
+
+    A whole number may come as text or as a float, for JSON and data frames make it either. Raises
+    ValueError when the column holds numbers and the value is not a whole one.
+    """
+    if value is None:
+        return None
+    if _COLUMN_TYPE[field] == "string":
+        return str(value)
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or isinstance(value, bool) or not (isinstance(value, str) or number == value):
+        raise ValueError(f"{field} is {value!r}; allowed is a whole number")
+    return number
 
 
 def context_code(value: str | int | None, buckets: int) -> int:

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from model.batch import Catalogue
 from model.candidates import UNKNOWN_LAUNCH
 from model.config import ModelConfig
-from model.context import context_code
+from model.context import column_value, context_code
 from model.examples import Histories
 from model.ranking import candidate_vectors, encode_histories
 from model.recommender import Recommender, score
@@ -122,9 +122,9 @@ class Scorer:
         """Top-K of every history; an empty one is scored from the start token.
 
         A record has `item_id`, `event_at` (ISO text or seconds since 1970, UTC) and, where the
-        source has them, `action`, `reward` and context fields; any order. Items launched after
-        `as_of` (None: candidates throughout) are left out, items already consumed are not; it is also the
-        time at which a user without a history asks.
+        source has them, `action`, `reward` and context fields; any order. `position` is a whole
+        number, or one as text. Items launched after `as_of` (None: candidates throughout) are left
+        out, items already consumed are not; it is also the time at which a user without a history asks.
         Raises HistoryError for a record that cannot be read.
         """
         if k < 1:
@@ -158,14 +158,15 @@ class Scorer:
     def _tokens(self, histories: list[list[dict[str, Any]]]) -> tuple[Histories, list[int]]:
         """The histories as parallel arrays, the last `max_length` known events of each."""
         rows: list[tuple] = []
-        offset, unknown = [0], []
+        offset, cut, unknown = [0], [], []
         for number, history in enumerate(histories):
             events = [
                 self._token(record, f"history {number}, record {place}")
                 for place, record in enumerate(history)
             ]
             known = sorted((event for event in events if event is not None), key=lambda event: event[1])
-            rows += known[-self.config.max_length :]
+            cut.append(max(len(known) - self.config.max_length, 0))
+            rows += known[cut[-1] :]
             offset.append(len(rows))
             unknown.append(len(events) - len(known))
         # One event that belongs to nobody, so that the arrays have a place 0 when all are empty.
@@ -178,7 +179,7 @@ class Scorer:
         tokens = Histories(
             user_id=np.arange(len(histories)).astype(object),
             offset=np.array(offset, dtype=np.int64),
-            first_position=np.zeros(len(histories), dtype=np.int64),
+            first_position=np.array(cut, dtype=np.int64),
             item_index=ints(first),
             action=ints(action),
             event_at_us=ints(at_us),
@@ -205,10 +206,11 @@ class Scorer:
         action = self.meaning.actions.index(name)
         reward = record.get("reward")
         reward = self.meaning.rewards[action] if reward is None else float(reward)
-        codes = (
-            context_code(record.get(field), self.config.context_buckets)
-            for field in self.config.context_fields
-        )
+        try:
+            context = [column_value(field, record.get(field)) for field in self.config.context_fields]
+        except ValueError as error:
+            raise HistoryError(f"{place}: {error}") from None
+        codes = (context_code(value, self.config.context_buckets) for value in context)
         return item, at_us, action, reward, *codes
 
 

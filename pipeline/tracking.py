@@ -31,6 +31,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Schema
 
+from expectations.tables import EVENTS
 from model.model_names import CANDIDATE
 from pipeline.cycle import Parent
 from pipeline.records import StageContext
@@ -46,6 +47,8 @@ _CONFIGURATION = "reprise.configuration"
 _HISTORY = "reprise.champions"
 """Tag of a registered model: JSON list of the versions that were champion, oldest first."""
 _ADDRESS = "MLFLOW_TRACKING_URI"
+_SERVED_TYPE = {"string": DataType.string, "int": DataType.long}
+"""Type of a served context field, by that of its column in `events`."""
 
 
 def client(settings: Settings) -> MlflowClient:
@@ -186,15 +189,17 @@ def log_model(
 
 
 def _signature(context_fields: tuple[str, ...]) -> ModelSignature:
-    """What a served version takes and gives: histories as plain records, recommendations."""
+    """What a served version takes and gives: histories as plain records, recommendations. A context
+    field has the type of its column, so that a value is coded as in training."""
     text, number = DataType.string, DataType.double
-    optional = [Property(name, text, required=False) for name in ("action", *context_fields)]
+    column_type = {column.name: column.type for column in EVENTS.columns}
     record = Object(
         [
             Property("item_id", text),
             Property("event_at", text),
             Property("reward", number, required=False),
-            *optional,
+            Property("action", text, required=False),
+            *(Property(name, _SERVED_TYPE[column_type[name]], required=False) for name in context_fields),
         ]
     )
     inputs = [
@@ -272,7 +277,7 @@ def set_alias(settings: Settings, source: str, alias: str, version: int) -> None
 
 
 def champion_history(settings: Settings, source: str) -> list[int]:
-    """The versions that were champion, oldest first, the live one last."""
+    """The versions that were champion, oldest first, the live one last unless the alias was moved by hand."""
     model = client(settings).get_registered_model(model_name(source))
     return json.loads(model.tags.get(_HISTORY, "[]"))
 

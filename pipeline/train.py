@@ -215,8 +215,9 @@ class _Session:
 
 
 def _start(context: StageContext, model_name: str, config: ModelConfig) -> Start:
-    """The parent's checkpoint of the same name. The full model's must be sound; a rung without a
-    sound one of the same architecture starts cold and says so."""
+    """The parent's checkpoint of the same name. The full model's must be sound, with its optimizer
+    moments where they are carried; a rung without a sound one of the same architecture starts cold
+    and says so."""
     parent = context.cycle.parent
     if parent is None:
         return Start()
@@ -230,6 +231,8 @@ def _start(context: StageContext, model_name: str, config: ModelConfig) -> Start
             problem = f"the weights in {folder} are not those registered as version {parent.version}"
         elif _architecture(state.model) != _architecture(config.model_dump(mode="json")):
             problem = f"the model in {folder} has another architecture"
+        elif context.config.training.carry_moments:
+            checkpoint.check_moments(folder)
     except CheckpointError as error:
         problem = str(error)
     if not problem:

@@ -61,9 +61,8 @@ def with_reward(events: DataFrame, source: SourceConfig) -> DataFrame:
     fails, makes it an ordinary event. Raises MappingError where one of the two is no SQL over `events`.
     """
     ruled = by_rules(events, source)
-    return ruled.drop("high_value").withColumn(
-        "reward", F.when(F.col("high_value"), F.col("reward")).otherwise(F.lit(0.0).cast("float"))
-    )
+    weighed = F.when(F.col("high_value"), F.col("reward")).otherwise(F.lit(0.0).cast("float"))
+    return ruled.withColumn("reward", weighed).drop("high_value")
 
 
 def by_rules(events: DataFrame, source: SourceConfig) -> DataFrame:

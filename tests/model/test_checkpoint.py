@@ -142,6 +142,20 @@ def test_altered_weights_are_refused(tmp_path):
             reader(tmp_path)
 
 
+@pytest.mark.parametrize(("content", "told"), [(b"rubbish", "was altered"), (None, "is missing")])
+def test_damaged_moments_are_found_without_loading_them(tmp_path, content, told):
+    checkpoint.save_finished(tmp_path, snapshot(9, finished=True))
+    checkpoint.check_moments(tmp_path)
+    file = tmp_path / "optimizer.safetensors"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    assert checkpoint.finished_state(tmp_path).step == 9
+    for reader in (checkpoint.check_moments, checkpoint.load_moments):
+        with pytest.raises(CheckpointError, match=f"optimizer.safetensors {told}"):
+            reader(tmp_path)
+
+
 def test_missing_weights_are_named(tmp_path):
     assert checkpoint.finished_state(tmp_path) is None
     with pytest.raises(CheckpointError, match="model.safetensors is missing"):

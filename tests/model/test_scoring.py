@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 
 from model.batch import Catalogue
 from model.config import ModelConfig
+from model.examples import Histories
+from model.ranking import encode_histories
 from model.recommender import Recommender
 from model.scoring import HistoryError, Meaning, Scorer, write_serving_folder
 
@@ -19,7 +21,7 @@ CONFIG = ModelConfig(
     output_width=32,
     modalities=(("language", 8),),
     actions=2,
-    context_fields=("country",),
+    context_fields=("country", "position"),
     context_buckets=32,
     max_length=8,
 )
@@ -84,6 +86,61 @@ def test_a_history_is_scored_alike_alone_and_beside_others(scorer):
     np.testing.assert_allclose(beside.scores, alone.scores, rtol=1e-5, atol=1e-6)
 
 
+def encoded(scorer, codes: dict[str, list[int]]) -> list[float]:
+    """The user vector of stored events, one a minute from noon, as evaluation encodes them."""
+    events = len(codes["item_index"])
+    noon = int(np.datetime64(NOON, "us").astype(np.int64))
+    zeros = np.zeros(events, np.int64)
+    stored = {name: np.array(values, np.int64) for name, values in codes.items()}
+    histories = Histories(
+        user_id=np.array(["u"], object),
+        offset=np.array([0, events]),
+        first_position=np.zeros(1, np.int64),
+        item_index=stored["item_index"],
+        action=zeros,
+        event_at_us=noon + 60_000_000 * np.arange(events),
+        reward=np.zeros(events, np.float32),
+        context={name: stored.get(name, zeros) for name in CONFIG.context_fields},
+        label=np.empty(0, np.int64),
+    )
+    user, end = np.zeros(1, np.int64), np.array([events])
+    with torch.inference_mode():
+        vectors = encode_histories(scorer.recommender, scorer.catalogue, histories, user, end, 4)
+    return vectors[0].tolist()
+
+
+def minutes(items: str, **fields) -> list[dict]:
+    """A record a minute from noon."""
+    return [
+        {"item_id": item, "event_at": f"2024-01-01T12:{number:02}:00", **fields}
+        for number, item in enumerate(items)
+    ]
+
+
+def test_a_history_longer_than_the_limit_is_encoded_as_in_evaluation(scorer):
+    # With 8 events a window and 4 repeated, the last of 12 is encoded in the window of the last 8.
+    items = "abcdefgabcde"
+    index = [scorer.index[item] for item in items]
+    (served,) = scorer.recommend([minutes(items)])
+    np.testing.assert_allclose(served.user_vector, encoded(scorer, {"item_index": index}), atol=1e-6)
+    capped = scorer._tokens([minutes(items)])[0]
+    assert capped.first_position.tolist() == [4] and capped.item_index[:8].tolist() == index[4:]
+
+
+def test_a_history_of_the_limit_keeps_its_beginning(scorer):
+    index = [scorer.index[item] for item in "abcdefga"]
+    (served,) = scorer.recommend([minutes("abcdefga")])
+    np.testing.assert_allclose(served.user_vector, encoded(scorer, {"item_index": index}), atol=1e-6)
+    assert scorer._tokens([minutes("abcdefga")])[0].first_position.tolist() == [0]
+
+
+@pytest.mark.parametrize("position", [3, "3", 3.0])
+def test_a_position_means_the_trained_code(scorer, position):
+    (served,) = scorer.recommend([minutes("a", position=position)])
+    stored = encoded(scorer, {"item_index": [scorer.index["a"]], "position": [1 + 3]})
+    np.testing.assert_allclose(served.user_vector, stored, atol=1e-6)
+
+
 def test_an_unknown_item_is_left_out_and_counted(scorer):
     (known,) = scorer.recommend([[{"item_id": "a", "event_at": NOON}]])
     (mixed,) = scorer.recommend([[{"item_id": "a", "event_at": NOON}, {"item_id": "zzz", "event_at": NOON}]])
@@ -97,6 +154,8 @@ def test_an_unknown_item_is_left_out_and_counted(scorer):
         ({"item_id": "a"}, "no event_at"),
         ({"item_id": "a", "event_at": "noon"}, "not ISO 8601"),
         ({"item_id": "a", "event_at": NOON, "action": "eat"}, "allowed are view, play"),
+        ({"item_id": "a", "event_at": NOON, "position": "top"}, "record 0: position is 'top'; allowed"),
+        ({"item_id": "a", "event_at": NOON, "position": 3.5}, "allowed is a whole number"),
     ],
 )
 def test_a_record_that_cannot_be_read_is_told(scorer, record, told):

@@ -72,5 +72,7 @@ def test_a_mapping_that_does_not_fit_is_one_line(spark, home, tmp_path):
     (tmp_path / "mine.toml").write_text(
         PLAIN.replace("[source.events]", 'high_value = "stars > 3"\n[source.events]')
     )
-    with pytest.raises(ConfigError, match="source.high_value or source.reward cannot be used: .*stars"):
+    with pytest.raises(
+        ConfigError, match="source.high_value = 'stars > 3' cannot be used: .*stars.*The columns are: "
+    ):
         page(tmp_path / "mine.toml", home)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,10 +19,14 @@ from model.catalogue import load_items
 from model.checkpoint import CheckpointError, digest_of_weights, load_weights
 from model.cycle_tables import CycleTables, DatasetError
 from model.model_names import CANDIDATE, rung_name
+<<<<<<< HEAD
 from model.progress import NotFiniteError
+=======
+from pipeline import accepted
+>>>>>>> 97685f1 (A served history is coded and cut as in training, the live alias moves only to a later cutoff and back, and a rung whose parent's moments are damaged starts cold)
 from pipeline import train as module
 from pipeline.cycle import CycleError
-from pipeline.settings import CHECKOUT
+from pipeline.settings import CHECKOUT, Settings
 from pipeline.train import fit, train
 from tests.model import lake
 from tests.pipeline.training import config, first_cycle, histories, second_cycle
@@ -229,6 +234,45 @@ def test_a_rung_without_a_parent_rung_starts_cold_and_says_so(finetuned):
     rung = fit(replace(second, say=lines.append), rung_name("25k"), "25k")
     assert lines[0].startswith("starts from scratch, not from rung-25k: ") and "no finished" in lines[0]
     assert rung.folder.name == "rung-25k" and rung.figures["parent"] == "from scratch"
+
+
+@pytest.fixture(params=["was altered", "is missing"])
+def bare_parent(request, finetuned, tmp_path):
+    """The second cycle in a home of its own, its parent's models there: a candidate and a rung without
+    sound optimizer moments; what is told of them and lines beside it."""
+    second, _, _ = finetuned
+    candidate = accepted.model_folder(second.settings, "tiny", second.cycle.parent, CANDIDATE)
+    settings = Settings.at(tmp_path)
+    shutil.copytree(second.settings.lake, settings.lake)
+    for name in (CANDIDATE, rung_name("25k")):
+        folder = accepted.model_folder(settings, "tiny", second.cycle.parent, name)
+        shutil.copytree(candidate, folder)
+        (folder / "optimizer.safetensors").unlink()
+        if request.param == "was altered":
+            (folder / "optimizer.safetensors").write_bytes(b"rubbish")
+    lines = []
+    told = f"optimizer.safetensors {request.param}"
+    return replace(second, settings=settings, say=lines.append), told, lines
+
+
+def test_a_rung_whose_parents_moments_are_damaged_starts_cold_and_says_so(bare_parent):
+    second, told, lines = bare_parent
+    rung = fit(second, rung_name("25k"), "25k")
+    assert lines[0].startswith("starts from scratch, not from rung-25k: ") and told in lines[0]
+    assert rung.figures["parent"] == "from scratch"
+
+
+def test_damaged_moments_of_a_parent_are_an_error_for_the_full_model(bare_parent):
+    second, told, _ = bare_parent
+    with pytest.raises(CycleError, match=f"{told}.*; pass --cold-start"):
+        fit(second, CANDIDATE, "25k")
+
+
+def test_damaged_moments_do_not_matter_where_none_are_carried(bare_parent):
+    second, _, _ = bare_parent
+    fresh = config(carry_moments=False)
+    start = module._start(replace(second, config=fresh), CANDIDATE, fresh.model)
+    assert start.digest == second.cycle.parent.checkpoint_digest
 
 
 def test_a_model_may_start_from_one_of_another_name(finetuned):
