@@ -6,6 +6,7 @@ recorded by a stage.
 
 from __future__ import annotations
 
+import textwrap
 from io import StringIO
 from typing import Any
 
@@ -16,11 +17,11 @@ from rich.table import Table
 from model.model_names import CANDIDATE, IN_WORDS
 from pipeline.cycle import read_cycle
 from pipeline.records import StageRecord, read_records
+from pipeline.report_quality import measured_stage, model_words
 from pipeline.settings import Settings
 from pipeline.stages import STAGES, listing
 
 WIDTH = 120
-"""Columns of the MRR table, as `ranks` and people name them."""
 
 
 def map_screen() -> str:
@@ -133,30 +134,33 @@ def _data_lines(stages: dict[str, StageRecord]) -> list[str]:
             f"{sequences.get('bytes_per_token', 0):.1f} bytes a token; cold-start rate "
             f"{vocabulary.get('cold_start_rate', 0):.1%}"
         )
-    if "evaluate" in stages:
-        figures = stages["evaluate"].figures
-        lines.append(
-            f"           {figures['labels']:,} labels of {figures['label_users']:,} users in the window"
-        )
+    measured = measured_stage(stages)
+    if measured is not None:
+        labels, users = (measured.figures[name] for name in ("labels", "label_users"))
+        lines.append(f"           {labels:,} labels of {users:,} users in the window")
     return lines
 
 
 def _mrr_table(stages: dict[str, StageRecord]) -> str:
-    figures = stages["evaluate"].figures if "evaluate" in stages else {}
-    if not figures.get("metrics"):
-        return "MRR        not measured: no full model was evaluated"
-    first = figures["metrics"][0]
+    """MRR of the full model beside the yardsticks; where none was evaluated, of the last rung."""
+    measured = measured_stage(stages)
+    if measured is None:
+        return "MRR        not measured: no model was ranked"
+    rows = measured.figures["metrics"]
+    first = rows[0]
     judged = [
         row
-        for row in figures["metrics"]
+        for row in rows
         if (row["protocol"], row["delay_hours"]) == (first["protocol"], first["delay_hours"])
         and row["kind"] != "slice"
     ]
-    models = [name for name in IN_WORDS if any(row["model"] == name for row in judged)]
+    # What else a rung is compared with is in the report; six models would not fit in a line.
+    shown = (measured.figures["model"], *IN_WORDS) if measured.stage != "evaluate" else tuple(IN_WORDS)
+    models = [name for name in shown if any(row["model"] == name for row in judged)]
     table = _table(f"MRR, {first['protocol']}, delay {first['delay_hours']:g} h, with 95 % intervals")
     table.add_column("labels")
     for name in models:
-        table.add_column(IN_WORDS[name], justify="right")
+        table.add_column(model_words(name), justify="right", no_wrap=True)
     for group in dict.fromkeys((row["kind"], row["group"]) for row in judged):
         cells = {row["model"]: row for row in judged if (row["kind"], row["group"]) == group}
         title = "all" if group[0] == "all" else f"task {group[1]}"
@@ -187,7 +191,7 @@ def _verdict_lines(stages: dict[str, StageRecord]) -> list[str]:
         told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
         lines.append(f"{name:<10} {stages[name].figures.get('outcome', '')}{f' ({told})' if told else ''}")
         if stages[name].refused:
-            lines.append(f"           {stages[name].refused}")
+            lines += [f"           {line}" for line in textwrap.wrap(stages[name].refused, WIDTH - 11)]
     if "register" in stages:
         moved = _figure(stages, "promote", "moved", False)
         why = _figure(stages, "promote", "why", "")

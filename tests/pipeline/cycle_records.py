@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline.cycle import Cycle, Parent
-from pipeline.records import StageRecord
+from pipeline.records import StageRecord, write_atomically, write_record
+from pipeline.settings import Settings
 from pipeline.stages import STAGES
 
 MODELS = {
@@ -216,3 +219,22 @@ def refused_by_first_rung() -> dict[str, StageRecord]:
     figures = records["rung_1"].figures | {"outcome": "refused", "verdicts": [failing], "saved": saved}
     records["rung_1"] = record("rung_1", figures, refused=f"{failing['check']}: fail. {saved}")
     return records
+
+
+def write(settings: Settings, of: Cycle, records: dict[str, StageRecord]) -> None:
+    """Puts a cycle and its records into a home, as `resolve` and the stages do."""
+    folder = settings.cycle_folder(of.source, of.name)
+    earlier = of.parent and {**asdict(of.parent), "split": of.parent.split.isoformat()}
+    content = {
+        "source": of.source,
+        "cutoff": of.cutoff.isoformat(),
+        "split": of.split.isoformat(),
+        "window_seconds": of.window.total_seconds(),
+        "parent": earlier,
+        "champion": earlier,
+        "run_type": of.run_type,
+        "cold_start": of.parent is None,
+    }
+    write_atomically(folder / "cycle.json", json.dumps(content))
+    for one in records.values():
+        write_record(folder, one)
