@@ -43,8 +43,9 @@ ui: setup ## start the pages of Airflow and MLflow on this machine
 stop: ## end what `make ui` or an interrupted demo left running
 	@python -m pipeline.services stop
 
+# Without SOURCE it shows every source of the home.
 status: ## cycles, versions, and what is live
-	@python -m pipeline status
+	@python -m pipeline status$(if $(filter-out file,$(origin SOURCE)), --source "$(SOURCE)")
 
 proof: setup ## the long checks: real scheduler, real kills, real data
 	@python -m pytest -m proof

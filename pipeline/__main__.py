@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 
 from pipeline import presets
 from pipeline.config import Config
+from pipeline.disk import full_disk
 from pipeline.settings import Settings
 from pipeline.stages import BY_NAME, STAGES
 
@@ -52,16 +53,22 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001  (the last place where an error becomes one line)
-        if options.trace or not _is_told(error):
+        told = full_disk(error, Settings.from_environment()) or (str(error) if _is_told(error) else None)
+        if options.trace or told is None:
             traceback.print_exc()
-        lines = str(error).strip() or type(error).__name__
-        print(f"error: {options.command}: {lines}", file=sys.stderr)
-        return FAILED if _is_told(error) else CRASHED
+        print(f"error: {options.command}: {_one_line(told, error)}", file=sys.stderr)
+        return CRASHED if told is None else FAILED
 
 
 def _is_told(error: Exception) -> bool:
     """Whether the message alone says what was wrong: an error that this project defines."""
     return type(error).__module__.split(".")[0] in ("pipeline", "spark_jobs", "model", "expectations")
+
+
+def _one_line(told: str | None, error: Exception) -> str:
+    """What was told, whole; of a crash the first line, since the traceback above has the others."""
+    lines = str(error if told is None else told).strip().splitlines()[: 1 if told is None else None]
+    return " ".join(line.strip() for line in lines) or type(error).__name__
 
 
 def say(text: str) -> None:
@@ -71,6 +78,14 @@ def say(text: str) -> None:
 
 def _config(options: argparse.Namespace) -> Config:
     return presets.load(options.source, options.preset)
+
+
+def _source_name(options: argparse.Namespace, settings: Settings) -> str:
+    """The name of the source, for commands that need no more of it: where it has run in this home, its
+    name alone is enough."""
+    states = (settings.home / "cycles", settings.home / "leases")
+    known = {path.stem for folder in states for path in folder.glob("*") if path.suffix in ("", ".json")}
+    return options.source if options.source in known else _config(options).source.name
 
 
 def _cutoff(options: argparse.Namespace) -> datetime:
@@ -144,7 +159,7 @@ def _release(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline.cycle import cycle_name
 
     name = cycle_name(_cutoff(options)) if options.cutoff or options.interval_end else None
-    source = _config(options).source.name
+    source = _source_name(options, settings)
     held = lease.release(settings, source, name)
     say(f"{source}: released by cycle {held}" if held else f"{source}: nothing to release")
     return 0
@@ -160,7 +175,7 @@ def _land(options: argparse.Namespace, settings: Settings) -> int:
 def _status(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline import status
 
-    print(status.screen(settings, _config(options).source.name if options.source else None))
+    print(status.screen(settings, _source_name(options, settings) if options.source else None))
     return 0
 
 
@@ -183,14 +198,14 @@ def _promote(options: argparse.Namespace, settings: Settings) -> int:
 
     if options.version is None:
         return _stage(options, settings)
-    say(promote_version(settings, _config(options).source.name, options.version))
+    say(promote_version(settings, _source_name(options, settings), options.version))
     return 0
 
 
 def _rollback(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline.promote import rollback
 
-    say(rollback(settings, _config(options).source.name))
+    say(rollback(settings, _source_name(options, settings)))
     return 0
 
 

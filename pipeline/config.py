@@ -12,9 +12,9 @@ import json
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
 from model.sizes import SIZES
@@ -140,6 +140,8 @@ class Config(Section):
     funnel: FunnelConfig = FunnelConfig()
     registry: RegistryConfig = RegistryConfig()
     expectations: ExpectationsConfig = ExpectationsConfig()
+    # Private, so that it is no part of the digest: where a file lies changes no result.
+    _words: str | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:
@@ -160,6 +162,17 @@ class Config(Section):
         return self
 
     @property
+    def words(self) -> str:
+        """The words of a command that load this configuration again, quoted for a shell."""
+        return self._words or f"--source {self.source.name}"
+
+    def loaded_by(self, words: str) -> Config:
+        """The same configuration, which remembers its `words`."""
+        copy = self.model_copy()
+        copy._words = words
+        return copy
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the whole configuration, the first 16 hexadecimal digits."""
         return self.digest_of(*sorted(type(self).model_fields))
@@ -171,16 +184,32 @@ class Config(Section):
 
 
 def parse(content: dict[str, Any], origin: str) -> Config:
-    """A `Config` from plain values. Raises ConfigError naming every key that was refused."""
+    """A `Config` from plain values. Raises ConfigError, one line that names every key that was refused."""
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(str(part) for part in problem['loc']) or 'configuration'}: "
-            f"{problem['msg']}; given {problem['input']!r:.120}"
-            for problem in error.errors()
-        ]
-        raise ConfigError(f"{origin} cannot be used:\n" + "\n".join(lines)) from None
+        told = [_problem(**problem) for problem in error.errors(include_url=False, include_context=False)]
+        count = f"{len(told)} problems: " if len(told) > 1 else ""
+        raise ConfigError(f"{origin} cannot be used: {count}{'; '.join(told)}") from None
+
+
+def _problem(type: str, loc: tuple[str | int, ...], msg: str, input: Any) -> str:
+    """One refused key, from pydantic's words for it."""
+    place = ".".join(str(part) for part in loc) or "configuration"
+    if type == "extra_forbidden":
+        return f"{place} is unknown, allowed are {', '.join(_section(loc[:-1]).model_fields)}"
+    return f"{place}: {msg}, given {input!r:.120}"
+
+
+def _section(place: tuple[str | int, ...]) -> type[BaseModel]:
+    """The section at a place of the tree; a number is a place in a list of sections."""
+    section: type[BaseModel] = Config
+    for part in place:
+        if isinstance(part, str):
+            annotation = section.model_fields[part].annotation
+            candidates = (annotation, *get_args(annotation))
+            section = next(one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel))
+    return section
 
 
 def overlay(base: Config, changes: dict[str, Any], origin: str) -> Config:

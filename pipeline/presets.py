@@ -7,6 +7,7 @@ context fields, its sequence length) is filled in last, so that no file says it 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ def load(source: str, preset: str = DEFAULT) -> Config:
     if preset not in PRESETS:
         raise ConfigError(f"preset {preset!r} is unknown; allowed are {', '.join(PRESETS)}")
     if source in SOURCES:
-        return _complete(PRESETS[preset](packaged(source).configuration()), f"source {source}")
+        tuned = packaged(source).configuration()
+        return _complete(PRESETS[preset](tuned), f"source {source}").loaded_by(_words(source, preset))
     if not source.endswith(".toml"):
         raise ConfigError(
             f"source {source!r} is unknown; pass {', '.join(SOURCES)}, or the path of a TOML file"
@@ -73,7 +75,13 @@ def load(source: str, preset: str = DEFAULT) -> Config:
     tuned = packaged(base).configuration() if base else {}
     if base is None:
         file = merge({"source": {"landing": str(Path(source).absolute().parent)}}, file)
-    return _complete(merge(PRESETS[preset](tuned), file), source)
+    words = _words(str(Path(source).absolute()), preset)
+    return _complete(merge(PRESETS[preset](tuned), file), source).loaded_by(words)
+
+
+def _words(source: str, preset: str) -> str:
+    chosen = [] if preset == DEFAULT else ["--preset", preset]
+    return shlex.join(["--source", source, *chosen])
 
 
 def _complete(content: dict[str, Any], origin: str) -> Config:

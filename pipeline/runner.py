@@ -58,7 +58,7 @@ def run_stage(stage: Stage, config: Config, cycle: Cycle, settings: Settings, sa
     if stage.name in records and records[stage.name].inputs_digest == digest:
         say(f"{stage.name}: done before, nothing to do")
         return Outcome(records[stage.name], worked=False)
-    _check_upstream(stage, records, cycle)
+    _check_upstream(stage, records, config, cycle)
     beside = [other.name for other in STAGES if other is not stage and other.after == stage.after]
     with lease.working(settings, cycle.source, cycle.name, stage.name, beside):
         started, clock = datetime.now(UTC), time.monotonic()
@@ -187,14 +187,14 @@ def _inputs(stage: Stage, config: Config, cycle: Cycle, records: dict[str, Stage
     return inputs
 
 
-def _check_upstream(stage: Stage, records: dict[str, StageRecord], cycle: Cycle) -> None:
+def _check_upstream(stage: Stage, records: dict[str, StageRecord], config: Config, cycle: Cycle) -> None:
     if stage.always:
         return
     for name in stage.after:
         if name not in records and BY_NAME[name] in STAGES:
             raise StageError(
                 f"{stage.name} needs {name}, which has not finished for cycle {cycle.name}; "
-                f"run: python -m pipeline {name} --source {cycle.source} --cutoff {cycle.cutoff.isoformat()}"
+                f"run: python -m pipeline {name} {config.words} --cutoff {cycle.cutoff.isoformat()}"
             )
         if name in records and records[name].refused:
             raise StageError(f"{stage.name} does not run: {name} refused the candidate of cycle {cycle.name}")

@@ -59,6 +59,8 @@ def test_recipes_work_from_a_folder_with_spaces(tmp_path: Path):
     assert lines("demo") == [*setup, "python -m pipeline.demo --source ml-100k"]
     assert lines("demo", "SOURCE=my log.toml")[-1] == "python -m pipeline.demo --source my log.toml"
     assert lines("test") == [*setup, "python -m pytest -n 2 --dist loadfile --no-loadscope-reorder"]
+    assert lines("status") == ["python -m pipeline status"]
+    assert lines("status", "SOURCE=my log.toml") == ["python -m pipeline status --source my log.toml"]
     assert lines("stop") == ["python -m pipeline.services stop"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline import presets
 from pipeline.config import ConfigError, overlay, parse, read_toml
 
 MINIMAL = {
@@ -39,8 +40,26 @@ def test_a_bad_value_is_refused_with_what_was_given_and_what_is_allowed(section,
 
 def test_every_problem_is_told_at_once():
     with pytest.raises(ConfigError) as refusal:
-        parse({**MINIMAL, "training": {"epochs": 0, "wings": 2}}, "my.toml")
-    assert "training.epochs" in str(refusal.value) and "training.wings" in str(refusal.value)
+        parse({**MINIMAL, "training": {"epochs": 0}, "registry": {"wings": 2}}, "my.toml")
+    assert str(refusal.value) == (
+        "my.toml cannot be used: 2 problems: training.epochs: Input should be greater than 0, given 0; "
+        "registry.wings is unknown, allowed are promotion"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"evaluation": {"tasks": [{"name": "x", "gap": 1}]}}, "evaluation.tasks.0.gap is unknown, allowed are name,"),
+        ({"trainings": {}}, "trainings is unknown, allowed are preset, source, schedule,"),
+        ({"source": {**MINIMAL["source"], "items": [{"files": ["x"], "format": "csv", "item": "i", "tilte": "t"}]}},
+         "source.items.0.tilte is unknown, allowed are files, format, where, item, title"),
+    ],
+)  # fmt: skip
+def test_an_unknown_key_is_refused_with_the_keys_of_its_section(content, told):
+    with pytest.raises(ConfigError) as refusal:
+        parse({**MINIMAL, **content}, "my.toml")
+    assert told in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def test_an_overlay_replaces_only_what_it_names():
@@ -70,3 +89,12 @@ def test_a_file_that_is_absent_or_no_toml_is_told_in_one_line(tmp_path):
     (tmp_path / "bad.toml").write_text("[source\n")
     with pytest.raises(ConfigError, match="not valid TOML"):
         read_toml(tmp_path / "bad.toml")
+
+
+def test_a_configuration_knows_the_words_that_load_it_again_and_its_digest_does_not():
+    config = presets.load("ml-100k")
+    assert config.words == "--source ml-100k"
+    assert presets.load("ml-100k", "quick").words == "--source ml-100k --preset quick"
+    elsewhere = config.loaded_by("--source '/my logs/my.toml'")
+    assert elsewhere.words == "--source '/my logs/my.toml'" and elsewhere.digest == config.digest
+    assert parse(MINIMAL, "test").words == "--source my-log"

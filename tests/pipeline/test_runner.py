@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -9,7 +10,8 @@ from datetime import timedelta
 import pytest
 
 from model.config import TrainingConfig
-from pipeline import accepted, lineage, runner
+from pipeline import accepted, lineage, presets, runner
+from pipeline.__main__ import _parser
 from pipeline.cycle import Cycle, Parent
 from pipeline.lease import SourceBusyError, working
 from pipeline.records import (
@@ -20,7 +22,7 @@ from pipeline.records import (
     write_atomically,
     write_record,
 )
-from pipeline.runner import StageError, run_cycle, run_stage
+from pipeline.runner import StageError, is_finished, run_cycle, run_stage
 from pipeline.settings import Settings
 from pipeline.stages import BY_NAME, STAGES, Stage
 from tests.factories import CUTOFFS, tiny_config
@@ -102,9 +104,40 @@ def test_a_refusal_skips_what_follows_but_the_report(calls, settings):
         run_stage(BY_NAME["rung_2"], tiny_config(), CYCLE, settings, say=lambda text: None)
 
 
+@pytest.mark.parametrize("refused", [None, "rung_1", "funnel"])
+def test_a_whole_cycle_is_finished_accepted_or_refused(calls, settings, refused):
+    names, refusals = calls
+    if refused:
+        refusals[refused] = "worse than popularity"
+    assert not is_finished(tiny_config(), CYCLE, settings)
+    run(tiny_config(), settings)
+    names.clear()
+    assert is_finished(tiny_config(), CYCLE, settings)
+    assert not is_finished(tiny_config(training=TrainingConfig(seed=9)), CYCLE, settings)
+    (settings.cycle_folder("tiny", CYCLE.name) / "stage-sequences.json").unlink()
+    assert not is_finished(tiny_config(), CYCLE, settings)
+    assert names == []
+
+
 def test_a_stage_without_its_upstream_says_what_to_run(calls, settings):
     with pytest.raises(StageError, match="python -m pipeline events"):
         run_stage(BY_NAME["items"], tiny_config(), CYCLE, settings, say=lambda text: None)
+
+
+def test_what_to_run_first_is_a_command_that_works_for_a_file_too(calls, settings, tmp_path):
+    folder = tmp_path / "my logs"
+    folder.mkdir()
+    (folder / "my.toml").write_text(
+        '[source]\nname = "my-log"\n[source.events]\nfiles = ["*.csv"]\nformat = "csv"\n'
+        'user = "u"\nitem = "i"\ntime = "t"\n'
+    )
+    config = presets.load(str(folder / "my.toml"), "quick")
+    with pytest.raises(StageError) as problem:
+        run_stage(BY_NAME["items"], config, replace(CYCLE, source="my-log"), settings, say=lambda text: None)
+    words = shlex.split(str(problem.value).partition("run: python -m pipeline ")[2])
+    options = _parser().parse_args(words)
+    assert options.command == "events" and options.cutoff == CYCLE.cutoff.isoformat()
+    assert presets.load(options.source, options.preset) == config
 
 
 def test_a_failed_stage_leaves_no_record(calls, settings, monkeypatch):

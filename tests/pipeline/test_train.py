@@ -19,11 +19,8 @@ from model.catalogue import load_items
 from model.checkpoint import CheckpointError, digest_of_weights, load_weights
 from model.cycle_tables import CycleTables, DatasetError
 from model.model_names import CANDIDATE, rung_name
-<<<<<<< HEAD
 from model.progress import NotFiniteError
-=======
 from pipeline import accepted
->>>>>>> 97685f1 (A served history is coded and cut as in training, the live alias moves only to a later cutoff and back, and a rung whose parent's moments are damaged starts cold)
 from pipeline import train as module
 from pipeline.cycle import CycleError
 from pipeline.settings import CHECKOUT, Settings
