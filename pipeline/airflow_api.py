@@ -17,6 +17,11 @@ from typing import Any
 ACTIVE = ("queued", "running")
 
 
+def open_directly(request: urllib.request.Request | str, seconds: float) -> Any:
+    """Opens an address of this machine, past any proxy that the environment names."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=seconds)
+
+
 class AirflowError(RuntimeError):
     """An answer that is an error; the message holds what Airflow said."""
 
@@ -44,6 +49,10 @@ class Airflow:
                 raise AirflowError(f"the DAG {dag} did not appear in {seconds:.0f} s")
             time.sleep(0.5)
 
+    def is_paused(self, dag: str) -> bool:
+        """Whether the DAG is paused."""
+        return self._call("GET", f"/dags/{dag}")["is_paused"]
+
     def set_paused(self, dag: str, paused: bool) -> None:
         """A paused DAG starts no run, a manual one neither."""
         self._call("PATCH", f"/dags/{dag}", {"is_paused": paused})
@@ -68,13 +77,15 @@ class Airflow:
             "task_instances"
         ]
 
-    def end_active_runs(self, dag: str) -> list[str]:
-        """Marks what an interrupted session left queued or running as failed; returns the runs."""
+    def active_runs(self, dag: str) -> list[str]:
+        """The runs that are queued or running, be it that nobody works on them."""
         states = "&".join(f"state={state}" for state in ACTIVE)
-        runs = [run["dag_run_id"] for run in self._call("GET", f"/dags/{dag}/dagRuns?{states}")["dag_runs"]]
-        for run in runs:
-            self._call("PATCH", f"/dags/{dag}/dagRuns/{_quote(run)}", {"state": "failed"})
-        return runs
+        return [run["dag_run_id"] for run in self._call("GET", f"/dags/{dag}/dagRuns?{states}")["dag_runs"]]
+
+    def end_run(self, dag: str, run: str) -> None:
+        """Marks a run as failed: its tasks end, but for a teardown, which Airflow still runs before the
+        run ends."""
+        self._call("PATCH", f"/dags/{dag}/dagRuns/{_quote(run)}", {"state": "failed"})
 
     def _call(
         self, method: str, path: str, body: dict | None = None, *, missing_is_none: bool = False
@@ -94,7 +105,7 @@ class Airflow:
             headers["Authorization"] = f"Bearer {self._token}"
         content = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._address + path, content, headers, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with open_directly(request, 60) as answer:
             return json.loads(answer.read() or b"{}")
 
 

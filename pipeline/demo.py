@@ -14,7 +14,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pipeline import presets, services
 from pipeline.airflow_api import ACTIVE, Airflow, AirflowError
 from pipeline.config import Config
 from pipeline.cycle import cutoff_of, cycle_name, load_cycle, read_cycle
+from pipeline.disk import full_disk
 from pipeline.runner import is_finished
 from pipeline.service_settings import LOOPBACK, USER, Ports, airflow_home, located, password
 from pipeline.settings import Settings
@@ -94,18 +96,48 @@ def _run(
     idle = Idle()
     try:
         airflow.wait_for_dag(DAG)
-        for run in airflow.end_active_runs(DAG):
-            say(f"ended the run {run} that an interrupted session left")
-        airflow.set_paused(DAG, False)
-        for name, day in days.items():
-            say(f"cycle {name}")
-            run = airflow.trigger(DAG, {"source": source, "cutoff": day}, f"{config.source.name}_{name}")
-            _Watch(airflow, settings, run, idle).follow(name)
-        airflow.set_paused(DAG, True)
+        _end_left_runs(airflow, settings, ran_before, say)
+        with _unpaused(airflow):
+            for name, day in days.items():
+                say(f"cycle {name}")
+                run = airflow.trigger(DAG, {"source": source, "cutoff": day}, f"{config.source.name}_{name}")
+                _Watch(airflow, settings, run, idle).follow(name)
     finally:
         if not ran_before:
             services.stop(settings)
     say(f"Airflow: {idle.seconds:.0f} s in all, for {idle.share:.0%} of them no stage's process ran")
+
+
+def _end_left_runs(
+    airflow: Airflow, settings: Settings, ran_before: bool, say: Callable[[str], None]
+) -> None:
+    """Ends the runs that nobody works on: an interrupted demo left them, or Airflow was stopped.
+
+    Raises DemoError where an Airflow that was there before works on one: a stage runs, or will, since
+    the DAG is not paused.
+    """
+    runs = airflow.active_runs(DAG)
+    if runs and ran_before and (services.stage_is_running(settings) or not airflow.is_paused(DAG)):
+        raise DemoError(
+            f"Airflow works on the run {runs[0]} of {DAG}; wait for its end, or stop Airflow and all it runs: "
+            "make stop"
+        )
+    for run in runs:
+        airflow.end_run(DAG, run)
+        say(f"ended the run {run} that an interrupted demo left")
+
+
+@contextmanager
+def _unpaused(airflow: Airflow) -> Iterator[None]:
+    """The DAG starts runs meanwhile; afterwards it is paused if it was."""
+    was_paused = airflow.is_paused(DAG)
+    airflow.set_paused(DAG, False)
+    try:
+        yield
+    finally:
+        # An Airflow that no longer answers is told by what ended the demo, or by its next start.
+        with suppress(AirflowError, OSError):
+            airflow.set_paused(DAG, was_paused)
 
 
 class _Watch:
@@ -194,13 +226,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     # Told to end, it stops its services as when it is interrupted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings = Settings.from_environment()
     try:
-        demo(located(options.source), Settings.from_environment())
+        demo(located(options.source), settings)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
     except (DemoError, AirflowError, RuntimeError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {full_disk(error, settings) or error}", file=sys.stderr)
         return 1
     return 0
 

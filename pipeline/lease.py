@@ -59,6 +59,17 @@ def release(settings: Settings, source: str, cycle: str | None = None) -> str | 
         return held["cycle"]
 
 
+def running_cycles(settings: Settings) -> list[str]:
+    """The cycles that hold their source at this moment, in words."""
+    found = []
+    for path in sorted(_folder(settings).glob("*.json")):
+        with _guard(settings, path.stem):
+            held = _read(path)
+            if held is not None and _is_live(settings, path.stem, held):
+                found.append(f"cycle {held['cycle']} of {path.stem}")
+    return found
+
+
 @contextmanager
 def working(
     settings: Settings, source: str, cycle: str, stage: str, beside: Collection[str] = ()

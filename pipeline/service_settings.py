@@ -146,12 +146,17 @@ def base_environment(settings: Settings) -> dict[str, str]:
     }
     connection = json.dumps({"conn_type": "spark", "host": settings.spark_master})
     kept.setdefault(f"AIRFLOW_CONN_{SPARK_CONNECTION.upper()}", connection)
+    past_proxies = kept.get("no_proxy", kept.get("NO_PROXY", "")).split(",")
+    direct = ",".join(dict.fromkeys(filter(None, [*past_proxies, LOOPBACK, "localhost"])))
     return {
         **kept,
         "REPRISE_HOME": str(settings.home),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), kept.get("PYTHONPATH")])),
         "PYTHONUNBUFFERED": "1",
+        # Tasks report to the API server on the loopback, which no proxy reaches.
+        "NO_PROXY": direct,
+        "no_proxy": direct,
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }

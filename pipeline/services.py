@@ -21,14 +21,15 @@ import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from pipeline import lease
+from pipeline.airflow_api import open_directly
 from pipeline.processes import descendants, end_families, is_alive, started_ticks
 from pipeline.records import write_atomically
 from pipeline.service_settings import (
@@ -71,6 +72,17 @@ class Service:
     """Whose heartbeat in that answer counts; None: the answer is enough."""
     port: int | None = None
     """The port it listens on; None: it listens on none."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the command and of the variables that it is told by, the first 16 hexadecimal digits."""
+        told = {
+            name: value
+            for name, value in self.environment.items()
+            if name.startswith(("AIRFLOW", "MLFLOW", "REPRISE"))
+        }
+        content = json.dumps([self.command, told], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def airflow_services(settings: Settings, source: str, port: int) -> list[Service]:
@@ -135,6 +147,30 @@ def _run(command: tuple[str, ...], environment: dict[str, str], log: Path) -> No
         raise ServiceError(f"{' '.join(command[1:3])} failed with exit code {code}; read {log}")
 
 
+def end_changed(settings: Settings, services: list[Service], say: Say = print) -> None:
+    """Ends the running services that were started otherwise: for another source, with other settings.
+
+    Raises ServiceError while a cycle runs, which would go on under the other source's schedule.
+    """
+    running, digests = _running(settings), _digests(settings)
+    changed = [
+        service.name
+        for service in services
+        if service.name in running and digests.get(service.name) != service.digest
+    ]
+    if not changed:
+        return
+    cycles = lease.running_cycles(settings)
+    if SCHEDULER in changed and (cycles or stage_is_running(settings)):
+        raise ServiceError(
+            f"Airflow runs for another source or with other settings, and {cycles[0] if cycles else 'a stage'} is running; "
+            "wait for its end, or run make stop first"
+        )
+    say(f"{', '.join(changed)} ran for another source or with other settings; starting anew")
+    end_families([running.pop(name) for name in changed])
+    _remember(settings, running)
+
+
 def start(settings: Settings, services: list[Service], say: Say = print) -> None:
     """Starts the services that do not run yet and waits until all answer.
 
@@ -149,7 +185,7 @@ def start(settings: Settings, services: list[Service], say: Say = print) -> None
     try:
         for service in wanted:
             running[service.name] = _launch(settings, service)
-            _remember(settings, running)
+            _remember(settings, running, wanted)
         _wait(settings, services, running, say)
     except BaseException:
         end_families([running[service.name] for service in wanted if service.name in running])
@@ -254,7 +290,7 @@ def _wait(settings: Settings, services: list[Service], running: dict[str, psutil
 
 def _answers(service: Service) -> bool:
     try:
-        with urllib.request.urlopen(service.health, timeout=10) as answer:
+        with open_directly(service.health, 10) as answer:
             text = answer.read()
     except (urllib.error.URLError, OSError):
         return False
@@ -287,10 +323,8 @@ def _check_disk(settings: Settings) -> None:
 
 def _running(settings: Settings) -> dict[str, psutil.Process]:
     """Services of this home that live, by name; a process number used anew does not count."""
-    path = _register(settings)
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     found = {}
-    for name, (number, started) in known.items():
+    for name, (number, started, *_) in _registered(settings).items():
         try:
             process = psutil.Process(number)
             if started_ticks(process) == started and is_alive(process):
@@ -300,8 +334,23 @@ def _running(settings: Settings) -> dict[str, psutil.Process]:
     return found
 
 
-def _remember(settings: Settings, running: dict[str, psutil.Process]) -> None:
-    content = {name: (process.pid, started_ticks(process)) for name, process in running.items()}
+def _digests(settings: Settings) -> dict[str, str]:
+    """What the remembered services were started with, by name; one without a digest is left out."""
+    return {name: entry[2] for name, entry in _registered(settings).items() if len(entry) > 2}
+
+
+def _registered(settings: Settings) -> dict[str, list]:
+    path = _register(settings)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _remember(
+    settings: Settings, running: dict[str, psutil.Process], started: Iterable[Service] = ()
+) -> None:
+    digests = _digests(settings) | {service.name: service.digest for service in started}
+    content = {
+        name: (process.pid, started_ticks(process), digests.get(name)) for name, process in running.items()
+    }
     write_atomically(_register(settings), json.dumps(content))
 
 
@@ -344,8 +393,12 @@ def main(arguments: list[str] | None = None) -> int:
                     [_program("airflow"), *options.words], check=False, env=environment
                 ).returncode
         prepare_airflow(settings, source, ports.airflow)
-        mlflow = mlflow_service(settings, ports.mlflow)
-        start(settings, [*airflow_services(settings, source, ports.airflow), mlflow])
+        wanted = [
+            *airflow_services(settings, source, ports.airflow),
+            mlflow_service(settings, ports.mlflow),
+        ]
+        end_changed(settings, wanted)
+        start(settings, wanted)
     except (ServiceError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

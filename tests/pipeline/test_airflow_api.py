@@ -87,12 +87,28 @@ def test_a_dag_that_cannot_be_read_is_told_at_once(server: Recorded, airflow: Ai
         airflow.wait_for_dag("refresh_cycle")
 
 
-def test_what_an_interrupted_session_left_is_marked_as_failed(server: Recorded, airflow: Airflow):
+def test_active_runs_are_found_and_one_is_marked_as_failed(server: Recorded, airflow: Airflow):
     found = {"dag_runs": [{"dag_run_id": "a b"}]}
     server.answers["GET", "/api/v2/dags/refresh_cycle/dagRuns?state=queued&state=running"] = [(200, found)]
     server.answers["PATCH", "/api/v2/dags/refresh_cycle/dagRuns/a%20b"] = [(200, {})]
-    assert airflow.end_active_runs("refresh_cycle") == ["a b"]
+    assert airflow.active_runs("refresh_cycle") == ["a b"]
+    airflow.end_run("refresh_cycle", "a b")
     assert server.asked[-1][3] == {"state": "failed"}
+
+
+def test_it_knows_whether_a_dag_is_paused(server: Recorded, airflow: Airflow):
+    server.answers["GET", "/api/v2/dags/refresh_cycle"] = [(200, {"is_paused": True})]
+    assert airflow.is_paused("refresh_cycle")
+
+
+def test_a_proxy_of_the_environment_is_passed_by(
+    server: Recorded, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    server.answers["GET", "/api/v2/dags/refresh_cycle"] = [(200, {"is_paused": False})]
+    assert not airflow.is_paused("refresh_cycle")
 
 
 def test_an_error_says_what_airflow_said(server: Recorded, airflow: Airflow):

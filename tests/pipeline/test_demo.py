@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from pipeline import demo, services, status
+from pipeline import demo, lease, presets, runner, services, sources, status
+from pipeline.cycle import Cycle, cycle_name
 from pipeline.demo import DemoError, Idle
+from pipeline.records import StageContext, StageResult
 from pipeline.service_settings import airflow_home
 from pipeline.settings import Settings
+from pipeline.stages import Stage
+from tests.factories import CUTOFFS, tiny_config
+from tests.pipeline import cycle_records
 
 
 class Scripted:
@@ -61,9 +69,34 @@ def test_finished_cycles_are_looked_up_and_nothing_is_started(
     ]
 
 
-def test_a_cycle_that_never_ran_is_not_finished(home: Settings):
-    from pipeline import presets
+@pytest.mark.parametrize("refused", [None, "rung_1"])
+def test_the_screen_of_whole_cycles_is_the_same_again(
+    home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refused: str | None
+):
+    def call(stage: Stage, context: StageContext) -> StageResult:
+        figures = cycle_records.figures_by_stage().get(stage.name, {})
+        why = "worse than popularity" if stage.name == refused else None
+        return StageResult(dict.fromkeys(stage.writes, 1), figures, why)
 
+    config = tiny_config()
+    names = [cycle_name(cutoff) for cutoff in CUTOFFS]
+    with monkeypatch.context() as working:
+        working.setattr(runner, "_call", call)
+        for cutoff in CUTOFFS:
+            cycle = Cycle("tiny", cutoff, timedelta(days=10), None)
+            cycle_records.write(home, cycle, {})
+            with lease.holding(home, "tiny", cycle.name):
+                runner.run_cycle(config, cycle, home, say=lambda text: None)
+    told = status.cycle_screen(home, "tiny", names)
+    assert "0.0500 [.045, .056]" in told
+    monkeypatch.setattr(presets, "load", lambda source: config)
+    for module, name in ((services, "start"), (runner, "_call"), (sources, "land")):
+        monkeypatch.setattr(module, name, None)
+    demo.demo("tiny", home)
+    assert capsys.readouterr().out == f"both cycles are finished; nothing is run\n{told}\n"
+
+
+def test_a_cycle_that_never_ran_is_not_finished(home: Settings):
     assert not demo._is_finished(presets.load("ml-100k"), home, "1998-03-26")
 
 
@@ -75,6 +108,87 @@ def test_a_source_without_demo_cutoffs_is_told(home: Settings, tmp_path: Path):
     )
     with pytest.raises(DemoError, match=r"names no schedule\.demo_cutoffs; add two dates"):
         demo.demo(str(mapping), home)
+
+
+class Dag:
+    """Airflow with some active runs; keeps what it was told."""
+
+    def __init__(self, runs: list[str], paused: bool) -> None:
+        self.runs, self.paused = runs, paused
+
+    def active_runs(self, dag: str) -> list[str]:
+        return list(self.runs)
+
+    def end_run(self, dag: str, run: str) -> None:
+        self.runs.remove(run)
+
+    def is_paused(self, dag: str) -> bool:
+        return self.paused
+
+    def set_paused(self, dag: str, paused: bool) -> None:
+        self.paused = paused
+
+
+@pytest.mark.parametrize(
+    ("ran_before", "stage_runs", "paused", "is_worked_on"),
+    [
+        (False, True, False, False),  # the new scheduler has taken it up; nobody waits for it
+        (True, False, True, False),
+        (True, True, True, True),
+        (True, False, False, True),  # between two stages, or waiting for its turn
+    ],
+)
+def test_only_a_run_that_nobody_works_on_is_ended(
+    home: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    ran_before: bool,
+    stage_runs: bool,
+    paused: bool,
+    is_worked_on: bool,
+):
+    monkeypatch.setattr(services, "stage_is_running", lambda settings: stage_runs)
+    airflow, told = Dag(["left"], paused), []
+    if is_worked_on:
+        with pytest.raises(DemoError) as problem:
+            demo._end_left_runs(airflow, home, ran_before, told.append)
+        assert str(problem.value) == (
+            "Airflow works on the run left of refresh_cycle; wait for its end, "
+            "or stop Airflow and all it runs: make stop"
+        )
+        assert airflow.runs == ["left"] and told == []
+    else:
+        demo._end_left_runs(airflow, home, ran_before, told.append)
+        assert airflow.runs == [] and told == ["ended the run left that an interrupted demo left"]
+
+
+def test_no_active_run_is_in_nobodys_way(home: Settings, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(services, "stage_is_running", lambda settings: True)
+    demo._end_left_runs(Dag([], paused=False), home, True, print)
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_the_dag_is_left_paused_or_not_as_it_was_found(paused: bool):
+    airflow = Dag([], paused)
+    with demo._unpaused(airflow):
+        assert not airflow.paused
+    assert airflow.paused == paused
+    with pytest.raises(KeyboardInterrupt), demo._unpaused(airflow):
+        raise KeyboardInterrupt
+    assert airflow.paused == paused
+
+
+def test_a_full_disk_while_landing_is_told_in_one_line(
+    home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def land(name: str, settings: Settings, say: Callable[[str], None]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(home.home / "landing" / "u.data"))
+
+    monkeypatch.setenv("REPRISE_HOME", str(home.home))
+    monkeypatch.setattr(sources, "land", land)
+    monkeypatch.setattr(demo.signal, "signal", lambda number, handler: None)
+    assert demo.main(["--source", "ml-100k"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: the disk that holds {home.home} is full, ") and told.count("\n") == 1
 
 
 def test_each_task_that_ends_is_told_once(

@@ -107,3 +107,13 @@ def test_a_stage_keeps_the_process_that_runs_the_whole_cycle(settings):
         pass
     held = json.loads((settings.home / "leases" / "log.json").read_text())
     assert held["process"] == os.getpid()
+
+
+def test_the_cycles_that_run_are_named(settings, monkeypatch):
+    assert lease.running_cycles(settings) == []
+    lease.take(settings, "log", "2026-03-01")
+    with lease.working(settings, "titles", "2026-04-01", "train"):
+        assert lease.running_cycles(settings) == ["cycle 2026-03-01 of log", "cycle 2026-04-01 of titles"]
+        monkeypatch.setattr(lease, "STALE_AFTER_SECONDS", -1.0)
+        assert lease.running_cycles(settings) == ["cycle 2026-04-01 of titles"]
+    assert lease.running_cycles(settings) == []

@@ -7,14 +7,16 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from pipeline import service_settings, services
+from pipeline import lease, service_settings, services
 from pipeline.services import Service, ServiceError
 from pipeline.settings import Settings
 
@@ -27,8 +29,8 @@ def place(tmp_path: Path) -> Settings:
     return Settings.at(tmp_path / "a home")
 
 
-def sleeper(name: str = "sleeper") -> Service:
-    return Service(name, (sys.executable, "-c", SLEEPER), dict(os.environ), NOWHERE)
+def sleeper(name: str = "sleeper", **variables: str) -> Service:
+    return Service(name, (sys.executable, "-c", SLEEPER), {**os.environ, **variables}, NOWHERE)
 
 
 def until(condition, seconds: float = 10.0) -> bool:
@@ -71,6 +73,62 @@ def test_starting_again_starts_nothing_new(place: Settings, monkeypatch: pytest.
         assert (place.home / "services.json").read_text() == first
     finally:
         services.stop(place)
+
+
+def test_a_service_of_another_source_is_ended_and_its_neighbour_kept(
+    place: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(services, "_answers", lambda service: True)
+    one, neighbour = sleeper("airflow-scheduler", REPRISE_SOURCE="ml-100k"), sleeper("mlflow")
+    other = sleeper("airflow-scheduler", REPRISE_SOURCE="/my logs/my.toml")
+    told: list[str] = []
+    try:
+        services.start(place, [one, neighbour], say=lambda text: None)
+        services.end_changed(place, [one, sleeper("mlflow", COLUMNS="80")], told.append)
+        assert set(services._running(place)) == {"airflow-scheduler", "mlflow"} and told == []
+        services.end_changed(place, [other, neighbour], told.append)
+        assert set(services._running(place)) == {"mlflow"}
+        assert told == ["airflow-scheduler ran for another source or with other settings; starting anew"]
+        services.start(place, [other, neighbour], say=lambda text: None)
+        services.end_changed(place, [other, neighbour], told.append)
+        assert set(services._running(place)) == {"airflow-scheduler", "mlflow"} and len(told) == 1
+    finally:
+        services.stop(place)
+
+
+def test_another_source_is_refused_while_a_cycle_runs(place: Settings, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(services, "_answers", lambda service: True)
+    other = sleeper("airflow-scheduler", REPRISE_SOURCE="ifdb")
+    try:
+        services.start(place, [sleeper("airflow-scheduler", REPRISE_SOURCE="ml-100k")], say=lambda text: None)
+        lease.take(place, "ml-100k", "1998-03-26")
+        with pytest.raises(ServiceError) as problem:
+            services.end_changed(place, [other])
+        assert str(problem.value) == (
+            "Airflow runs for another source or with other settings, and cycle 1998-03-26 of ml-100k is running; "
+            "wait for its end, or run make stop first"
+        )
+        lease.release(place, "ml-100k")
+        monkeypatch.setattr(services, "stage_is_running", lambda settings: True)
+        with pytest.raises(ServiceError, match="and a stage is running; wait"):
+            services.end_changed(place, [other])
+        assert services.is_running(place)
+    finally:
+        services.stop(place)
+
+
+def test_a_proxy_of_the_environment_is_passed_by(place: Settings, monkeypatch: pytest.MonkeyPatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", NOWHERE)
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/"
+        assert services._answers(Service("one", (), {}, address))
+        server.shutdown()
+    assert service_settings.base_environment(place)["no_proxy"] == "127.0.0.1,localhost"
+    monkeypatch.setenv("NO_PROXY", "intranet,localhost")
+    assert service_settings.base_environment(place)["no_proxy"] == "intranet,localhost,127.0.0.1"
 
 
 def test_a_service_that_ends_at_once_is_told_with_its_log(place: Settings):
