@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import Any
 
@@ -10,12 +11,13 @@ from pipeline.settings import CHECKOUT
 
 
 def code_revision() -> str:
-    """Git commit of the checkout, with `-dirty` when files differ; `unknown` outside a checkout."""
+    """Git commit of the checkout, with `-dirty` when files differ; outside a checkout, as in an image,
+    REPRISE_REVISION, or `unknown`."""
     try:
         revision = _git("rev-parse", "HEAD")
         return f"{revision}-dirty" if _git("status", "--porcelain", "--untracked-files=no") else revision
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("REPRISE_REVISION") or "unknown"
 
 
 def _git(*arguments: str) -> str:

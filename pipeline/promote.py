@@ -31,9 +31,7 @@ def promote(context: StageContext) -> StageResult:
 def _why_not(context: StageContext, version: int) -> str | None:
     settings, cycle = context.settings, context.cycle
     if context.config.registry.promotion == "manual":
-        return (
-            f"version {version} stays challenger: promotion is by hand (python -m pipeline promote {version})"
-        )
+        return f"version {version} stays challenger: promotion is by hand (python -m pipeline promote {version} --source {cycle.source})"
     if cycle.run_type == "backfill":
         return f"version {version} stays as it is: a backfill never moves the live alias"
     live = tracking.champion_version(settings, cycle.source)
@@ -43,7 +41,7 @@ def _why_not(context: StageContext, version: int) -> str | None:
     if live not in known:
         raise PromotionError(
             f"the champion alias of {cycle.source} points at version {live}, which no cycle registered; "
-            f"name a champion among {sorted(known)} by hand (python -m pipeline promote {version})"
+            f"name a champion among {sorted(known)} by hand (python -m pipeline promote {version} --source {cycle.source})"
         )
     champion = known[live]
     if champion.cycle >= cycle.name:
@@ -88,7 +86,7 @@ def rollback(settings: Settings, source: str) -> str:
     if not past:
         raise PromotionError(
             f"{source} has had no champion before version {live} (its history is {history}); nothing to "
-            "roll back to; name a champion by hand (python -m pipeline promote VERSION)"
+            f"roll back to; name a champion by hand (python -m pipeline promote VERSION --source {source})"
         )
     # The history first, without the version that is left: called again after a kill here, it ends alike.
     tracking.set_champion_history(settings, source, past)

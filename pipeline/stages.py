@@ -175,6 +175,7 @@ STAGES: tuple[Stage, ...] = (
         writes=("checkpoint", "ranks"),
         sections=(*_MODEL, "evaluation", "funnel"),
         refusable=True,
+        retries=1,
     ),
     Stage(
         "rung_2",
@@ -187,6 +188,7 @@ STAGES: tuple[Stage, ...] = (
         writes=("checkpoint", "ranks"),
         sections=(*_MODEL, "evaluation", "funnel"),
         refusable=True,
+        retries=1,
     ),
     Stage(
         "train",
