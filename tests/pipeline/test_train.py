@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -311,6 +312,34 @@ def test_the_stage_logs_live_and_returns_the_figures(unbroken, monkeypatch):
     result = train(context)
     assert asked == ["candidate"]
     assert result.figures == fitted.figures and result.refused is None and result.versions == {}
+
+
+def test_loss_throughput_and_validation_mrr_reach_the_registry_while_it_trains(
+    unbroken, tmp_path, monkeypatch
+):
+    from pipeline import tracking
+
+    def curve(name: str) -> list[tuple[int, float]]:
+        points = store.get_metric_history(tracking.run_id(context), f"training/{name}")
+        return sorted((point.step, point.value) for point in points)
+
+    _, fitted, _, _ = unbroken
+    context = first_cycle(tmp_path)
+    store = tracking.client(context.settings)
+    monkeypatch.setattr("model.lightning_module.SECONDS_BETWEEN_METRICS", 0.0)
+    with monkeypatch.context() as patch:
+        die_after(patch, 2)
+        with pytest.raises(Killed):
+            train(context)
+    for last in (6, fitted.figures["steps"]):
+        wanted = {name: fitted.figures[name] for name in ("training_curve", "validation_mrr")}
+        wanted = {name: [(step, value) for step, value in of if step <= last] for name, of in wanted.items()}
+        assert curve("loss") == wanted["training_curve"] and len(wanted["training_curve"]) == last
+        assert curve("validation_mrr") == wanted["validation_mrr"] and len(wanted["validation_mrr"]) > 1
+        throughput = curve("tokens_per_second")
+        assert [step for step, _ in throughput] == list(range(1, last + 1))
+        assert all(0 < value < math.inf for _, value in throughput)
+        train(context)  # goes on, in the same run
 
 
 def test_no_module_of_training_names_the_evaluation_sequences_or_pickle():
