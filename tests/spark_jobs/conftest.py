@@ -68,3 +68,13 @@ def same():
         return sorted(left.collect(), key=repr) == sorted(right.collect(), key=repr)
 
     return equal
+
+
+@pytest.fixture
+def plan_of():
+    """A function (frame) → Spark's plan of it, as text."""
+
+    def plan(frame: DataFrame) -> str:
+        return frame._jdf.queryExecution().executedPlan().toString()
+
+    return plan

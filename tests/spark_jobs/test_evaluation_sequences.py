@@ -61,6 +61,16 @@ def test_a_long_history_keeps_its_last_events_and_their_places(spark):
     assert rows["u"]["label_positions"] == [15]
 
 
+def test_no_event_passes_through_python(spark, plan_of):
+    events = events_frame(spark, [("u", "i0", 101, "liked")])
+    tokens = history.tokens(events, items_frame(spark, ["i0"]), SOURCE, 512)
+    rows = evaluation_sequences.evaluation_sequences(
+        history.numbered(tokens), SPLIT, "2024-02-10", SOURCE, SequencesConfig()
+    )
+    plan = plan_of(rows)
+    assert "Window" in plan and "Python" not in plan
+
+
 def test_main_equals_a_count_in_plain_python_and_repeats_itself(spark, plain_lake, rows_of, same):
     job = plain_lake.job(CUTOFFS[1])
     result = evaluation_sequences.main(spark, job)

@@ -14,7 +14,8 @@ import pytest
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
 from spark_jobs import delta, events
 from spark_jobs.expressions import MappingError
-from spark_jobs.landing import LandingError
+from spark_jobs.landing import LandingError, find
+from spark_jobs.reading import read_mapped
 from tests.spark_jobs.landed import content, job, jsonl, source
 
 T = 1_767_225_600  # 2026-01-01 00:00:00 UTC
@@ -29,6 +30,8 @@ FULL = source(
         "where": "kind IS NULL OR kind <> 'test'",
     },
 )
+
+OPTIONAL = frozenset(events.OPTIONAL)
 
 
 @pytest.fixture
@@ -70,6 +73,15 @@ def test_a_line_becomes_a_typed_event(spark, landing):
     assert (event["completion_fraction"], event["country"], event["line_number"]) == (None, None, 1)
     assert str(event["event_date"]) == "2026-01-01"
     assert result.figures["accepted"] == result.figures["lines"] == 1
+
+
+def test_no_line_passes_through_python(spark, landing, plan_of):
+    jsonl(landing / "a.jsonl", {"u": "x", "i": "1", "t": T, "a": "view", "kind": "", "ctx": {"page": "home"}})
+    files = find(spark, str(landing), FULL.events.files)
+    mapped = read_mapped(spark, files, FULL.events, events.mapped_expressions(FULL), "events", OPTIONAL)
+    plan = plan_of(mapped.through(lambda rows: events.checked_lines(rows, FULL)))
+    # A table made from a Python list would be read from Python workers too: a scan of an existing RDD.
+    assert "FileScan text" in plan and "Python" not in plan and "ExistingRDD" not in plan
 
 
 BAD_LINES = [

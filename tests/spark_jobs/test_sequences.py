@@ -165,11 +165,11 @@ def test_rows_do_not_depend_on_the_order_or_the_files_of_arrival(spark):
     assert in_order.exceptAll(again).isEmpty() and again.exceptAll(in_order).isEmpty()
 
 
-def test_one_shuffle_by_user(spark):
+def test_one_shuffle_by_user_and_no_python(spark, plan_of):
     events = events_frame(spark, [("u", "i1", 1, "seen")])
     tokens = history.tokens(events, items_frame(spark, ITEMS), SOURCE, 8)
     rows = sequences.sequences(history.numbered(tokens), "c", SOURCE, config())
-    plan = rows._jdf.queryExecution().executedPlan().toString()
+    plan = plan_of(rows)
     shuffles = [line for line in plan.split("\n") if "Exchange hashpartitioning(user_id" in line]
     assert len(shuffles) == 1
     assert "Python" not in plan

@@ -49,6 +49,17 @@ def test_the_parents_tokens_are_kept_and_new_ones_follow(spark):
     ]
 
 
+def test_no_event_passes_through_python(spark, plan_of):
+    events, items = events_of(spark, a=1), items_frame(spark, ["a"])
+    parent = parent_frame(spark, (0, 0, "first", False))
+    for rows in (
+        vocabulary.vocabulary(events, items, parent, "now", 1),
+        vocabulary.cold_labels(events, items),
+    ):
+        plan = plan_of(rows)
+        assert "HashAggregate" in plan and "Python" not in plan
+
+
 def test_cold_labels_are_those_outside_the_known_items(spark):
     labels = events_of(spark, a=6, b=3, c=1)
     known = items_frame(spark, ["a", "x"])
