@@ -1,17 +1,20 @@
-"""What an accepted version needs outlives a second run of its cycle under another configuration."""
+"""What an accepted version needs outlives a second run of its cycle; where it is lost, a new cycle says so."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from model.checkpoint import digest_of_weights
+from model.checkpoint import WEIGHTS, digest_of_weights
 from model.model_names import CANDIDATE
-from pipeline import accepted
-from pipeline.cycle import Parent, check_parent
+from pipeline import accepted, tracking
+from pipeline.cycle import CycleError, Parent, check_parent, resolve
 from pipeline.records import StageRecord, write_record
 from pipeline.train import fit
+from tests.factories import tiny_config
 from tests.pipeline.training import first_cycle, second_cycle
 
 
@@ -67,3 +70,35 @@ def test_a_kill_while_keeping_leaves_nothing_and_the_next_try_keeps_all(made, mo
         "stage-vocabulary.json",
     ]
     assert sorted(path.name for path in folder.parent.iterdir()) == [digest[:16]]
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        ("weights", "version 3 is registered but its weights are missing in .*candidate"),
+        ("bytes", "the weights of version 3 in .*candidate were altered"),
+        ("records", "the records of version 3 are missing in "),
+    ],
+)
+def test_a_broken_chain_says_what_to_do_and_a_cold_start_goes_on(home, monkeypatch, lost, told):
+    cutoff, content = datetime(2026, 3, 1, tzinfo=UTC), b"weights"
+    split = datetime(2026, 1, 1, tzinfo=UTC)
+    version = Parent(3, "2026-01-11", split, hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(tracking, "accepted_versions", lambda *_: [version])
+    monkeypatch.setattr(tracking, "champion_version", lambda *_: 3)
+    folder = accepted.model_folder(home, "tiny", version, CANDIDATE)
+    folder.mkdir(parents=True)
+    (folder / WEIGHTS).write_bytes(content)
+    write_record(folder.parent, record("vocabulary", {"vocabulary": 3}))
+    assert resolve(tiny_config(), cutoff - timedelta(days=1), home).parent == version
+
+    if lost == "weights":
+        (folder / WEIGHTS).unlink()
+    elif lost == "bytes":
+        (folder / WEIGHTS).write_bytes(content[::-1])
+    else:
+        (folder.parent / "stage-vocabulary.json").unlink()
+    with pytest.raises(CycleError, match=f"{told}.*; restore them, or start anew with --cold-start"):
+        resolve(tiny_config(), cutoff, home)
+    assert not home.cycle_folder("tiny", "2026-03-01").exists()
+    assert resolve(tiny_config(), cutoff, home, cold_start=True).parent is None
