@@ -32,6 +32,8 @@ check: setup ## look for faults; changes nothing
 	@ruff format --check .
 	@lint-imports --no-cache
 	@yamllint --strict .
+	@check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose.yaml
+	@hadolint docker/Dockerfile
 
 fix: setup ## mend what can be mended by itself
 	@ruff check --fix .
