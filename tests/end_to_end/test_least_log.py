@@ -47,8 +47,6 @@ epochs = 20
 learning_rate = 5e-3
 embedding_learning_rate = 5e-3
 """
-SPARK_OPTIONS = {"spark.sql.shuffle.partitions": "1", "spark.sql.codegen.wholeStage": "false"}
-"""Of a few hundred lines, compiled plans cost more than they save."""
 
 
 def land(path: Path, rows: list[tuple[str, str, int | str]]) -> None:
@@ -101,14 +99,9 @@ class Log:
 @pytest.fixture(scope="module")
 def log(spark, tmp_path_factory):
     """The log after the cycle cut at FIRST."""
-    before = {key: spark.conf.get(key) for key in SPARK_OPTIONS}
-    for key, value in SPARK_OPTIONS.items():
-        spark.conf.set(key, value)
     log = Log(tmp_path_factory.mktemp("least"))
     assert log.cycle(FIRST) == 0
-    yield log
-    for key, value in before.items():
-        spark.conf.set(key, value)
+    return log
 
 
 def test_users_items_and_times_alone_make_a_whole_cycle(log):
