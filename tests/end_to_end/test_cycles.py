@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 
 from expectations.tables import location
 from model.checkpoint import digest_of_weights, load_weights
+from model.model_names import CANDIDATE
 from model.ranking import candidate_vectors, encode_histories
 from model.recommender import Recommender, score
 from model.warm_start import start_from_parent
@@ -20,6 +21,7 @@ from pipeline import accepted, tracking
 from pipeline.records import StageContext
 from pipeline.settings import CHECKOUT
 from pipeline.stages import BY_NAME, STAGES, Stage
+from pipeline.train import fit
 from pipeline.window import open_champion_model, open_model, open_window
 from tests.factories import CUTOFFS, PLANTED
 
@@ -91,7 +93,7 @@ def test_a_backfill_in_an_empty_lake_equals_the_cycles_run_in_time_order(three_c
 def test_events_and_items_planted_after_the_split_change_nothing_that_training_sees(three_cycles, make_house):
     house, ((first, one), *_) = three_cycles
     planted = make_house(planted=True)
-    _, outcomes = planted.run(CUTOFFS[0])
+    cycle, outcomes = planted.run(CUTOFFS[0])
     assert any(row["item_id"] == PLANTED for row in table(planted, "items"))
     for name in ("vocabulary", "sequences"):
         assert table(planted, name, first.name) == table(house, name, first.name), name
@@ -101,8 +103,12 @@ def test_events_and_items_planted_after_the_split_change_nothing_that_training_s
     assert features == features_by_item(house, first.name)
     rates = [run["vocabulary"].record.figures["masking_rate"] for run in (one, outcomes)]
     assert rates[0] == rates[1]
-    # The planted events are labels of the window, so its rung may be refused; its weights are the same.
     assert weights(planted, first.name, "rung-25k") == weights(house, first.name, "rung-25k")
+    # The planted events are labels of the window, so its rung may be refused: the full model is trained here.
+    records = {name: outcome.record for name, outcome in outcomes.items()}
+    context = StageContext(planted.config, cycle, planted.settings, records, lambda text: None)
+    candidate = fit(context, CANDIDATE, planted.config.model.size)
+    assert candidate.checkpoint_digest == weights(house, first.name)
 
 
 def test_the_registered_version_carries_its_lineage(three_cycles):
