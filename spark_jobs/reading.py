@@ -90,20 +90,19 @@ def read_mapped(
     named = {name: named_columns(spark, sql, labels[name]) for name, sql in wanted.items()}
     absent = _absent(groups, named, columns, mapping.format == "jsonl")
     _refuse_absent(absent, named, labels, texts, columns, may_be_absent)
-    parts = [_mapped_group(group, mapping, wanted, named, labels, absent) for group in groups]
+    parts = [_mapped_group(group, mapping, wanted, named, labels) for group in groups]
     return Mapped(parts, counts, unreadable, columns, tuple(sorted(absent)))
 
 
-def _mapped_group(group, mapping, wanted, named, labels, absent) -> DataFrame:
+def _mapped_group(group, mapping, wanted, named, labels) -> DataFrame:
     """The group's lines with every expression evaluated."""
     lines, text_columns = group.lines, set(group.columns)
     if mapping.format == "jsonl":
         paths = {parts for columns in named.values() for parts in columns}
         lines, text_columns = parsed_json(lines, paths, group.columns)
-    missing = {name.lower() for name in absent}
     there = {name.lower() for name in lines.columns}
     for name in sorted({parts[0] for columns in named.values() for parts in columns}):
-        if name.lower() in missing or (name.lower() not in there and mapping.format != "jsonl"):
+        if name.lower() not in there:
             lines = lines.withColumn(name, F.lit(None).cast("string"))
             there.add(name.lower())
     rows = evaluate(lines, wanted, META, labels, text_columns if group.text else set())

@@ -44,7 +44,15 @@ def test_recipes_work_from_a_folder_with_spaces(tmp_path: Path):
     folder = tmp_path / "a folder with spaces"
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True)
-    for name in ("python", "ruff", "lint-imports", "yamllint", "check-jsonschema", "hadolint", "fake-python3.11"):
+    for name in (
+        "python",
+        "ruff",
+        "lint-imports",
+        "yamllint",
+        "check-jsonschema",
+        "hadolint",
+        "fake-python3.11",
+    ):
         (programs / name).write_text(f'#!/bin/sh\necho "{name} $*"\n')
         (programs / name).chmod(0o755)
     shutil.copy(CHECKOUT / "Makefile", folder / "Makefile")

@@ -233,11 +233,10 @@ def test_a_changed_mapping_reads_the_landed_files_again(spark, landing):
     assert len(content(spark, job(landing, right), EVENTS)) == 2
     assert content(spark, job(landing, right), REJECTED_EVENTS) == []
     assert [row["cycle"] for row in content(spark, job(landing, right), INGESTED_FILES)] == ["2026-03-29"]
-    assert events.main(spark, job(landing, right)).versions == result.versions
-    # There and back again; a file that is gone keeps the events that it gave.
+    # Back again; a file that is gone keeps the events that it gave.
     jsonl(landing / "2.jsonl", {"u": "c", "i": "1", "t": T})
     (landing / "1.jsonl").unlink()
-    for mapping, users in ((wrong, ["a", "b", "c"]), (right, ["a", "b"]), (wrong, ["a", "b", "c"])):
+    for mapping, users in ((wrong, ["a", "b", "c"]), (right, ["a", "b"])):
         events.main(spark, job(landing, mapping))
         assert sorted(row["user_id"] for row in content(spark, job(landing, mapping), EVENTS)) == users
 
@@ -453,8 +452,9 @@ def test_a_mapping_that_does_not_fit_is_told_with_the_columns_there_are(spark, l
 
 
 def test_an_optional_column_may_be_absent_from_later_files(spark, landing):
-    paged = source(events={"page": "where_seen"})
-    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T, "where_seen": "home"})
+    paged = source(events={"page": "where_seen", "country": "ctx.country"})
+    context = {"where_seen": "home", "ctx": {"country": "NL"}}
+    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T} | context)
     events.main(spark, job(landing, paged))
     jsonl(landing / "2.jsonl", {"u": "b", "i": "1", "t": T})
     result = events.main(spark, job(landing, paged))
