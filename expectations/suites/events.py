@@ -23,6 +23,8 @@ from expectations.tables import EVENTS
 KEYS = ("event_id", "file_id", "line_number")
 FILE_KEYS = ("file_path", "file_id")
 
+EXAMPLES = 5
+"""Reasons of faulty lines that are told."""
 AGGREGATES = ("files", "window")
 """Batches that are worth computing once."""
 
@@ -56,6 +58,8 @@ class Landed:
     """Those left out on purpose or known before are not counted."""
     faulty: int
     """Lines refused among them."""
+    examples: tuple[str, ...] = ()
+    """The most frequent reasons: how many lines, and where the first of them is."""
 
     @property
     def faulty_fraction(self) -> float:
@@ -89,7 +93,18 @@ def landed(
     )
     sums = [F.sum(name).alias(name) for name in ("line_count", "harmless", "faulty")]
     row = new.join(refused, on="file_id", how="left").agg(*sums).first()
-    return Landed((row["line_count"] or 0) - (row["harmless"] or 0), row["faulty"] or 0)
+    lines, faulty = (row["line_count"] or 0) - (row["harmless"] or 0), row["faulty"] or 0
+    return Landed(lines, faulty, _examples(new, rejected_events.where(~is_harmless)) if faulty else ())
+
+
+def _examples(new: DataFrame, faulty: DataFrame) -> tuple[str, ...]:
+    by_reason = faulty.join(new, on="file_id", how="left_semi").groupBy("reason")
+    first = F.min(F.struct("file_path", "line_number")).alias("first")
+    found = by_reason.agg(F.count("*").alias("n"), first).orderBy(F.desc("n"), "reason").limit(EXAMPLES)
+    return tuple(
+        f"{row['n']:,} × {row['reason']} (first: {row['first']['file_path']}, line {row['first']['line_number']})"
+        for row in found.collect()
+    )
 
 
 def batches(
@@ -244,7 +259,9 @@ def _window(limits: Limits, measured: Measured) -> tuple[Expectation, ...]:
             "between",
             ("faulty_fraction",),
             maximum=limits.max_faulty_fraction,
-            observed=f"{new.faulty:,} of {new.lines:,} lines, {new.faulty_fraction:.1%}",
+            observed="; ".join(
+                [f"{new.faulty:,} of {new.lines:,} lines, {new.faulty_fraction:.1%}", *new.examples]
+            ),
         ),
         Expectation(
             "window_not_empty",

@@ -145,6 +145,7 @@ def test_a_failing_suite_ends_the_run_and_readers_stay_on_the_last_tables_that_p
     page = log.settings.report_folder("least", SECOND) / "validate_events.html"
     assert str(page) in told
     assert "36 of 48 lines" in page.read_text()
+    assert "12 × missing item (first: log-2.csv, line 14)" in page.read_text()
 
     assert tracking.champion_version(log.settings, "least") == champion.version
     assert tracking.accepted_versions(log.settings, "least") == [champion]

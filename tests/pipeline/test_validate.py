@@ -109,7 +109,9 @@ def test_sound_events_pass_and_leave_their_window_for_later_cycles(context):
         "action_counts": {"played": 8, "viewed": 7},
         "events": 15,
     }
-    assert result.figures["new_lines"] == {"lines": 61, "faulty": 1}
+    assert result.figures["new_lines"] == {
+        "lines": 61, "faulty": 1, "examples": ("1 × not JSON (first: a.jsonl, line 61)",)
+    }  # fmt: skip
     assert result.figures["drift"] is None and result.figures["compared_with"] == []
     assert "expectations are met" in page(context, "validate_events")
     json.dumps(result.figures)

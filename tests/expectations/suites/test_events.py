@@ -73,11 +73,17 @@ def test_what_a_failed_cycle_ingested_is_judged_again_and_repeated_lines_dilute_
         file | {"file_id": "g", "line_count": 10, "cycle": "2024-01-05"},
         file | {"file_id": "h", "line_count": 50, "cycle": "2023-12-05"},
     ]
-    rejected = [{"file_id": "f", "reason": "repeated"}] * 80 + [{"file_id": "f", "reason": "no user"}] * 5
+    rejected = [{"file_id": "f", "reason": "repeated"}] * 80
+    rejected += [
+        {"file_id": "f", "file_path": "a.csv", "line_number": line, "reason": "no user"}
+        for line in range(9, 13)
+    ]
+    rejected += [{"file_id": "f", "file_path": "a.csv", "line_number": 3, "reason": "no time"}]
     rejected += [{"file_id": "h", "reason": "no user"}] * 50
     ingested, refused = frame(spark, INGESTED_FILES, files), frame(spark, REJECTED_EVENTS, rejected)
     found = suite.landed(ingested, refused, ("2023-12-05",), ("repeated",))
     assert (found.lines, found.faulty, found.faulty_fraction) == (20, 5, 1 / 4)
+    assert found.examples == ("4 × no user (first: a.csv, line 9)", "1 × no time (first: a.csv, line 3)")
 
 
 def test_a_file_that_cannot_be_read_is_named(spark):
