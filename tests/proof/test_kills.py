@@ -104,7 +104,8 @@ def test_killed_in_the_middle_of_train(make_home, unbroken, tmp_path):
     folder = settings.checkpoint_folder(SOURCE, CUTOFF, "candidate")
 
     def ready(text: str) -> bool:
-        return folder.exists() and any(folder.rglob("state.json"))
+        # Not one that is still being written, whose name begins with a dot.
+        return any(folder.glob("partial/[0-9]*/state.json"))
 
     kill_when(settings, tmp_path / "killed.log", ready)
     assert not (settings.cycle_folder(SOURCE, CUTOFF) / "stage-train.json").exists()
