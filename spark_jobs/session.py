@@ -70,6 +70,8 @@ def configuration(master: str, jars: str | None) -> dict[str, str]:
     options = [
         readable_log,
         "-XX:TieredStopAtLevel=1",
+        # The first tier alone gets 48 MB, which a whole cycle in one process fills: then the JVM breaks down.
+        "-XX:ReservedCodeCacheSize=256m",
         "-XX:+UseSerialGC",
         # A young generation of JVM's own choice fills 30 times in the first seconds.
         "-Xmn400m",
