@@ -45,6 +45,10 @@ class Table:
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
+    def type_of(self, column: str) -> str:
+        """Spark's type of a column. Raises KeyError for a name that is none."""
+        return {one.name: one.type for one in self.columns}[column]
+
     @property
     def ddl(self) -> str:
         """The schema in Spark's DDL form, `name type NOT NULL, …`."""

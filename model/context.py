@@ -19,7 +19,6 @@ SPARK_HASH_SEED = 42
 """Seed of Spark's xxhash64, by which the data plane coded context fields."""
 MISSING = "unknown"
 """Name of code 0."""
-_COLUMN_TYPE = {column.name: column.type for column in EVENTS.columns}
 
 
 def column_value(field: str, value: Any) -> str | int | None:
@@ -30,7 +29,7 @@ def column_value(field: str, value: Any) -> str | int | None:
     """
     if value is None:
         return None
-    if _COLUMN_TYPE[field] == "string":
+    if EVENTS.type_of(field) == "string":
         return str(value)
     try:
         number = int(value)

@@ -192,14 +192,13 @@ def _signature(context_fields: tuple[str, ...]) -> ModelSignature:
     """What a served version takes and gives: histories as plain records, recommendations. A context
     field has the type of its column, so that a value is coded as in training."""
     text, number = DataType.string, DataType.double
-    column_type = {column.name: column.type for column in EVENTS.columns}
     record = Object(
         [
             Property("item_id", text),
             Property("event_at", text),
             Property("reward", number, required=False),
             Property("action", text, required=False),
-            *(Property(name, _SERVED_TYPE[column_type[name]], required=False) for name in context_fields),
+            *(Property(name, _SERVED_TYPE[EVENTS.type_of(name)], required=False) for name in context_fields),
         ]
     )
     inputs = [

@@ -172,7 +172,7 @@ def items(
             columns[name] = F.when(F.col("is_described"), F.col(name)).otherwise(F.col(f"was_{name}"))
     for name, gathered in now.items():
         there = F.col(name) if gathered is not None else F.lit(None)
-        columns[name] = F.coalesce(there, f"was_{name}", F.array()).cast(_type_of(name))
+        columns[name] = F.coalesce(there, f"was_{name}", F.array()).cast(ITEMS.type_of(name))
     # One task sorts the new items: a catalogue is small, and its numbers are one sequence.
     whole = whole.withColumn("is_new", F.col("item_index").isNull())
     is_launched = F.coalesce(columns["launched_at"] <= split_at, F.lit(False))
@@ -247,10 +247,6 @@ def _gathered(parts: list[DataFrame], exploded: str, fields: tuple[str, str]) ->
         "item_id", F.when(F.col(exploded).isNotNull(), F.struct(*fields)).alias("entry")
     )
     return entries.groupBy("item_id").agg(F.array_sort(F.collect_set("entry")).alias("gathered"))
-
-
-def _type_of(name: str) -> str:
-    return next(column.type for column in ITEMS.columns if column.name == name)
 
 
 def _refused(

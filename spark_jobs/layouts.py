@@ -188,7 +188,7 @@ def _header_names(header: str, kind: str) -> tuple[str, ...]:
     """Column names of a header line; an empty or repeated one is called by its position, `_3`."""
     style = {"delimiter": ","} if kind == "csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     names: list[str] = []
-    for position, cell in enumerate(next(csv.reader([header], **style), [""]), start=1):
+    for position, cell in enumerate(next(csv.reader([header], **style)), start=1):
         name = cell.strip()
         taken = {other.lower() for other in names}
         names.append(name if name and name.lower() not in taken else f"_{position}")
