@@ -17,11 +17,11 @@ help: ## this list
 
 setup: ## make the environment and fetch Delta's jars, once
 	@command -v "$(PYTHON)" > /dev/null || { echo "set-up: $(PYTHON) was not found; install Python 3.11, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@"$(PYTHON)" -P pipeline/bootstrap.py
-	@python -m pipeline.setup_jars
+	@"$(PYTHON)" -P pipeline/setup/environment.py
+	@python -m pipeline.setup.jars
 
 demo: setup ## two consecutive refresh cycles under a real Airflow, and one screen about them
-	@python -m pipeline.demo --source "$(SOURCE)"
+	@python -m pipeline.local.demo --source "$(SOURCE)"
 
 # In order of collection, where the long end-to-end file comes early; else files with many tests come first.
 test: setup ## run the tests, in two processes
@@ -40,10 +40,10 @@ fix: setup ## mend what can be mended by itself
 	@ruff format .
 
 ui: setup ## start the pages of Airflow and MLflow on this machine
-	@python -m pipeline.services --source "$(SOURCE)" start
+	@python -m pipeline.local.services --source "$(SOURCE)" start
 
 stop: ## end what `make ui` or an interrupted demo left running
-	@python -m pipeline.services stop
+	@python -m pipeline.local.services stop
 
 # Without SOURCE it shows every source of the home.
 status: ## cycles, versions, and what is live

@@ -18,12 +18,12 @@ import time
 
 import torch
 
-from model.batch import Batch, Catalogue
 from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
-from model.cost import Cost, standard_full, standard_reduced
-from model.optimizer import build_optimizers
-from model.recommender import Recommender
+from model.network.batch import Batch, Catalogue
+from model.network.recommender import Recommender
+from model.scaling.cost import Cost, standard_full, standard_reduced
 from model.sizes import SIZES
+from model.training.optimizer import build_optimizers
 
 ITEM_WIDTH = 64
 LANGUAGE_WIDTH = 64

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.model_names import CANDIDATE, FROZEN, MARKOV, MOVING
+from model.evaluation.names import CANDIDATE, FROZEN, MARKOV, MOVING
 from pipeline import presets
-from pipeline.cycle import cutoff_of, cycle_name
-from pipeline.records import read_records
+from pipeline.cycle.definition import cutoff_of, cycle_name
+from pipeline.cycle.records import read_records
 from pipeline.settings import Settings
 from pipeline.sources import SOURCES
 

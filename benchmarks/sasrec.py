@@ -22,10 +22,10 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from expectations.tables import location
-from model.model_names import CANDIDATE
+from model.evaluation.names import CANDIDATE
 from pipeline import presets
-from pipeline.cycle import cutoff_of, cycle_name, load_cycle
-from pipeline.records import read_records
+from pipeline.cycle.definition import cutoff_of, cycle_name, load_cycle
+from pipeline.cycle.records import read_records
 from pipeline.settings import CHECKOUT, Settings
 
 

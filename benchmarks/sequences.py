@@ -26,7 +26,7 @@ from expectations import tables
 from pipeline.settings import Settings
 from spark_jobs import history, sequences
 from spark_jobs.config import EventMapping, SequencesConfig, SourceConfig
-from spark_jobs.session import get_session
+from spark_jobs.lake.session import get_session
 
 SOURCE = SourceConfig(
     name="synthetic",

@@ -5,7 +5,7 @@
 Synthetic histories (log-normal lengths, Zipf items, half of the events high-value) go through the
 real path: label look-up, packing, batches, loss, both optimizers, by Lightning. Speeds are per second
 of CPU time, so that what else runs on the machine hardly counts; wall-clock throughput stands beside
-them. The floor is the FLOPs of a token (model.cost, the tower's products added) over the speed of a
+them. The floor is the FLOPs of a token (model.scaling.cost, the tower's products added) over the speed of a
 large matrix product.
 """
 
@@ -18,17 +18,17 @@ from collections import defaultdict
 import numpy as np
 import torch
 
-from model.batch import Catalogue
-from model.batches import LabelInterval, TrainingBatches
 from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
-from model.cost import standard_reduced
-from model.dataset import Sequences
-from model.lightning_module import Plan, RefreshModule, Watch, run
-from model.optimizer import build_optimizers, clip_dense_gradient
-from model.packing import Events
-from model.progress import Progress
-from model.recommender import Recommender
-from model.sampled_softmax import negatives_count
+from model.data.batches import LabelInterval, TrainingBatches
+from model.data.packing import Events
+from model.data.sequences import Sequences
+from model.network.batch import Catalogue
+from model.network.recommender import Recommender
+from model.network.sampled_softmax import negatives_count
+from model.scaling.cost import standard_reduced
+from model.training.lightning_module import Plan, RefreshModule, Watch, run
+from model.training.optimizer import build_optimizers, clip_dense_gradient
+from model.training.progress import Progress
 
 MAX_LENGTH = 256
 WARM_UP = 2

@@ -4,7 +4,7 @@
     python -m benchmarks.without_tower --source ifdb     # prints one line of the README's table
 
 Trains both cycles again on the tables that the demo left in this home, without `model.modalities`, and
-where the source has it without `model.freshness` too; nothing is written beside a temporary folder.
+where the source has it without `model.network.freshness` too; nothing is written beside a temporary folder.
 Cold-start items lie outside the vocabularies of both cycles; replay, delay 0.
 """
 
@@ -18,16 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from model.bootstrap import interval, pooled, resample, stack
-from model.model_names import CANDIDATE
-from model.ranking import rank_examples
-from pipeline import accepted, presets
+from model.evaluation.bootstrap import interval, pooled, resample, stack
+from model.evaluation.names import CANDIDATE
+from model.evaluation.ranking import rank_examples
+from pipeline import presets
 from pipeline.config import Config, overlay
-from pipeline.cycle import Parent, cutoff_of, cycle_name, load_cycle
-from pipeline.records import StageContext, read_records
+from pipeline.cycle import accepted
+from pipeline.cycle.definition import Parent, cutoff_of, cycle_name, load_cycle
+from pipeline.cycle.records import StageContext, read_records
+from pipeline.evaluation.window import Window, open_model, open_window
 from pipeline.settings import Settings
-from pipeline.train import fit
-from pipeline.window import Window, open_model, open_window
+from pipeline.training.fit import fit
 
 
 def main() -> None:

@@ -1,13 +1,13 @@
 """One refresh cycle of a source, end to end: scheduled, triggered by hand, or backfilled.
 
-Tasks and arrows are made from the map in `pipeline.stages`. `refresh_cycle` belongs to the source
+Tasks and arrows are made from the map in `pipeline.workflows.refresh_cycle`. `refresh_cycle` belongs to the source
 named by `REPRISE_SOURCE`; every further source in `REPRISE_SOURCES` (separated by spaces) gets a
 DAG of its own, with its own schedule. Past cycles are run in order, one at a time, by
 
     airflow backfill create --dag-id refresh_cycle --from-date 1998-01-29 --to-date 1998-04-23 \
         --max-active-runs 1 --reprocess-behavior failed
 
-(`python -m pipeline.services airflow backfill create …` for the local Airflow of `make ui`).
+(`python -m pipeline.local.services airflow backfill create …` for the local Airflow of `make ui`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow.sdk import DAG
 
 from pipeline import presets
 from pipeline.orchestration import first_start, form, phase_groups, release_task, task_for, timetable
-from pipeline.stages import RESOLVE, STAGES
+from pipeline.workflows.refresh_cycle import RESOLVE, STAGES
 
 
 def refresh_cycle(dag_id: str, source: str) -> DAG:

@@ -47,7 +47,7 @@ class ModelConfig(Section):
     max_length: int = Field(256, ge=8)
     """L: longest sequence, start token not counted."""
     freshness: bool = False
-    """Whether a score may depend on the time since an item's launch (`model.freshness`); it takes 33 of
+    """Whether a score may depend on the time since an item's launch (`model.network.freshness`); it takes 33 of
     `output_width`. For sources that know launch dates."""
 
     @model_validator(mode="after")

@@ -21,9 +21,9 @@ from datetime import UTC, datetime
 
 from pipeline import presets
 from pipeline.config import Config
-from pipeline.disk import full_disk
+from pipeline.cycle.files import full_disk
 from pipeline.settings import Settings
-from pipeline.stages import BY_NAME, STAGES
+from pipeline.workflows.refresh_cycle import BY_NAME, STAGES
 
 REFUSED = 99
 TRY_LATER = 75
@@ -33,11 +33,11 @@ CRASHED = 70
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    from pipeline.lease import SourceBusyError
+    from pipeline.cycle.lease import SourceBusyError
 
     options = _parser().parse_args(arguments)
     if options.list:
-        from pipeline.status import map_screen
+        from pipeline.report.screens import map_screen
 
         print(map_screen())
         return 0
@@ -89,7 +89,7 @@ def _source_name(options: argparse.Namespace, settings: Settings) -> str:
 
 
 def _cutoff(options: argparse.Namespace) -> datetime:
-    from pipeline.cycle import resolve_cycle
+    from pipeline.cycle.definition import resolve_cycle
 
     return resolve_cycle(
         cutoff=options.cutoff,
@@ -100,8 +100,8 @@ def _cutoff(options: argparse.Namespace) -> datetime:
 
 
 def _resolve(options: argparse.Namespace, settings: Settings) -> int:
-    from pipeline import lease
-    from pipeline.cycle import cycle_name, resolve
+    from pipeline.cycle import lease
+    from pipeline.cycle.definition import cycle_name, resolve
     from pipeline.sources import land
 
     config, cutoff = _config(options), _cutoff(options)
@@ -124,7 +124,7 @@ def _say_cycle(cycle) -> None:
 
 
 def _stage(options: argparse.Namespace, settings: Settings) -> int:
-    from pipeline.cycle import cycle_name, load_cycle
+    from pipeline.cycle.definition import cycle_name, load_cycle
     from pipeline.runner import run_stage
 
     config = _config(options)
@@ -138,8 +138,9 @@ def _stage(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _cycle(options: argparse.Namespace, settings: Settings) -> int:
-    from pipeline import lease, status
-    from pipeline.cycle import cycle_name, resolve
+    from pipeline.cycle import lease
+    from pipeline.cycle.definition import cycle_name, resolve
+    from pipeline.report import screens as status
     from pipeline.runner import run_cycle
     from pipeline.sources import land
 
@@ -155,8 +156,8 @@ def _cycle(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _release(options: argparse.Namespace, settings: Settings) -> int:
-    from pipeline import lease
-    from pipeline.cycle import cycle_name
+    from pipeline.cycle import lease
+    from pipeline.cycle.definition import cycle_name
 
     name = cycle_name(_cutoff(options)) if options.cutoff or options.interval_end else None
     source = _source_name(options, settings)
@@ -173,7 +174,7 @@ def _land(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _status(options: argparse.Namespace, settings: Settings) -> int:
-    from pipeline import status
+    from pipeline.report import screens as status
 
     print(status.screen(settings, _source_name(options, settings) if options.source else None))
     return 0
@@ -187,14 +188,14 @@ def _show_config(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _check_source(options: argparse.Namespace, settings: Settings) -> int:
-    from pipeline.check_source import check_source
+    from pipeline.sources.check import check_source
 
     check_source(presets.load(options.file, options.preset), settings, print)
     return 0
 
 
 def _promote(options: argparse.Namespace, settings: Settings) -> int:
-    from pipeline.promote import promote_version
+    from pipeline.registry.promotion import promote_version
 
     if options.version is None:
         return _stage(options, settings)
@@ -203,7 +204,7 @@ def _promote(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _rollback(options: argparse.Namespace, settings: Settings) -> int:
-    from pipeline.promote import rollback
+    from pipeline.registry.promotion import rollback
 
     say(rollback(settings, _source_name(options, settings)))
     return 0

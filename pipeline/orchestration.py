@@ -2,7 +2,7 @@
 
 In: the map of stages and a source's schedule. Out: Airflow objects. Beside `dags/` this is the only
 module that imports Airflow; it knows no stage's insides. A task is a process of its own that is
-given the run's raw facts (run type, data interval, form); `pipeline.cycle.resolve_cycle` decides
+given the run's raw facts (run type, data interval, form); `pipeline.cycle.definition.resolve_cycle` decides
 what they mean. Reading it loads neither torch, pyspark, mlflow nor great_expectations.
 """
 
@@ -38,11 +38,11 @@ from airflow.sdk.exceptions import (
 from airflow.timetables.events import EventsTimetable
 
 from pipeline.config import ScheduleConfig
+from pipeline.local.service_settings import SPARK_CONNECTION
 from pipeline.presets import DEFAULT, PRESETS
-from pipeline.service_settings import SPARK_CONNECTION
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.sources import SOURCES
-from pipeline.stages import Stage
+from pipeline.workflows.refresh_cycle import Stage
 
 DONE, FAILED, TRY_LATER, REFUSED = 0, 1, 75, 99
 """Exit codes of a stage that mean something; any other is a crash."""
@@ -215,7 +215,7 @@ class SparkStageOperator(SparkSubmitOperator):
             conn_id=SPARK_CONNECTION,
             name=f"reprise-{command}",
             # The checkout is on the path, the application's own folder is not: its modules are
-            # `pipeline.records`, never `records`.
+            # `pipeline.cycle.records`, never `records`.
             env_vars={"PYTHONPATH": str(CHECKOUT), "PYTHONSAFEPATH": "1"},
             **options,
         )
@@ -270,7 +270,7 @@ def _spark_properties(master: str) -> Path:
     path = settings.home / "spark" / ("spark.properties" if local else "cluster.properties")
     if local and path.exists():
         return path
-    from spark_jobs.session import write_properties
+    from spark_jobs.lake.session import write_properties
 
     return write_properties(path, master, str(settings.jars))
 

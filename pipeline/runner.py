@@ -20,13 +20,13 @@ from typing import Any
 
 import psutil
 
-from pipeline import accepted, lease
 from pipeline.config import Config
-from pipeline.cycle import Cycle
-from pipeline.lineage import code_revision
-from pipeline.records import StageContext, StageRecord, StageResult, read_records, write_record
+from pipeline.cycle import accepted, lease
+from pipeline.cycle.definition import Cycle
+from pipeline.cycle.lineage import code_revision
+from pipeline.cycle.records import StageContext, StageRecord, StageResult, read_records, write_record
 from pipeline.settings import Settings
-from pipeline.stages import BY_NAME, STAGES, Stage
+from pipeline.workflows.refresh_cycle import BY_NAME, STAGES, Stage
 from spark_jobs.config import Job
 
 Say = Callable[[str], None]
@@ -142,7 +142,7 @@ def _call(stage: Stage, context: StageContext) -> StageResult:
 def _load_beside_session(stage: Stage, context: StageContext) -> Callable[..., Any]:
     """The stage's function, imported (Great Expectations takes 5 s) while the JVM makes the session."""
     # Beforehand, since two threads that import one package may see it half made.
-    importlib.import_module("spark_jobs.session")
+    importlib.import_module("spark_jobs.lake.session")
     with ThreadPoolExecutor(max_workers=1) as other:
         function = other.submit(stage.load)
         # In the main thread alone Spark takes Ctrl-C for an order to end its jobs.

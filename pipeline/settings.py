@@ -68,7 +68,7 @@ class Settings:
         return self.home / "checkpoints" / source / cycle / model
 
     def accepted_folder(self, source: str, checkpoint_digest: str) -> Path:
-        """What later cycles need of an accepted version (`pipeline.accepted`)."""
+        """What later cycles need of an accepted version (`pipeline.cycle.accepted`)."""
         return self.home / "accepted" / source / checkpoint_digest[:16]
 
     def report_folder(self, source: str, cycle: str) -> Path:

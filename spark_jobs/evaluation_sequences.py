@@ -17,8 +17,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from expectations import tables
-from spark_jobs import delta, history
+from spark_jobs import history
 from spark_jobs.config import Job, JobResult, SequencesConfig, SourceConfig
+from spark_jobs.lake import delta
 
 
 def evaluation_sequences(

@@ -17,9 +17,11 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, REWARD_SIGNALS
-from spark_jobs import delta, landing
 from spark_jobs.config import Job, JobResult, SourceConfig
-from spark_jobs.fields import (
+from spark_jobs.lake import delta
+from spark_jobs.lake.local_rows import local_rows
+from spark_jobs.landing import files as landing
+from spark_jobs.landing.fields import (
     MAX_ID_CHARACTERS,
     id_problem,
     kept_raw,
@@ -28,7 +30,8 @@ from spark_jobs.fields import (
     text_id,
     whole_number,
 )
-from spark_jobs.ingestion import (
+from spark_jobs.landing.files import LandedFile
+from spark_jobs.landing.ingestion import (
     Counts,
     Record,
     file_figures,
@@ -41,11 +44,9 @@ from spark_jobs.ingestion import (
     unreadable_rows,
     versions_found,
 )
-from spark_jobs.instants import microseconds
-from spark_jobs.landing import LandedFile
-from spark_jobs.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
-from spark_jobs.local_rows import local_rows
-from spark_jobs.reading import WHERE, Mapped, read_mapped
+from spark_jobs.landing.instants import microseconds
+from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
+from spark_jobs.landing.reading import WHERE, Mapped, read_mapped
 
 DUPLICATE = "duplicate event_id"
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)

@@ -24,9 +24,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, NumericType, StringType
 
 from expectations import tables
-from spark_jobs import delta
 from spark_jobs.config import Job, SourceConfig
-from spark_jobs.expressions import MappingError, evaluate
+from spark_jobs.lake import delta
+from spark_jobs.landing.expressions import MappingError, evaluate
 
 BROADCAST_ITEMS = 2_000_000
 """Catalogues up to this many items are joined without a shuffle (about 100 MB on every executor)."""

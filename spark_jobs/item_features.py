@@ -25,9 +25,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from expectations import tables
-from spark_jobs import delta, history, language
+from spark_jobs import history
 from spark_jobs.config import Job, JobResult
-from spark_jobs.projection import message_passing, projected
+from spark_jobs.features import language
+from spark_jobs.features.projection import message_passing, projected
+from spark_jobs.lake import delta
 
 WEIGHT_UNIT = 1024
 """Weights are whole numbers, so that sums do not depend on their order."""

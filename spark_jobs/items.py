@@ -22,15 +22,16 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType
 
 from expectations.tables import EVENTS, ITEMS, REJECTED_ITEMS
-from spark_jobs import delta, landing
 from spark_jobs.config import EdgeMapping, FileMapping, ItemMapping, Job, JobResult, TagMapping
-from spark_jobs.fields import id_problem, kept_raw, present_text, text_id
 from spark_jobs.history import micros
-from spark_jobs.instants import microseconds
-from spark_jobs.landing import LandedFile
-from spark_jobs.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
-from spark_jobs.local_rows import local_rows
-from spark_jobs.reading import read_mapped
+from spark_jobs.lake import delta
+from spark_jobs.lake.local_rows import local_rows
+from spark_jobs.landing import files as landing
+from spark_jobs.landing.fields import id_problem, kept_raw, present_text, text_id
+from spark_jobs.landing.files import LandedFile
+from spark_jobs.landing.instants import microseconds
+from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
+from spark_jobs.landing.reading import read_mapped
 
 DUPLICATE = "duplicate item_id, a later line counts"
 _POSSIBLE_US = (-5_364_662_400_000_000, 7_258_118_400_000_000)

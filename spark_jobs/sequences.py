@@ -27,8 +27,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from expectations import tables
-from spark_jobs import delta, history
+from spark_jobs import history
 from spark_jobs.config import Job, JobResult, SequencesConfig, SourceConfig
+from spark_jobs.lake import delta
 
 
 def sequences(numbered: DataFrame, cycle: str, source: SourceConfig, config: SequencesConfig) -> DataFrame:

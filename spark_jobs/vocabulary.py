@@ -21,8 +21,9 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from expectations import tables
-from spark_jobs import delta, history
+from spark_jobs import history
 from spark_jobs.config import Job, JobResult
+from spark_jobs.lake import delta
 
 
 def event_counts(events: DataFrame) -> DataFrame:

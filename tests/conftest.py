@@ -26,7 +26,7 @@ atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """The one session of the test run, with the jars that set-up fetched."""
-    from spark_jobs.session import get_session
+    from spark_jobs.lake.session import get_session
 
     jars = Settings.from_environment().jars
     if not list(jars.glob("*.jar")):

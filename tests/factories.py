@@ -338,7 +338,7 @@ def lake_of(spark: SparkSession, log: TinyLog, lake: Path) -> tuple[str, dict[st
     For tests of the jobs that come after ingestion. The planted item has the last `item_index`, as it
     has in a lake that is fed in time order.
     """
-    from spark_jobs import delta
+    from spark_jobs.lake import delta
 
     events = [
         (

@@ -62,14 +62,14 @@ def test_recipes_work_from_a_folder_with_spaces(tmp_path: Path):
         assert answer.returncode == 0, answer.stderr
         return answer.stdout.splitlines()
 
-    setup = ["fake-python3.11 -P pipeline/bootstrap.py", "python -m pipeline.setup_jars"]
+    setup = ["fake-python3.11 -P pipeline/setup/environment.py", "python -m pipeline.setup.jars"]
     assert lines("setup") == setup
-    assert lines("demo") == [*setup, "python -m pipeline.demo --source ml-100k"]
-    assert lines("demo", "SOURCE=my log.toml")[-1] == "python -m pipeline.demo --source my log.toml"
+    assert lines("demo") == [*setup, "python -m pipeline.local.demo --source ml-100k"]
+    assert lines("demo", "SOURCE=my log.toml")[-1] == "python -m pipeline.local.demo --source my log.toml"
     assert lines("test") == [*setup, "python -m pytest -n 2 --dist loadfile --no-loadscope-reorder"]
     assert lines("status") == ["python -m pipeline status"]
     assert lines("status", "SOURCE=my log.toml") == ["python -m pipeline status --source my log.toml"]
-    assert lines("stop") == ["python -m pipeline.services stop"]
+    assert lines("stop") == ["python -m pipeline.local.services stop"]
 
 
 def test_check_changes_nothing_and_fix_does():

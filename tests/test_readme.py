@@ -13,7 +13,7 @@ import pytest
 from pipeline import presets
 from pipeline.__main__ import main
 from pipeline.settings import CHECKOUT
-from pipeline.stages import listing
+from pipeline.workflows.refresh_cycle import listing
 
 README = (CHECKOUT / "README.md").read_text()
 START = datetime(2026, 1, 1, tzinfo=UTC)

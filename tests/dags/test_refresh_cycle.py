@@ -12,10 +12,10 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 
-from pipeline.service_settings import POOLS
+from pipeline.local.service_settings import POOLS
 from pipeline.settings import CHECKOUT
 from pipeline.sources import SOURCES
-from pipeline.stages import BY_NAME, RESOLVE, STAGES
+from pipeline.workflows.refresh_cycle import BY_NAME, RESOLVE, STAGES
 
 FILE = CHECKOUT / "dags" / "refresh_cycle.py"
 

@@ -93,7 +93,7 @@ def test_packages_are_installed_with_their_hashes():
 
 
 def test_airflow_in_containers_and_on_this_machine_are_told_the_same(compose: dict[str, Any], tmp_path: Path):
-    from pipeline.service_settings import airflow_environment
+    from pipeline.local.service_settings import airflow_environment
     from pipeline.settings import Settings
 
     own = {"REPRISE_DATA", "REPRISE_SPARK_MASTER", "MLFLOW_TRACKING_URI", "REPRISE_SOURCE"}

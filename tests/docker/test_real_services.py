@@ -22,11 +22,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from pipeline import service_settings, services
+from pipeline.local import service_settings, services
+from pipeline.local.services import Service
 from pipeline.orchestration import task_for
-from pipeline.services import Service
 from pipeline.settings import CHECKOUT, Settings
-from pipeline.stages import BY_NAME
+from pipeline.workflows.refresh_cycle import BY_NAME
 
 COMPOSE = CHECKOUT / "docker" / "compose.yaml"
 PASSWORD = "secret-of-postgres"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from model.config import TrainingConfig
-from pipeline import lease
 from pipeline.config import Config
-from pipeline.cycle import Cycle, cycle_name, resolve
+from pipeline.cycle import lease
+from pipeline.cycle.definition import Cycle, cycle_name, resolve
 from pipeline.runner import Outcome, run_cycle
 from pipeline.settings import Settings
 from tests.factories import CUTOFFS, tiny_config, tiny_log

@@ -12,17 +12,18 @@ import torch
 from deltalake import DeltaTable
 
 from expectations.tables import location
-from model.checkpoint import digest_of_weights, load_weights
-from model.model_names import CANDIDATE
-from model.ranking import candidate_vectors, encode_histories
-from model.recommender import Recommender, score
-from model.warm_start import start_from_parent
-from pipeline import accepted, tracking
-from pipeline.records import StageContext
+from model.evaluation.names import CANDIDATE
+from model.evaluation.ranking import candidate_vectors, encode_histories
+from model.network.recommender import Recommender, score
+from model.training.checkpoint import digest_of_weights, load_weights
+from model.training.warm_start import start_from_parent
+from pipeline.cycle import accepted
+from pipeline.cycle.records import StageContext
+from pipeline.evaluation.window import open_champion_model, open_model, open_window
+from pipeline.registry import tracking
 from pipeline.settings import CHECKOUT
-from pipeline.stages import BY_NAME, STAGES, Stage
-from pipeline.train import fit
-from pipeline.window import open_champion_model, open_model, open_window
+from pipeline.training.fit import fit
+from pipeline.workflows.refresh_cycle import BY_NAME, STAGES, Stage
 from tests.factories import CUTOFFS, PLANTED
 
 

@@ -12,12 +12,14 @@ import pytest
 from deltalake import DeltaTable
 
 from expectations.tables import CONTEXT_FIELDS, location
-from model.model_names import CANDIDATE
-from pipeline import accepted, presets, tracking
+from model.evaluation.names import CANDIDATE
+from pipeline import presets
 from pipeline.__main__ import FAILED, main
-from pipeline.records import StageRecord, read_records
+from pipeline.cycle import accepted
+from pipeline.cycle.records import StageRecord, read_records
+from pipeline.registry import tracking
 from pipeline.settings import Settings
-from pipeline.stages import STAGES
+from pipeline.workflows.refresh_cycle import STAGES
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = 86_400

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from expectations.tables import SEQUENCES
-from model.cycle_tables import CycleTables
-from model.dataset import Sequences, load_sequences
+from model.data.cycle_tables import CycleTables
+from model.data.sequences import Sequences, load_sequences
 from tests.model import lake
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from model.batch import OUT_OF_VOCABULARY, Batch, Catalogue
 from model.config import ModelConfig, ObjectiveConfig
-from model.recommender import Recommender
+from model.network.batch import OUT_OF_VOCABULARY, Batch, Catalogue
+from model.network.recommender import Recommender
 
 MODALITIES = (("language", 6), ("graph", 3))
 HOUR = 3600.0

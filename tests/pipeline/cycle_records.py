@@ -7,10 +7,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipeline.cycle import Cycle, Parent
-from pipeline.records import StageRecord, write_atomically, write_record
+from pipeline.cycle.definition import Cycle, Parent
+from pipeline.cycle.records import StageRecord, write_atomically, write_record
 from pipeline.settings import Settings
-from pipeline.stages import STAGES
+from pipeline.workflows.refresh_cycle import STAGES
 
 MODELS = {
     "candidate": 1.0,
@@ -35,7 +35,7 @@ def cycle(parent: bool = True) -> Cycle:
 
 
 def metrics(models: dict[str, float]) -> list[dict[str, Any]]:
-    """Rows as `pipeline.measures.tables` makes them; MRR of all labels is 0.05 times the model's number."""
+    """Rows as `pipeline.evaluation.measures.tables` makes them; MRR of all labels is 0.05 times the model's number."""
     return [
         {
             "model": model,

@@ -18,8 +18,8 @@ from deltalake import DeltaTable, write_deltalake
 from expectations import tables
 from model.config import TrainingConfig
 from pipeline.config import Config
-from pipeline.cycle import Cycle
-from pipeline.records import StageContext, StageRecord, StageResult
+from pipeline.cycle.definition import Cycle
+from pipeline.cycle.records import StageContext, StageRecord, StageResult
 from pipeline.settings import Settings
 from tests.factories import CUTOFFS, WINDOW, tiny_config
 

@@ -8,12 +8,16 @@ import shlex
 
 import pytest
 
-from pipeline import cycle, lease, presets, runner, status, tracking
+from pipeline import presets, runner
 from pipeline.__main__ import main
-from pipeline.records import StageRecord
+from pipeline.cycle import definition as cycle
+from pipeline.cycle import lease
+from pipeline.cycle.records import StageRecord
+from pipeline.registry import tracking
+from pipeline.report import screens as status
 from pipeline.runner import Outcome, StageError
 from pipeline.settings import Settings
-from pipeline.stages import RESOLVE, STAGES
+from pipeline.workflows.refresh_cycle import RESOLVE, STAGES
 
 EVENTS = ["events", "--source", "ml-100k", "--cutoff", "1998-03-26"]
 OWN = """

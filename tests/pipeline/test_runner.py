@@ -10,11 +10,12 @@ from datetime import timedelta
 import pytest
 
 from model.config import TrainingConfig
-from pipeline import accepted, lineage, presets, runner
+from pipeline import presets, runner
 from pipeline.__main__ import _parser
-from pipeline.cycle import Cycle, Parent
-from pipeline.lease import SourceBusyError, working
-from pipeline.records import (
+from pipeline.cycle import accepted, lineage
+from pipeline.cycle.definition import Cycle, Parent
+from pipeline.cycle.lease import SourceBusyError, working
+from pipeline.cycle.records import (
     StageContext,
     StageRecord,
     StageResult,
@@ -24,7 +25,7 @@ from pipeline.records import (
 )
 from pipeline.runner import StageError, is_finished, run_cycle, run_stage
 from pipeline.settings import Settings
-from pipeline.stages import BY_NAME, STAGES, Stage
+from pipeline.workflows.refresh_cycle import BY_NAME, STAGES, Stage
 from tests.factories import CUTOFFS, tiny_config
 
 CYCLE = Cycle("tiny", CUTOFFS[0], timedelta(days=10), None)
@@ -211,7 +212,7 @@ def test_reading_the_map_loads_no_engine():
     import subprocess
     import sys
 
-    code = "import sys, pipeline.stages; print([m for m in ('pyspark','torch','mlflow','airflow') if m in sys.modules])"
+    code = "import sys, pipeline.workflows.refresh_cycle; print([m for m in ('pyspark','torch','mlflow','airflow') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

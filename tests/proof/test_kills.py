@@ -15,7 +15,7 @@ import pytest
 from deltalake import DeltaTable
 
 from expectations.tables import location
-from model.checkpoint import digest_of_weights
+from model.training.checkpoint import digest_of_weights
 from pipeline.settings import CHECKOUT, Settings
 
 SOURCE, CUTOFF = "ml-100k", "1998-02-26"

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model import batches
-from pipeline import tracking
+from model.data import batches
 from pipeline.__main__ import REFUSED, main
-from pipeline.records import read_records
+from pipeline.cycle.records import read_records
+from pipeline.registry import tracking
 from pipeline.settings import Settings
 
 SOURCE, CUTOFF = "ml-100k", "1998-02-26"

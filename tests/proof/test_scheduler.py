@@ -15,10 +15,11 @@ import pytest
 from deltalake import DeltaTable
 
 from expectations.tables import location
-from model.checkpoint import digest_of_weights
-from pipeline import services, tracking
-from pipeline.airflow_api import ACTIVE, Airflow
-from pipeline.service_settings import LOOPBACK, USER, password
+from model.training.checkpoint import digest_of_weights
+from pipeline.local import services
+from pipeline.local.airflow_api import ACTIVE, Airflow
+from pipeline.local.service_settings import LOOPBACK, USER, password
+from pipeline.registry import tracking
 from pipeline.settings import CHECKOUT, Settings
 from tests.docker.test_real_services import free_port
 from tests.end_to_end.conftest import TRAINING
@@ -102,7 +103,7 @@ def test_a_backfill_by_airflow_equals_the_cycles_run_in_time_order(mapping, tmp_
         airflow = Airflow(f"http://{LOOPBACK}:{port}", USER, password(backfilled))
         airflow.wait_for_dag(DAG)
         airflow.set_paused(DAG, False)
-        words = ["pipeline.services", "airflow", "backfill", "create", "--dag-id", DAG]
+        words = ["pipeline.local.services", "airflow", "backfill", "create", "--dag-id", DAG]
         words += ["--from-date", CUTOFFS[0].date().isoformat(), "--to-date", CUTOFFS[-1].date().isoformat()]
         run(backfilled, [*words, "--max-active-runs", "1", "--reprocess-behavior", "failed"], mapping, port)
         runs = finished_runs(airflow, len(CUTOFFS))

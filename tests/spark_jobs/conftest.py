@@ -13,8 +13,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from expectations import tables
-from spark_jobs import delta
 from spark_jobs.config import Job
+from spark_jobs.lake import delta
 from tests.factories import CUTOFFS, TinyLog, lake_of, tiny_job, tiny_log
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from pyspark.sql import Row, SparkSession
 
 from expectations.tables import Table
-from spark_jobs import delta
 from spark_jobs.config import EventMapping, Job, SourceConfig
+from spark_jobs.lake import delta
 
 
 def jsonl(path: Path, *lines: dict[str, Any] | str | bytes) -> Path:

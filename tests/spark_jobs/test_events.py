@@ -12,10 +12,11 @@ import pyarrow.parquet
 import pytest
 
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
-from spark_jobs import delta, events
-from spark_jobs.expressions import MappingError
-from spark_jobs.landing import LandingError, find
-from spark_jobs.reading import read_mapped
+from spark_jobs import events
+from spark_jobs.lake import delta
+from spark_jobs.landing.expressions import MappingError
+from spark_jobs.landing.files import LandingError, find
+from spark_jobs.landing.reading import read_mapped
 from tests.spark_jobs.landed import content, job, jsonl, source
 
 T = 1_767_225_600  # 2026-01-01 00:00:00 UTC

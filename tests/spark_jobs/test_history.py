@@ -8,7 +8,7 @@ import pytest
 
 from spark_jobs import history
 from spark_jobs.config import EventMapping, SourceConfig
-from spark_jobs.expressions import MappingError
+from spark_jobs.landing.expressions import MappingError
 from tests.factories import START, events_frame, items_frame
 
 SOURCE = SourceConfig(

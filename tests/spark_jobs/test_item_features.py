@@ -9,7 +9,8 @@ import numpy as np
 from pyspark.sql import functions as F
 
 from expectations import tables
-from spark_jobs import history, item_features, language, projection
+from spark_jobs import history, item_features
+from spark_jobs.features import language, projection
 from tests.factories import PLANTED, START, events_frame, items_frame
 
 SPLIT_US = history.micros(START)

@@ -9,7 +9,7 @@ import pytest
 from expectations.tables import ITEMS, REJECTED_ITEMS
 from spark_jobs import events, items
 from spark_jobs.config import EdgeMapping, ItemMapping, TagMapping
-from spark_jobs.expressions import MappingError
+from spark_jobs.landing.expressions import MappingError
 from tests.spark_jobs.landed import content, job, jsonl, source
 
 T = 1_767_225_600  # 2026-01-01 00:00:00 UTC

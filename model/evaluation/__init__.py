@@ -1,0 +1,1 @@
+"""Examples, ranks, metrics and yardsticks."""

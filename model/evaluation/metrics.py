@@ -1,0 +1,159 @@
+"""Metrics of ranks: what an example is worth, and means of it by group with intervals.
+
+In: ranks of one or more models for the same examples, with each example's user, tasks and slices.
+Out: `Summary`, which gives every metric of a model and group with its interval, and the paired
+difference of two models. It does not know how the ranks came about.
+
+Shape legend
+    X  examples     S  bootstrap samples
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.evaluation import bootstrap
+from model.evaluation.bootstrap import Difference, Interval
+
+Floats = NDArray[np.float64]
+
+
+class MetricsError(ValueError):
+    """Ranks from which no metric can be computed."""
+
+
+class Group(NamedTuple):
+    """Examples that are measured together."""
+
+    kind: str
+    """`all`, `task` or `slice`."""
+    name: str
+
+
+ALL = Group("all", "all")
+
+
+@dataclass(frozen=True)
+class RankedExamples:
+    """Ranks of several models for the same examples, under one protocol and serving delay."""
+
+    user: NDArray[np.int64]
+    """int64 [X]; number of the user, 0-based and dense."""
+    groups: dict[Group, NDArray[np.bool_]]
+    """bool [X] for each group; `ALL` is always there."""
+    rank: dict[str, Floats]
+    """float64 [X] for each model; 1 is best."""
+    log_probability: dict[str, Floats]
+    """float64 [X] for each model; NaN where there is none."""
+
+    def only(self, mask: NDArray[np.bool_]) -> RankedExamples:
+        """The examples of a mask, bool [X]."""
+        return RankedExamples(
+            user=np.unique(self.user[mask], return_inverse=True)[1].reshape(-1).astype(np.int64),
+            groups={group: member[mask] for group, member in self.groups.items()},
+            rank={model: rank[mask] for model, rank in self.rank.items()},
+            log_probability={model: value[mask] for model, value in self.log_probability.items()},
+        )
+
+
+def reciprocal_rank(rank: Floats) -> Floats:
+    """1 / rank, whose mean is the MRR.
+
+    Excludes nothing: a label outside the catalogue has rank |C| + 1. Ranks 1, 2 and 4 give
+    1, 1/2 and 1/4, and an MRR of 7/12.
+    """
+    return 1.0 / rank
+
+
+def hit_rate(rank: Floats, k: int) -> Floats:
+    """1 where the label is among the first k, else 0.
+
+    Excludes nothing; a tie across the border counts by its middle rank. Ranks 1, 2.5 and 4 give
+    1, 0 and 0 at k = 2.
+    """
+    return (rank <= k).astype(np.float64)
+
+
+def ndcg(rank: Floats, k: int) -> Floats:
+    """1 / log₂(1 + rank) where the label is among the first k, else 0; one label an example.
+
+    Excludes nothing. Ranks 1, 3 and 7 give 1, 1/2 and 0 at k = 5, and 1, 1/2 and 1/3 at k = 10.
+    """
+    return np.where(rank <= k, 1.0 / np.log2(1.0 + rank), 0.0)
+
+
+def test_loss(log_probability: Floats) -> Floats:
+    """−log p(label) over the full candidate catalogue, in nats.
+
+    Excludes (as NaN) labels outside the catalogue and models that give no probability. A uniform
+    score over 8 candidates gives log 8 for each.
+    """
+    return -log_probability
+
+
+test_loss.__test__ = False  # type: ignore[attr-defined]  # its name is a metric's, not a test's
+
+
+def example_values(rank: Floats, log_probability: Floats, hits_at: tuple[int, ...]) -> dict[str, Floats]:
+    """Every metric of every example by the metric's name: float64 [X] each."""
+    values = {"mrr": reciprocal_rank(rank)}
+    for k in hits_at:
+        values[f"hit_rate@{k}"] = hit_rate(rank, k)
+        values[f"ndcg@{k}"] = ndcg(rank, k)
+    values["test_loss"] = test_loss(log_probability)
+    return values
+
+
+class Summary:
+    """Metrics of every model and group of some ranked examples, from one set of bootstrap draws.
+
+    `mrr_by_user` is the mean over users of each user's own MRR; every other metric is pooled over
+    examples. Raises MetricsError when there is no example or a rank is not a number from 1 up.
+    """
+
+    def __init__(self, ranked: RankedExamples, hits_at: tuple[int, ...] = (10,), samples: int = 1000) -> None:
+        if ranked.user.size == 0:
+            raise MetricsError("there are no examples to measure")
+        self.ranked = ranked
+        self.models = tuple(ranked.rank)
+        self.groups = tuple(group for group, member in ranked.groups.items() if member.any())
+        users = int(ranked.user.max()) + 1
+        self._place: dict[tuple[str, Group, str], int] = {}
+        columns: list[tuple[Floats, Floats]] = []
+        for model in self.models:
+            rank = ranked.rank[model]
+            if not (np.isfinite(rank).all() and (rank >= 1).all()):
+                raise MetricsError(f"ranks of {model} must be finite and at least 1")
+            values = example_values(rank, ranked.log_probability[model], hits_at)
+            for group in self.groups:
+                member = ranked.groups[group]
+                for metric, value in values.items():
+                    self._place[model, group, metric] = len(columns)
+                    columns.append(bootstrap.pooled(ranked.user, value, member, users))
+                self._place[model, group, "mrr_by_user"] = len(columns)
+                columns.append(bootstrap.by_user(ranked.user, values["mrr"], member, users))
+        self._resampled = bootstrap.resample(bootstrap.stack(columns), samples)
+        self.metrics = ("mrr", "mrr_by_user", *(name for name in values if name != "mrr"))
+
+    def value(self, model: str, group: Group, metric: str = "mrr") -> Interval:
+        """A model's metric in a group with its 95 % interval; NaN where no example has a value."""
+        column = self._place[model, group, metric]
+        return bootstrap.interval(self._resampled.point[column], self._resampled.samples[:, column])
+
+    def difference(self, model: str, against: str, group: Group, metric: str = "mrr") -> Difference:
+        """Paired difference `model` − `against` of a metric in a group."""
+        first, second = self._place[model, group, metric], self._place[against, group, metric]
+        point, samples = self._resampled.point, self._resampled.samples
+        return bootstrap.difference((point[first], point[second]), (samples[:, first], samples[:, second]))
+
+    def examples(self, group: Group) -> int:
+        """Examples of a group."""
+        return int(self.ranked.groups[group].sum())
+
+    def users(self, group: Group) -> int:
+        """Users with an example of a group."""
+        return int(np.unique(self.ranked.user[self.ranked.groups[group]]).size)

@@ -1,0 +1,1 @@
+"""The network: tensors in, scores and losses out."""

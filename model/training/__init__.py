@@ -1,0 +1,1 @@
+"""Training: Lightning wiring, optimizer, warm start, checkpoints."""

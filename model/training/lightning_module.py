@@ -1,0 +1,206 @@
+"""Wires the recommender to Lightning: one step, what is watched while it trains, and when it is saved.
+
+Comes in: the model, its optimizers, the catalogue and the plan of a run. Goes out: trained weights
+in place, progress lines, live metrics and resumable states. No mathematics is here, and no file
+format: a step's loss is the recommender's, a state on disk is `model.training.checkpoint`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers.logger import Logger
+from torch import Tensor
+
+from model.config import ObjectiveConfig, TrainingConfig
+from model.data.batches import TrainingBatches
+from model.network.batch import Batch, Catalogue
+from model.network.recommender import Recommender
+from model.training.datamodule import RefreshData
+from model.training.held_out import HeldOut, held_out_mrr
+from model.training.optimizer import Optimizers, clip_dense_gradient, learning_rate_factor
+from model.training.progress import Progress
+
+LogMetrics = Callable[[dict[str, float], int], None]
+"""Receives figures and the step they belong to."""
+
+SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_METRICS = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run trains on and how, beside its weights and batches."""
+
+    objective: ObjectiveConfig
+    training: TrainingConfig
+    masking_rate: float
+    """Probability that an item loses its ID embedding in a step, a fraction."""
+    catalogue: Catalogue
+    candidates: Tensor
+    """int64; items that negatives are sampled from, ascending."""
+    held_out: HeldOut | None
+    """Examples that validation MRR is measured on; None when no label is held out."""
+
+
+class RefreshModule(pl.LightningModule):
+    """One training step, by hand: two optimizers, one schedule, draws seeded by the step."""
+
+    def __init__(self, model: Recommender, optimizers: Optimizers, plan: Plan, progress: Progress) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.pair, self.plan, self.progress = model, optimizers, plan, progress
+        self.catalogue, self.candidates = plan.catalogue, plan.candidates
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Both optimizers, so that Lightning moves their state along with the weights."""
+        return [self.pair.dense, self.pair.sparse]
+
+    def on_fit_start(self) -> None:
+        """The catalogue and the candidates are moved once; dropout is on, however the model came."""
+        self.model.train()
+        self.catalogue = self.plan.catalogue.to(self.device)
+        self.candidates = self.plan.candidates.to(self.device)
+        self.model.check(self.catalogue)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Takes the step that comes after `progress.step` steps; returns its figures."""
+        training, step = self.plan.training, self.progress.step
+        factor = learning_rate_factor(step, self.progress.total_steps, training.warmup_fraction)
+        self.pair.set_learning_rate(factor)
+        loss, figures = self.model.training_loss(
+            batch,
+            self.catalogue,
+            self.candidates,
+            self.plan.objective,
+            self.plan.masking_rate,
+            training.seed,
+            step,
+        )
+        self.manual_backward(loss)
+        norm = clip_dense_gradient(self.model, training.gradient_clip)
+        self.pair.step()
+        return figures | {"gradient_norm": norm.detach(), "learning_rate_factor": torch.tensor(factor)}
+
+
+class Watch(pl.Callback):
+    """After every step: counts it, tells people and the metrics log, validates and saves when due."""
+
+    def __init__(self, say: Callable[[str], None], save: Callable[[], None]) -> None:
+        """`save` writes a resumable state; it is called every `checkpoint_every_steps` steps."""
+        self.say, self.save = say, save
+        self._mark = self._last_line = self._last_metrics = time.perf_counter()
+
+    def on_train_start(self, trainer: pl.Trainer, module: RefreshModule) -> None:
+        """Starts the clock."""
+        self._mark = self._last_line = self._last_metrics = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: RefreshModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """The clock counts steps with their batches, but neither validation nor saving."""
+        progress = module.progress
+        loss = float(outputs["loss"])  # waits for an accelerator to finish the step
+        now = time.perf_counter()
+        point = progress.add(loss, batch.tokens, now - self._mark)
+        figures: dict[str, float] = {}
+        validates = progress.wants_validation and module.plan.held_out is not None
+        if validates:
+            mrr = held_out_mrr(module.model, module.catalogue, module.candidates, module.plan.held_out)
+            progress.held_out_mrr.append([progress.step, mrr])
+            figures["validation_mrr"] = mrr
+        due = point and now - self._last_metrics >= SECONDS_BETWEEN_METRICS
+        if validates or due or progress.finished:
+            figures |= {name: float(value) for name, value in outputs.items()}
+            figures |= {"loss": progress.loss, "tokens_per_second": progress.tokens_per_second}
+            for logger in trainer.loggers:
+                logger.log_metrics(figures, progress.step)
+            self._last_metrics = now
+        if now - self._last_line >= SECONDS_BETWEEN_LINES or progress.finished:
+            self.say(progress.line())
+            self._last_line = now
+        if progress.step % module.plan.training.checkpoint_every_steps == 0 and not progress.finished:
+            self.save()
+        self._mark = time.perf_counter()
+
+
+class CallableLogger(Logger):
+    """Lightning's logger interface over a plain function, so that no tracking library is known here."""
+
+    def __init__(self, log_metrics: LogMetrics) -> None:
+        super().__init__()
+        self._log_metrics = log_metrics
+
+    @property
+    def name(self) -> str:
+        """Lightning asks for one."""
+        return "live"
+
+    @property
+    def version(self) -> int:
+        """Lightning asks for one."""
+        return 0
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Passes the figures on."""
+        self._log_metrics(metrics, step or 0)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The configuration is recorded elsewhere."""
+
+
+def run(
+    module: RefreshModule, batches: TrainingBatches, watch: Watch, log_metrics: LogMetrics | None
+) -> None:
+    """Takes every step that is left of the module's progress, on one device.
+
+    Raises NotFiniteError when the loss is not a finite number.
+    """
+    training = module.plan.training
+    on_gpu = torch.cuda.is_available() and training.accelerator != "cpu"
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    with warnings.catch_warnings(), _determinism(on_gpu):
+        warnings.filterwarnings("ignore", module="pytorch_lightning")  # advice on workers and the like
+        trainer = pl.Trainer(
+            # "auto" would take Apple's accelerator too, which has no float64.
+            accelerator="cuda" if on_gpu or training.accelerator == "cuda" else "cpu",
+            devices=1,
+            precision=training.precision,
+            max_epochs=1,  # the loader runs over all epochs
+            logger=CallableLogger(log_metrics) if log_metrics is not None else False,
+            log_every_n_steps=1,
+            callbacks=[watch],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        data = RefreshData(batches, first_step=module.progress.step, workers=2 if on_gpu else 0)
+        trainer.fit(module, datamodule=data)
+    if not module.progress.finished:
+        raise RuntimeError(f"training stopped early, {module.progress.line()}; run the stage again to resume")
+
+
+@contextmanager
+def _determinism(on_gpu: bool) -> Iterator[None]:
+    """Makes torch refuse operations whose result depends on the order of threads; on a GPU some have
+    no other form, and torch warns."""
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=on_gpu)
+    # Filling every fresh tensor with NaN costs time, and nothing here reads one unwritten.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = fills

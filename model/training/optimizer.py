@@ -1,0 +1,149 @@
+"""How weights move: AdamW for dense parameters, row-wise Adam for the ID table, one schedule.
+
+Comes in: the recommender and the training configuration. Goes out: the two optimizers, the
+schedule as a pure function of the step, and their moments as a flat dictionary of tensors for
+safetensors. It does not know Lightning, nor when a step is taken.
+
+The ID table's gradient is sparse: only rows that the batch used are read or written, so that a step
+costs the same for a vocabulary of a thousand and of a million.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.config import TrainingConfig
+from model.network.recommender import Recommender
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+STEP = "step"
+
+
+@dataclass(frozen=True)
+class Optimizers:
+    """Both optimizers of a recommender; step both, or neither."""
+
+    dense: torch.optim.AdamW
+    sparse: torch.optim.SparseAdam
+
+    def step(self) -> None:
+        """Moves the weights by the gradients at hand, then forgets the gradients."""
+        for optimizer in (self.dense, self.sparse):
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def set_learning_rate(self, factor: float) -> None:
+        """Sets every learning rate to `factor` times its configured peak."""
+        for optimizer in (self.dense, self.sparse):
+            for group in optimizer.param_groups:
+                group["lr"] = factor * group["peak_learning_rate"]
+
+
+def build_optimizers(model: Recommender, training: TrainingConfig, finetune: bool) -> Optimizers:
+    """Optimizers for a cold start, or for fine-tuning a parent's weights.
+
+    Linear maps decay; norms, biases, single vectors and embeddings do not. The table's moments are
+    allocated here once (V · d_e each), so that no step does it.
+    """
+    peak = training.finetune_learning_rate if finetune else training.learning_rate
+    # Fine-tuning slows the table down as much as the rest.
+    table_peak = training.embedding_learning_rate * peak / training.learning_rate
+    decayed = _decayed_names(model)
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in dense_parameters(model):
+        groups[name in decayed].append(parameter)
+    dense = torch.optim.AdamW(
+        [
+            {"params": groups[True], "weight_decay": training.weight_decay, "peak_learning_rate": peak},
+            {"params": groups[False], "weight_decay": 0.0, "peak_learning_rate": peak},
+        ],
+        lr=peak,
+        # On a CPU the loop over parameters takes six times as long as one kernel (2.6 ms of a step of 40).
+        fused=not torch.cuda.is_available(),
+    )
+    table = model.network.item_tower.table.weight
+    sparse = torch.optim.SparseAdam([{"params": [table], "peak_learning_rate": table_peak}], lr=table_peak)
+    sparse.state[table] = {STEP: 0} | {moment: torch.zeros_like(table.data) for moment in MOMENTS}
+    return Optimizers(dense, sparse)
+
+
+def dense_parameters(model: Recommender) -> Iterator[tuple[str, nn.Parameter]]:
+    """Every named parameter but the ID table."""
+    table = model.network.item_tower.table.weight
+    return ((name, parameter) for name, parameter in model.named_parameters() if parameter is not table)
+
+
+def clip_dense_gradient(model: Recommender, largest_norm: float) -> Tensor:
+    """Scales the dense gradient down to `largest_norm`; returns its norm before that (a scalar).
+
+    The table's rows are left alone: their optimizer is blind to a gradient's scale.
+    """
+    parameters = [parameter for _, parameter in dense_parameters(model)]
+    return torch.nn.utils.clip_grad_norm_(parameters, largest_norm)
+
+
+def learning_rate_factor(step: int, total_steps: int, warmup_fraction: float) -> float:
+    """Share of the peak learning rate at a step counted from 0: linear warm-up, then half a cosine.
+
+    The first step has 1 / warm-up steps, the last warm-up step 1, the step `total_steps` would
+    have 0. Worked example: 10 steps, warm-up 0.2 → 1/2, 1, 1, …, and at step 6 exactly 1/2.
+    """
+    warmup = math.ceil(warmup_fraction * total_steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, total_steps - warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def moments(model: Recommender, optimizers: Optimizers) -> dict[str, Tensor]:
+    """Optimizer state as a flat dictionary, `<parameter>/<moment>`, for safetensors.
+
+    Parameters that have not been stepped yet are absent.
+    """
+    flat: dict[str, Tensor] = {}
+    for name, parameter, optimizer in _owners(model, optimizers):
+        state = optimizer.state.get(parameter, {})
+        for key, value in state.items():
+            flat[f"{name}/{key}"] = torch.as_tensor(value, dtype=torch.float64 if key == STEP else None)
+    return flat
+
+
+def load_moments(model: Recommender, optimizers: Optimizers, flat: Mapping[str, Tensor]) -> None:
+    """Puts saved optimizer state back, so that training goes on as if it had not stopped.
+
+    Raises ValueError for state of an unknown parameter or of another shape.
+    """
+    owners = {name: (parameter, optimizer) for name, parameter, optimizer in _owners(model, optimizers)}
+    for address, value in flat.items():
+        name, _, key = address.rpartition("/")
+        if name not in owners or key not in (*MOMENTS, STEP):
+            raise ValueError(f"optimizer state {address!r} belongs to no parameter of this model")
+        parameter, optimizer = owners[name]
+        state = optimizer.state[parameter]
+        if key == STEP:
+            is_sparse = optimizer is optimizers.sparse
+            state[STEP] = int(value) if is_sparse else torch.tensor(float(value), dtype=torch.float32)
+        elif value.shape != parameter.shape:
+            raise ValueError(
+                f"optimizer state {address!r} has shape {tuple(value.shape)}; "
+                f"the parameter has {tuple(parameter.shape)}"
+            )
+        else:
+            state[key] = value.to(parameter.device, parameter.dtype, copy=True)
+
+
+def _owners(
+    model: Recommender, optimizers: Optimizers
+) -> Iterator[tuple[str, nn.Parameter, torch.optim.Optimizer]]:
+    for name, parameter in model.named_parameters():
+        is_table = parameter is model.network.item_tower.table.weight
+        yield name, parameter, optimizers.sparse if is_table else optimizers.dense
+
+
+def _decayed_names(model: Recommender) -> set[str]:
+    return {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}

@@ -1,0 +1,86 @@
+"""Warm start: a fresh model takes its parent's weights, though the vocabulary may have grown.
+
+Comes in: the new model, the parent's weights and, if wanted, the parent's optimizer moments. Goes
+out: the model filled in place. Rows of known items are bit-identical; a new item's row is e_OOV, so
+that with features held fixed every old score is unchanged and a new item scores as it did when it
+was cold. The schedule is fresh: this is not a resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.network.recommender import Recommender
+from model.training.optimizer import MOMENTS, Optimizers, load_moments
+
+TABLE = "item_tower.table.weight"
+OUT_OF_VOCABULARY = "item_tower.out_of_vocabulary"
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What a warm start did to the ID table."""
+
+    known_rows: int
+    """Rows carried over from the parent."""
+    new_rows: int
+    """Rows that start at e_OOV."""
+
+
+def start_from_parent(model: Recommender, parent_weights: Mapping[str, Tensor]) -> Growth:
+    """Fills `model` with the parent's weights; the ID table may have more rows than the parent's.
+
+    Raises ValueError naming every tensor that does not fit: a parent of another architecture, or
+    one with more rows than this vocabulary (tokens are append-only, so it cannot have shrunk).
+    """
+    own = model.state_dict()
+    _check(own, parent_weights)
+    known = parent_weights[TABLE].shape[0]
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if name == TABLE:
+                tensor[:known] = parent_weights[TABLE]
+                tensor[known:] = parent_weights[OUT_OF_VOCABULARY]
+            else:
+                tensor.copy_(parent_weights[name])
+    return Growth(known_rows=known, new_rows=own[TABLE].shape[0] - known)
+
+
+def carry_moments(model: Recommender, optimizers: Optimizers, parent_moments: Mapping[str, Tensor]) -> None:
+    """Takes the parent's optimizer moments over; those of new rows are zero.
+
+    Step counts come along, as the bias correction belongs to the moments. Raises ValueError as
+    `load_moments` does. Leaving this out starts with fresh moments.
+    """
+    rows = model.vocabulary_size
+    grown = {
+        name: _with_rows(tensor, rows) if name in {f"{TABLE}/{moment}" for moment in MOMENTS} else tensor
+        for name, tensor in parent_moments.items()
+    }
+    load_moments(model, optimizers, grown)
+
+
+def _with_rows(tensor: Tensor, rows: int) -> Tensor:
+    grown = tensor.new_zeros(rows, tensor.shape[1])
+    grown[: tensor.shape[0]] = tensor
+    return grown
+
+
+def _check(own: Mapping[str, Tensor], parent: Mapping[str, Tensor]) -> None:
+    problems = [f"{name} is missing in the parent" for name in own if name not in parent]
+    problems += [f"{name} is unknown to this model" for name in parent if name not in own]
+    for name in own.keys() & parent.keys():
+        given, allowed = tuple(parent[name].shape), tuple(own[name].shape)
+        fits = given[1:] == allowed[1:] and given[0] <= allowed[0] if name == TABLE else given == allowed
+        if not fits:
+            at_most = "at most " if name == TABLE else ""
+            problems.append(f"{name} is {given} in the parent; allowed is {at_most}{allowed}")
+    if problems:
+        raise ValueError(
+            "the parent's weights do not fit this model: " + "; ".join(sorted(problems)) + "; "
+            "train with the parent's model configuration, or start cold"
+        )

@@ -1,0 +1,160 @@
+"""One cycle of a source at a time: a lease in the home folder, refused to every other cycle.
+
+Airflow's `max_active_runs` does not count backfill runs, and a person may start a cycle beside a
+schedule; so the pipeline itself refuses. A cycle takes the lease in `resolve` and gives it back at
+its end; each of its stages renews it. A stage process also holds an operating-system lock while it
+works, which ends with the process however it dies: a lease without a live process that was not
+renewed for `STALE_AFTER_SECONDS` is taken over. Stages that wait for the same ones may work side by side.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+from pipeline.cycle.records import write_atomically
+from pipeline.settings import Settings
+
+STALE_AFTER_SECONDS = 3600.0
+"""Longest wait between two stages of one cycle before another cycle may take the source."""
+
+
+class SourceBusyError(RuntimeError):
+    """Another cycle holds the source; trying again later can help."""
+
+
+def take(settings: Settings, source: str, cycle: str, owner_process: int | None = None) -> None:
+    """Gives the source to a cycle, which may hold it already.
+
+    `owner_process` is given where one process runs the whole cycle: the lease then ends with it.
+    Raises SourceBusyError when another cycle holds it.
+    """
+    with _guard(settings, source):
+        _refuse_another_cycle(settings, source, cycle)
+        _write(settings, source, cycle, owner_process)
+
+
+@contextmanager
+def holding(settings: Settings, source: str, cycle: str) -> Iterator[None]:
+    """The lease for a process that runs a whole cycle; given back however it ends."""
+    take(settings, source, cycle, os.getpid())
+    try:
+        yield
+    finally:
+        release(settings, source, cycle)
+
+
+def release(settings: Settings, source: str, cycle: str | None = None) -> str | None:
+    """Gives the source back; with a cycle, only when that cycle holds it. Returns who held it."""
+    with _guard(settings, source):
+        held = _read(_path(settings, source))
+        if held is None or (cycle is not None and held["cycle"] != cycle):
+            return None
+        _path(settings, source).unlink()
+        return held["cycle"]
+
+
+def running_cycles(settings: Settings) -> list[str]:
+    """The cycles that hold their source at this moment, in words."""
+    found = []
+    for path in sorted(_folder(settings).glob("*.json")):
+        with _guard(settings, path.stem):
+            held = _read(path)
+            if held is not None and _is_live(settings, path.stem, held):
+                found.append(f"cycle {held['cycle']} of {path.stem}")
+    return found
+
+
+@contextmanager
+def working(
+    settings: Settings, source: str, cycle: str, stage: str, beside: Collection[str] = ()
+) -> Iterator[None]:
+    """Held while a stage works; takes or renews the cycle's lease.
+
+    Raises SourceBusyError when another cycle holds the source, when this stage works elsewhere, or when
+    another stage works that is not of this cycle and named in `beside`.
+    """
+    with ExitStack() as held:
+        # Every lock is taken under the guard, so nobody begins between the look and the taking.
+        with _guard(settings, source):
+            lease = _read(_path(settings, source))
+            is_ours = lease is not None and lease["cycle"] == cycle
+            others = [one for one in _working(settings, source) if not (is_ours and one in beside)]
+            if others:
+                raise SourceBusyError(
+                    f"{', '.join(others)} of {source} works at this moment; try again when it has ended"
+                )
+            _refuse_another_cycle(settings, source, cycle)
+            held.enter_context(_exclusive(_folder(settings) / f"{source}.{stage}.working", wait=False))
+            _write(settings, source, cycle, lease["process"] if is_ours else None)
+        yield
+
+
+def _refuse_another_cycle(settings: Settings, source: str, cycle: str) -> None:
+    held = _read(_path(settings, source))
+    if held is not None and held["cycle"] != cycle and _is_live(settings, source, held):
+        raise SourceBusyError(
+            f"cycle {held['cycle']} of {source} is running; cycle {cycle} waits for it. "
+            f"If nothing runs, end it with: python -m pipeline release --source {source}"
+        )
+
+
+def _write(settings: Settings, source: str, cycle: str, process: int | None) -> None:
+    content = {"cycle": cycle, "process": process, "renewed_at": time.time()}
+    write_atomically(_path(settings, source), json.dumps(content))
+
+
+def _working(settings: Settings, source: str) -> list[str]:
+    """Stages of the source that work at this moment; asked under the guard."""
+    found = []
+    for path in sorted(_folder(settings).glob(f"{source}.*.working")):
+        try:
+            with _exclusive(path, wait=False):
+                pass
+        except SourceBusyError:
+            found.append(path.name.split(".")[1])
+    return found
+
+
+def _is_live(settings: Settings, source: str, held: dict) -> bool:
+    if _working(settings, source):
+        return True
+    if held["process"] is not None:
+        return Path(f"/proc/{held['process']}").exists()
+    return time.time() - held["renewed_at"] < STALE_AFTER_SECONDS
+
+
+def _guard(settings: Settings, source: str) -> AbstractContextManager[None]:
+    """Held for the instants in which the lease or a stage's lock changes hands."""
+    return _exclusive(_folder(settings) / f"{source}.guard", wait=True)
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.home / "leases"
+
+
+def _path(settings: Settings, source: str) -> Path:
+    return _folder(settings) / f"{source}.json"
+
+
+def _read(path: Path) -> dict | None:
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+@contextmanager
+def _exclusive(path: Path, *, wait: bool) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise SourceBusyError(f"{path.stem} is held; try again when it has ended") from None
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""A laptop's own Airflow and MLflow."""

@@ -1,0 +1,290 @@
+"""What MLflow is asked for: runs of cycles, their figures, registered versions and aliases.
+
+The only module that imports mlflow, beside `served_model.py`. One experiment a source, one run a
+cycle, one nested run a rung; one registered model a source, `reprise-<source>`. Everything that
+reads or moves the registry goes through here, so that its traps are met in one place: aliases not
+stages, a missing alias and a missing model raise different codes, and registering twice would make
+two versions.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+
+import mlflow
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.models.signature import ModelSignature
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.tracking import MlflowClient
+from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Schema
+
+from expectations.tables import EVENTS
+from model.evaluation.names import CANDIDATE
+from pipeline.cycle.definition import Parent
+from pipeline.cycle.records import StageContext
+from pipeline.settings import Settings
+
+logging.getLogger("alembic").setLevel(logging.WARNING)
+logging.getLogger("mlflow").setLevel(logging.ERROR)  # it warns of a missing pip
+
+CHAMPION_ALIAS = "champion"
+CHALLENGER_ALIAS = "challenger"
+_CYCLE, _MODEL, _OUTCOME = "reprise.cycle", "reprise.model", "reprise.outcome"
+_CONFIGURATION = "reprise.configuration"
+_HISTORY = "reprise.champions"
+"""Tag of a registered model: JSON list of the versions that were champion, oldest first."""
+_ADDRESS = "MLFLOW_TRACKING_URI"
+_SERVED_TYPE = {"string": DataType.string, "int": DataType.long}
+"""Type of a served context field, by that of its column in `events`."""
+
+
+def client(settings: Settings) -> MlflowClient:
+    """A client of the settings' store; makes the folder of the embedded one."""
+    uri = settings.tracking_uri
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    told = os.environ.get(_ADDRESS)
+    mlflow.set_tracking_uri(uri)
+    # MLflow also tells every later child of this process, which may work for another home.
+    if told is None:
+        os.environ.pop(_ADDRESS, None)
+    else:
+        os.environ[_ADDRESS] = told
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def model_name(source: str) -> str:
+    """Name of the source's registered model."""
+    return f"reprise-{source}"
+
+
+def experiment_id(settings: Settings, source: str) -> str:
+    """The source's experiment, made when absent. Artifacts of the embedded store lie under the home."""
+    store, name = client(settings), f"reprise/{source}"
+    found = store.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    embedded = settings.tracking_uri.startswith("sqlite:")
+    location = (settings.artifacts / source).as_uri() if embedded else None
+    return store.create_experiment(name, artifact_location=location)
+
+
+def run_id(context: StageContext, model: str = CANDIDATE) -> str:
+    """The run of one model of this cycle, found again or made: the full model's is the cycle's own,
+    a rung's is nested in it. A resumed stage goes on in the same run."""
+    settings, cycle = context.settings, context.cycle
+    store, experiment = client(settings), experiment_id(settings, cycle.source)
+    wanted = {_CYCLE: cycle.name, _MODEL: model, _CONFIGURATION: context.config.digest}
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
+    found = store.search_runs([experiment], query, max_results=1)
+    if found:
+        return found[0].info.run_id
+    tags = {**wanted, "reprise.source": cycle.source}
+    if model == CANDIDATE:
+        tags |= {_OUTCOME: "running", "mlflow.note.content": f"Refresh cycle {cycle.name} of {cycle.source}."}
+        name = f"cycle {cycle.name}"
+    else:
+        tags["mlflow.parentRunId"] = run_id(context)
+        name = f"cycle {cycle.name} {model}"
+    run = store.create_run(experiment, tags=tags, run_name=name)
+    _log_params(store, run.info.run_id, context, model)
+    return run.info.run_id
+
+
+def _log_params(store: MlflowClient, run: str, context: StageContext, model: str) -> None:
+    config, cycle = context.config, context.cycle
+    params: dict[str, Any] = {
+        "cutoff": cycle.cutoff.isoformat(),
+        "split": cycle.split.isoformat(),
+        "parent": f"version {cycle.parent.version}, cycle {cycle.parent.cycle}" if cycle.parent else "none",
+        "configuration_digest": config.digest,
+        "preset": config.preset,
+    }
+    for section in ("model", "objective", "training"):
+        values = getattr(config, section).model_dump(mode="json")
+        params |= {f"{section}.{key}": value for key, value in values.items()}
+    if model != CANDIDATE:
+        params["model.size"] = model.removeprefix("rung-")
+    entries = [Param(key, str(value)[:500]) for key, value in params.items()]
+    store.log_batch(run, params=entries)
+
+
+def live_metrics(context: StageContext, model: str) -> Callable[[dict[str, float], int], None]:
+    """A function that logs figures at a step while a model trains, as `training/…`; by step, so that a
+    resumed run draws one curve."""
+    store, run = client(context.settings), run_id(context, model)
+
+    def log(figures: dict[str, float], step: int) -> None:
+        _log_metrics(store, run, {f"training/{key}": value for key, value in figures.items()}, step)
+
+    return log
+
+
+def log_figures(context: StageContext, model: str, figures: dict[str, float]) -> None:
+    """Final figures of a model of this cycle."""
+    _log_metrics(client(context.settings), run_id(context, model), figures, 0)
+
+
+def _log_metrics(store: MlflowClient, run: str, figures: dict[str, float], step: int) -> None:
+    now = _milliseconds()
+    store.log_batch(run, metrics=[Metric(key, float(value), now, step) for key, value in figures.items()])
+
+
+def close_run(context: StageContext, model: str, outcome: str, reason: str, pages: list[Path] = ()) -> str:
+    """Ends a run with what the cycle came to (`accepted`, `refused`), its reason in words, and its
+    pages as artifacts. Returns the run's id. Doing it again changes nothing."""
+    store, run = client(context.settings), run_id(context, model)
+    note = f"Refresh cycle {context.cycle.name} of {context.cycle.source}: {outcome}. {reason}"
+    tags = [
+        RunTag(_OUTCOME, outcome),
+        RunTag("reprise.reason", reason[:4900]),
+        RunTag("mlflow.note.content", note[:7900]),
+    ]
+    store.log_batch(run, tags=tags)
+    for page in pages:
+        store.log_artifact(run, str(page))
+    store.set_terminated(run, "FINISHED")
+    return run
+
+
+def tag_lineage(context: StageContext, lineage: dict[str, Any]) -> None:
+    """Writes the lineage on the cycle's run."""
+    store, run = client(context.settings), run_id(context)
+    tags = [RunTag(f"reprise.{key}", _text(value)) for key, value in lineage.items()]
+    store.log_batch(run, tags=tags)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def log_model(
+    context: StageContext, code: Path, packages: list[Path], weights: Path, requirements: list[str]
+) -> str:
+    """Logs a model-from-code with its serving folder under the cycle's run. Returns the model's URI."""
+    client(context.settings)
+    with mlflow.start_run(run_id=run_id(context)):
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(code),
+            artifacts={"weights": str(weights)},
+            code_paths=[str(path) for path in packages],
+            signature=_signature(context.config.model.context_fields),
+            pip_requirements=requirements,
+        )
+    return info.model_uri
+
+
+def _signature(context_fields: tuple[str, ...]) -> ModelSignature:
+    """What a served version takes and gives: histories as plain records, recommendations. A context
+    field has the type of its column, so that a value is coded as in training."""
+    text, number = DataType.string, DataType.double
+    record = Object(
+        [
+            Property("item_id", text),
+            Property("event_at", text),
+            Property("reward", number, required=False),
+            Property("action", text, required=False),
+            *(Property(name, _SERVED_TYPE[EVENTS.type_of(name)], required=False) for name in context_fields),
+        ]
+    )
+    inputs = [
+        ColSpec(Array(record), "history"),
+        ColSpec(DataType.long, "k", required=False),
+        ColSpec(text, "as_of", required=False),
+    ]
+    outputs = [
+        ColSpec(Array(text), "items"),
+        ColSpec(Array(number), "scores"),
+        ColSpec(Array(text), "titles"),
+        ColSpec(Array(number), "user_vector"),
+        ColSpec(DataType.long, "unknown_items"),
+    ]
+    return ModelSignature(Schema(inputs), Schema(outputs))
+
+
+def find_version(context: StageContext, checkpoint_digest: str) -> int | None:
+    """The version that this cycle registered with these weights, if it did."""
+    store = client(context.settings)
+    for version in _versions(store, context.cycle.source):
+        if (
+            version.tags.get("cycle") == context.cycle.name
+            and version.tags.get("checkpoint_digest") == checkpoint_digest
+        ):
+            return int(version.version)
+    return None
+
+
+def create_version(context: StageContext, model_uri: str, lineage: dict[str, Any], note: str) -> int:
+    """Registers a logged model; its lineage becomes the version's tags. Returns the version."""
+    store, name = client(context.settings), model_name(context.cycle.source)
+    try:
+        store.create_registered_model(name, description=f"Recommender of the source {context.cycle.source}.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    tags = {key: _text(value) for key, value in lineage.items()}
+    version = store.create_model_version(name, model_uri, run_id(context), tags=tags, description=note)
+    return int(version.version)
+
+
+def _versions(store: MlflowClient, source: str) -> list:
+    return list(store.search_model_versions(f"name = '{model_name(source)}'"))
+
+
+def accepted_versions(settings: Settings, source: str) -> list[Parent]:
+    """Every registered version of the source, as possible parents. Only accepted models are registered."""
+    return [
+        Parent(
+            version=int(version.version),
+            cycle=version.tags["cycle"],
+            split=datetime.fromisoformat(version.tags["split"]),
+            checkpoint_digest=version.tags["checkpoint_digest"],
+        )
+        for version in _versions(client(settings), source)
+        if "checkpoint_digest" in version.tags
+    ]
+
+
+def champion_version(settings: Settings, source: str) -> int | None:
+    """The live version; None when there is none."""
+    try:
+        return int(client(settings).get_model_version_by_alias(model_name(source), CHAMPION_ALIAS).version)
+    except MlflowException as error:
+        missing = {ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)}
+        if error.error_code in missing:
+            return None
+        raise
+
+
+def set_alias(settings: Settings, source: str, alias: str, version: int) -> None:
+    """Points an alias at a version."""
+    client(settings).set_registered_model_alias(model_name(source), alias, str(version))
+
+
+def champion_history(settings: Settings, source: str) -> list[int]:
+    """The versions that were champion, oldest first, the live one last unless the alias was moved by hand."""
+    model = client(settings).get_registered_model(model_name(source))
+    return json.loads(model.tags.get(_HISTORY, "[]"))
+
+
+def set_champion_history(settings: Settings, source: str, history: list[int]) -> None:
+    """Keeps the order of champions, which rollback walks back."""
+    client(settings).set_registered_model_tag(model_name(source), _HISTORY, json.dumps(history))
+
+
+def _milliseconds() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,1 @@
+"""What a person reads: the cycle report, its charts, the terminal screens."""

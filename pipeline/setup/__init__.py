@@ -1,0 +1,1 @@
+"""Makes the environment: Python packages and Delta's jars."""

@@ -1,0 +1,196 @@
+"""Fetches Delta's jars once, so that every later start is offline, and prepares Spark's fast start.
+
+In: `settings.jars` and, the first time, the network. Out: the five jars beside pyspark's own with
+the SHA-256 pinned here, a class archive (a session starts in a third of the time), and the
+properties file that spark-submit is given. Doing it again checks and changes nothing.
+
+The fetching is Spark's own Ivy with a folder and one resolver of ours, so that neither Maven nor
+what lies in a person's `~/.m2` matters. Knows nothing of tables or sources.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyspark
+
+from pipeline.settings import Settings
+from pipeline.setup.environment import SetupError, check_java
+from spark_jobs.lake.session import ARCHIVE, configuration, write_properties
+
+DELTA_VERSION = "4.4.0"
+JARS = {
+    "delta-spark_4.1_2.13": "75a9400986853c061f5109f012547de2545a5759e5e752e5ef633dabe16a4f10",
+    "delta-storage": "c46735481fa8e326b0957be02b4420cbcab4b325bb08009b7f2045a95133f1cc",
+    "delta-kernel-api": "ee9b5a14ac3b7efdff4d61a58478fe8eb0e5a3fbca43889dca7290795fe79a11",
+    "delta-kernel-defaults": "225c975199e4718b38ee5b7e6da7f19e9585024262b2cec2656b32151a856b0b",
+    "delta-kernel-unitycatalog": "cea22dfb4ac562b3cd27bf652697750e8336009d73fb06631363aaaad5345ffa",
+}
+"""Artifact of group io.delta, and the SHA-256 of its jar."""
+NEEDED_MEGABYTES = 600
+"""Disk for the jars, the class archive and what Ivy holds while it works."""
+
+_IVY_SETTINGS = """<ivysettings>
+  <settings defaultResolver="central"/>
+  <resolvers><ibiblio name="central" m2compatible="true"/></resolvers>
+</ivysettings>
+"""
+_PRESENT_IN_PYSPARK = (
+    "com.fasterxml.jackson.core", "com.fasterxml.jackson.datatype", "com.google.code.findbugs",
+    "io.unitycatalog", "org.apache.hadoop", "org.apache.logging.log4j", "org.apache.parquet",
+    "org.roaringbitmap", "org.slf4j",
+)  # fmt: skip
+"""Groups that Delta's jars name and pyspark ships or local tables never call: not fetched."""
+
+
+def prepare(settings: Settings, say: Callable[[str], None] = print) -> Path:
+    """Everything Spark needs under `settings.home`; returns the properties file for spark-submit.
+
+    Raises SetupError for a Java that is missing or of the wrong version, no network the first
+    time, a jar whose digest differs, or a full disk.
+    """
+    check_java()
+    try:
+        if missing_jars(settings.jars):
+            _check_disk(settings.home)
+            say("fetching Delta's jars (once; about 20 s)")
+            fetch(settings.jars)
+        if not (settings.jars / ARCHIVE).exists():
+            say("preparing Spark's class archive (once; about 20 s)")
+            archive_classes(settings.jars, settings.spark_master)
+        return write_properties(
+            settings.home / "spark" / "spark.properties", settings.spark_master, str(settings.jars)
+        )
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise SetupError(
+                f"the disk that holds {settings.home} is full; free {NEEDED_MEGABYTES} MB"
+            ) from None
+        raise SetupError(f"{settings.home} cannot be written: {error.strerror or error}") from None
+
+
+def missing_jars(folder: Path) -> list[str]:
+    """Names of the pinned jars that are absent from `folder` or have another digest."""
+    return [name for name, digest in JARS.items() if _digest(_jar(folder, name)) != digest]
+
+
+def fetch(folder: Path) -> None:
+    """Puts the pinned jars into `folder`, all or none. Raises SetupError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ivy-", dir=folder.parent) as scratch:
+        ivy = Path(scratch)
+        (ivy / "settings.xml").write_text(_IVY_SETTINGS, encoding="utf-8")
+        (ivy / "nothing.py").write_text("", encoding="utf-8")
+        answer = subprocess.run(_ivy_command(ivy), capture_output=True, text=True, check=False)
+        fetched = {name: ivy / "jars" / f"io.delta_{name}-{DELTA_VERSION}.jar" for name in JARS}
+        absent = [name for name, path in fetched.items() if not path.exists()]
+        if absent:
+            if "No space left" in answer.stderr:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise SetupError(
+                f"Delta's jars could not be fetched ({absent[0]} {DELTA_VERSION}); "
+                "the first set-up needs the network: check it, or the JVM's proxy in JAVA_TOOL_OPTIONS"
+            )
+        for name, path in fetched.items():
+            if _digest(path) != JARS[name]:
+                raise SetupError(
+                    f"{name} {DELTA_VERSION} came with another SHA-256 than the pinned one; not used"
+                )
+        for name, path in fetched.items():
+            partial = _jar(folder, name).with_suffix(".partial")
+            shutil.copyfile(path, partial)
+            os.replace(partial, _jar(folder, name))
+
+
+def archive_classes(folder: Path, master: str) -> None:
+    """Runs a small session that writes its loaded classes as an archive beside the jars.
+
+    An archive only saves time: where the JVM cannot write one, nothing is left and nothing is lost.
+    """
+    if not master.startswith("local"):
+        return
+    with tempfile.TemporaryDirectory(prefix="warm-", dir=folder.parent) as scratch:
+        script = Path(scratch) / "warm_up.py"
+        script.write_text(_WARM_UP, encoding="utf-8")
+        archive = Path(scratch) / ARCHIVE
+        command = [*_spark_submit(), "--master", master]
+        for key, value in configuration(master, str(folder)).items():
+            if key == "spark.driver.extraJavaOptions":
+                value += f' "-XX:ArchiveClassesAtExit={archive}"'
+            command += ["--conf", f"{key}={value}"]
+        subprocess.run([*command, str(script), scratch], capture_output=True, env=_environment(), check=False)
+        if archive.exists():
+            os.replace(archive, folder / ARCHIVE)
+
+
+_WARM_UP = '''"""One pass over what every job does, so that its classes are loaded when the JVM ends."""
+import sys
+from pyspark.sql import SparkSession
+from pyspark.sql.functions import col, expr
+spark = SparkSession.builder.getOrCreate()
+table = sys.argv[1] + "/table"
+rows = spark.range(1000).select(col("id").cast("string").alias("user"), (col("id") % 7).alias("part"))
+rows.write.mode("overwrite").json(sys.argv[1] + "/lines")
+lines = spark.read.text(sys.argv[1] + "/lines").select("value", "_metadata.file_path")
+parsed = lines.select(expr("from_json(value, 'user string, part bigint') AS line")).select("line.*")
+spark.sql(f"CREATE TABLE delta.`{table}` (user STRING, part BIGINT, total BIGINT) USING delta PARTITIONED BY (part)")
+spark.sql(f"ALTER TABLE delta.`{table}` ADD CONSTRAINT positive CHECK (total > 0)")
+counted = parsed.groupBy("user", "part").agg(expr("count(*) AS total"))
+counted.write.format("delta").mode("overwrite").option("replaceWhere", "part >= 0").save(table)
+counted.createOrReplaceTempView("counted")
+spark.sql(f"MERGE INTO delta.`{table}` t USING counted c ON t.user = c.user WHEN MATCHED THEN UPDATE SET *")
+spark.read.format("delta").option("versionAsOf", 2).load(table).orderBy("user").collect()
+spark.stop()
+'''
+
+
+def _ivy_command(ivy: Path) -> list[str]:
+    packages = ",".join(f"io.delta:{name}:{DELTA_VERSION}" for name in JARS)
+    return [
+        *_spark_submit(), "--master", "local[1]", "--packages", packages,
+        "--exclude-packages", ",".join(f"{group}:*" for group in _PRESENT_IN_PYSPARK),
+        # A URI: Spark refuses a path with spaces.
+        "--conf", f"spark.jars.ivy={ivy}", "--conf", f"spark.jars.ivySettings={(ivy / 'settings.xml').as_uri()}",
+        str(ivy / "nothing.py"),
+    ]  # fmt: skip
+
+
+def _spark_submit() -> list[str]:
+    return [str(Path(pyspark.__file__).parent / "bin" / "spark-submit")]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
+
+
+def _jar(folder: Path, name: str) -> Path:
+    return folder / f"{name}-{DELTA_VERSION}.jar"
+
+
+def _digest(path: Path) -> str | None:
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_disk(home: Path) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(home).free // 2**20
+    if free < NEEDED_MEGABYTES:
+        raise SetupError(f"the disk that holds {home} has {free} MB left; free {NEEDED_MEGABYTES} MB")
+
+
+if __name__ == "__main__":
+    try:
+        prepare(Settings.from_environment())
+    except SetupError as problem:
+        sys.exit(f"set-up: {problem}")

@@ -1,0 +1,1 @@
+"""How a model of a cycle is trained: found, resumed or trained now."""

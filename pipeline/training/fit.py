@@ -1,0 +1,316 @@
+"""Trains a model of a cycle: from its parent or from scratch, resumed where a task was killed.
+
+In: the cycle's `sequences`, `vocabulary`, `item_features` and `items`, and the parent's checkpoint.
+Out: a finished checkpoint and its figures. The weights are a function of the configuration, the
+tables' versions, the split and the parent's weights; `evaluation_sequences` cannot be opened here.
+The full model is named `candidate`, a small one of the funnel `rung-<size>`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from expectations.instants import microseconds
+from model.config import ModelConfig
+from model.data.batches import LabelInterval, TrainingBatches
+from model.data.cycle_tables import READABLE, CycleTables
+from model.data.items import Items, load_items, training_candidates
+from model.data.sequences import Sequences, load_sequences
+from model.draws import Purpose, torch_seed
+from model.evaluation.names import CANDIDATE
+from model.network.recommender import Recommender
+from model.training import checkpoint
+from model.training.checkpoint import CheckpointError, Snapshot, TrainingState
+from model.training.held_out import HeldOut, held_out
+from model.training.lightning_module import LogMetrics, Plan, RefreshModule, Watch, run
+from model.training.optimizer import Optimizers, build_optimizers, load_moments, moments
+from model.training.progress import NotFiniteError, Progress
+from model.training.warm_start import carry_moments, start_from_parent
+from pipeline.cycle import accepted
+from pipeline.cycle.definition import CycleError
+from pipeline.cycle.records import StageContext, StageResult
+
+DAY_US = 86_400_000_000
+NOT_WEIGHTS = ("dropout", "max_length")
+"""Parts of the model's configuration that a parent's may differ in."""
+FINAL_LOSS_POINTS = 10
+"""Last points of the loss curve whose mean is the final loss."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished model."""
+
+    folder: Path
+    """Holds `model.safetensors`, `optimizer.safetensors` and `state.json`."""
+    checkpoint_digest: str
+    """SHA-256 of `model.safetensors`."""
+    figures: dict[str, Any]
+    """Plain values; names carry their unit."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What training starts from."""
+
+    folder: Path | None = None
+    """The parent's checkpoint; None is a cold start."""
+    digest: str | None = None
+    """SHA-256 of the parent's weights."""
+    after: datetime | None = None
+    """Split of the parent; only later labels are trained on."""
+    name: str = "from scratch"
+    """For people."""
+
+
+def train(context: StageContext) -> StageResult:
+    """The stage `train`: fits the full model and says how it went; a loss that leaves the numbers is a
+    refusal, since training again would end the same."""
+    from pipeline.registry import tracking
+
+    live = tracking.live_metrics(context, CANDIDATE)
+    try:
+        return StageResult(figures=fit(context, CANDIDATE, context.config.model.size, live).figures)
+    except NotFiniteError as error:
+        return StageResult(figures={"not_finite": str(error)}, refused=str(error))
+
+
+def fit(
+    context: StageContext,
+    model_name: str,
+    size: str,
+    log_metrics: LogMetrics | None = None,
+    parent_model: str | None = None,
+) -> Fitted:
+    """A finished model of this cycle: found, resumed, or trained now.
+
+    `log_metrics` receives figures while it trains. `parent_model` names the model of the parent's
+    cycle that it starts from; None is the one of the same name. Raises CycleError when the full
+    model's parent is missing, altered or of another architecture; DatasetError when the tables
+    cannot be trained on; NotFiniteError when the loss leaves the numbers.
+    """
+    cycle, say = context.cycle, context.say
+    folder = context.settings.checkpoint_folder(cycle.source, cycle.name, model_name)
+    config = ModelConfig(**{**context.config.model.model_dump(), "size": size})
+    start = _start(context, parent_model or model_name, config)
+    digest = _inputs_digest(context, config, start)
+    done = _found(context, folder, digest)
+    if done is not None:
+        say(f"{model_name}: trained before on the same inputs")
+        return done
+    torch.set_num_threads(context.config.training.threads)
+    session = _Session(context, config, start, digest, folder)
+    session.resume_or_begin()
+    say(f"{model_name}: {session.description()}")
+    run(session.module, session.batches, Watch(say, session.save_partial), log_metrics)
+    return session.finish()
+
+
+class _Session:
+    """One run in one process: data, model and progress, and how they are saved."""
+
+    def __init__(
+        self, context: StageContext, config: ModelConfig, start: Start, inputs_digest: str, folder: Path
+    ) -> None:
+        self.context, self.config, self.start = context, config, start
+        self.inputs_digest, self.folder = inputs_digest, folder
+        training = context.config.training
+        self.items, self.sequences, self.batches, examples = _data(context, config, start)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_seed(Purpose.INITIAL_WEIGHTS, training.seed, 0))
+            self.model = Recommender(config, self.items.catalogue.vocabulary_size)
+        finetune = start.folder is not None
+        self.optimizers: Optimizers = build_optimizers(self.model, training, finetune)
+        candidates = training_candidates(self.items, self.sequences.seen, microseconds(context.cycle.split))
+        self.plan = Plan(
+            objective=context.config.objective,
+            training=training,
+            masking_rate=context.figures("vocabulary")["masking_rate"],
+            catalogue=self.items.catalogue,
+            candidates=torch.from_numpy(candidates),
+            held_out=examples,
+        )
+        self.progress = Progress(self.batches.total_steps, self.batches.steps_per_epoch)
+
+    def resume_or_begin(self) -> None:
+        """Continues a partial state of the same inputs, else takes the parent's weights, if any."""
+        say = self.context.say
+        snapshot = checkpoint.load_partial(self.folder, self.inputs_digest, say)
+        if snapshot is not None:
+            self.model.load_state_dict(dict(snapshot.weights))
+            load_moments(self.model, self.optimizers, snapshot.moments)
+            self.progress = Progress(**snapshot.state.progress)
+            say(f"resumes at step {self.progress.step} of {self.progress.total_steps}")
+        elif self.start.folder is not None:
+            growth = start_from_parent(self.model, checkpoint.load_weights(self.start.folder))
+            if self.context.config.training.carry_moments:
+                carry_moments(self.model, self.optimizers, checkpoint.load_moments(self.start.folder))
+            say(f"starts from {self.start.name}: {growth.known_rows} ID rows kept, {growth.new_rows} new")
+        self.module = RefreshModule(self.model, self.optimizers, self.plan, self.progress)
+
+    def description(self) -> str:
+        """What will be trained on what, for people."""
+        batches, coverage = self.batches, self.batches.coverage
+        return (
+            f"{self.start.name}, {batches.total_steps} steps over {coverage.positions:,} loss positions of "
+            f"{len(coverage.sequences):,} sequences, {batches.packing.efficiency:.1%} of the slots used, "
+            f"{len(self.plan.candidates):,} candidates, "
+            f"{_backbone_parameters(self.model):,} backbone parameters"
+        )
+
+    def save_partial(self) -> None:
+        """Writes a resumable state."""
+        checkpoint.save_partial(self.folder, self._snapshot(finished=False, progress=self.progress.plain()))
+
+    def finish(self) -> Fitted:
+        """Writes the finished model with its figures."""
+        figures = self._figures()
+        digest = checkpoint.save_finished(self.folder, self._snapshot(finished=True, progress=figures))
+        return Fitted(self.folder, digest, figures | {"checkpoint_digest": digest})
+
+    def _snapshot(self, finished: bool, progress: dict[str, Any]) -> Snapshot:
+        state = TrainingState(
+            inputs_digest=self.inputs_digest,
+            step=self.progress.step,
+            total_steps=self.progress.total_steps,
+            finished=finished,
+            model=self.config.model_dump(mode="json"),
+            progress=progress,
+        )
+        return Snapshot(state, self.model.state_dict(), moments(self.model, self.optimizers))
+
+    def _figures(self) -> dict[str, Any]:
+        progress, batches = self.progress, self.batches
+        last = [loss for _, loss in progress.losses[-FINAL_LOSS_POINTS:]]
+        return {
+            "steps": progress.step,
+            "epochs": round(progress.step / progress.steps_per_epoch, 3),
+            "tokens": progress.tokens,
+            "seconds": round(progress.seconds, 3),
+            "tokens_per_second": round(progress.tokens_per_second, 1),
+            "final_loss": sum(last) / len(last),
+            "validation_mrr": progress.held_out_mrr,
+            "validation_examples": self.plan.held_out.examples if self.plan.held_out else 0,
+            "training_curve": progress.losses,
+            "sequences": len(batches.coverage.sequences),
+            "loss_positions": batches.coverage.positions,
+            "labels": batches.coverage.labels,
+            "negligible_label_fraction": batches.coverage.negligible_labels / batches.coverage.labels,
+            "packing_efficiency": round(batches.packing.efficiency, 4),
+            "candidates": len(self.plan.candidates),
+            "vocabulary": self.model.vocabulary_size,
+            "masking_rate": self.plan.masking_rate,
+            "backbone_parameters": _backbone_parameters(self.model),
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "parent": self.start.name,
+            "parent_digest": self.start.digest,
+        }
+
+
+def _start(context: StageContext, model_name: str, config: ModelConfig) -> Start:
+    """The parent's checkpoint of the same name. The full model's must be sound, with its optimizer
+    moments where they are carried; a rung without a sound one of the same architecture starts cold
+    and says so."""
+    parent = context.cycle.parent
+    if parent is None:
+        return Start()
+    folder = accepted.model_folder(context.settings, context.cycle.source, parent, model_name)
+    problem = ""
+    try:
+        state = checkpoint.finished_state(folder)
+        if state is None:
+            problem = f"{folder} holds no finished model"
+        elif model_name == CANDIDATE and state.digests[checkpoint.WEIGHTS] != parent.checkpoint_digest:
+            problem = f"the weights in {folder} are not those registered as version {parent.version}"
+        elif _architecture(state.model) != _architecture(config.model_dump(mode="json")):
+            problem = f"the model in {folder} has another architecture"
+        elif context.config.training.carry_moments:
+            checkpoint.check_moments(folder)
+    except CheckpointError as error:
+        problem = str(error)
+    if not problem:
+        name = f"version {parent.version}, cycle {parent.cycle}"
+        return Start(folder, state.digests[checkpoint.WEIGHTS], parent.split, name)
+    if model_name == CANDIDATE:
+        advice = "pass --cold-start to start anew"
+        raise CycleError(f"cannot fine-tune from version {parent.version}: {problem}; {advice}")
+    context.say(f"starts from scratch, not from {model_name}: {problem}")
+    return Start()
+
+
+def _data(
+    context: StageContext, config: ModelConfig, start: Start
+) -> tuple[Items, Sequences, TrainingBatches, HeldOut | None]:
+    """Reads the cycle's tables and lays out the run's batches and its held-out examples."""
+    cycle, training = context.cycle, context.config.training
+    split_us = microseconds(cycle.split)
+    after_us = None if start.after is None else microseconds(start.after)
+    tables = CycleTables(context.settings.lake, cycle.source, cycle.name, context.versions)
+    items = load_items(tables, config.features, _earlier_features(context, start, tables))
+    sequences = load_sequences(tables, config.context_fields, after_us, split_us, items.catalogue.items)
+    trained_until_us = split_us - round(training.validation_days * DAY_US)
+    batches = TrainingBatches(
+        sequences,
+        context.config.objective,
+        LabelInterval(after_us, trained_until_us),
+        batch_tokens=training.batch_tokens,
+        row_length=config.max_length + 1,  # with the start token
+        epochs=training.epochs if start.folder is None else training.finetune_epochs,
+        seed=training.seed,
+    )
+    last_days = LabelInterval(trained_until_us, split_us)
+    examples = held_out(sequences, last_days, training.batch_tokens, config.max_length + 1, training.seed)
+    return items, sequences, batches, examples if examples.examples else None
+
+
+def _earlier_features(context: StageContext, start: Start, tables: CycleTables) -> CycleTables | None:
+    """The parent's tables where the item features are to be as of its split."""
+    if start.folder is None or context.config.training.features_as_of == "split":
+        return None
+    parent = context.cycle.parent
+    versions = accepted.table_versions(context.settings, context.cycle.source, parent)
+    return replace(tables, cycle=parent.cycle, versions=versions)
+
+
+def _found(context: StageContext, folder: Path, digest: str) -> Fitted | None:
+    """The finished model in the folder, when it is of these inputs and sound."""
+    try:
+        state = checkpoint.finished_state(folder)
+    except CheckpointError as error:
+        context.say(f"trains again: {error}")
+        return None
+    if state is None or state.inputs_digest != digest:
+        return None
+    found = state.digests[checkpoint.WEIGHTS]
+    return Fitted(folder, found, state.progress | {"checkpoint_digest": found})
+
+
+def _inputs_digest(context: StageContext, config: ModelConfig, start: Start) -> str:
+    """Digest of everything that the weights are a function of."""
+    content = {
+        "cycle": context.cycle.name,
+        "split": microseconds(context.cycle.split),
+        "parent": start.digest,
+        "after": None if start.after is None else microseconds(start.after),
+        "model": config.model_dump(mode="json"),
+        "objective": context.config.objective.model_dump(mode="json"),
+        "training": context.config.training.model_dump(mode="json"),
+        "masking_rate": context.figures("vocabulary")["masking_rate"],
+        "versions": {table.name: context.versions.get(table.name) for table in READABLE},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _architecture(model: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in model.items() if key not in NOT_WEIGHTS}
+
+
+def _backbone_parameters(model: Recommender) -> int:
+    return sum(parameter.numel() for parameter in model.network.backbone.parameters())

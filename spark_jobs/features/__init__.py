@@ -1,0 +1,1 @@
+"""What item features are computed with."""

@@ -1,0 +1,1 @@
+"""Landed files: which there are, how they are read, and how their lines become fields."""

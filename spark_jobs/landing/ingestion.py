@@ -1,0 +1,189 @@
+"""Which landed files are ingested, and the writes that make a set of new ones so.
+
+In: the files found, the table `ingested_files`, and counts of their lines. Out: the new files, rows of
+`ingested_files`, figures, and writes that a killed run can be repeated over. Knows nothing of how a
+line becomes an event.
+
+A file is ingested by its bytes and by the mapping that read it: under a changed mapping it is new
+again, and what it held before is replaced. A file that could not be read is tried again every time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from pyspark.sql import DataFrame, Row, SparkSession
+
+from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, Table
+from spark_jobs.config import Job, SourceConfig
+from spark_jobs.lake import delta
+from spark_jobs.lake.local_rows import local_rows
+from spark_jobs.landing.files import LandedFile
+from spark_jobs.landing.reading import Mapped
+
+Counts = dict[str, dict[str | None, int]]
+"""Lines by file_id and reason; None is the reason of an accepted line."""
+
+
+class Record:
+    """Writes of one set of new files. Where the tables hold just what `ingested_files` says, rows are
+    appended; where an earlier run was killed before it said so, what it left is replaced."""
+
+    def __init__(
+        self, spark: SparkSession, job: Job, new: list[LandedFile], ingested: dict[str, Row]
+    ) -> None:
+        self._spark, self._lake, self._source = spark, job.lake, job.source.name
+        # The version tells two ingestions of the same files apart, and not a killed one from its rerun.
+        before = delta.latest_version(spark, job.lake, job.source.name, INGESTED_FILES)
+        files = "".join(sorted(file.file_id for file in new))
+        self._transaction = f"files-{hashlib.sha256(files.encode()).hexdigest()}-{before}"
+        self._known = {
+            EVENTS.name: sum(row["accepted_count"] for row in ingested.values()),
+            REJECTED_EVENTS.name: sum(row["rejected_count"] for row in ingested.values()),
+            INGESTED_FILES.name: len(ingested),
+        }
+        self.committed = delta.within("file_id", sorted(ingested))
+        """SQL predicate: the row is of a file that was ingested to the end."""
+
+    def interrupted(self, table: Table) -> bool:
+        """Whether the table holds other rows than those of ingested files."""
+        return delta.row_count(self._spark, self._lake, self._source, table) != self._known[table.name]
+
+    def write(self, rows: DataFrame, table: Table, count: int) -> int:
+        """Puts `rows`, `count` of them, into `table`; returns its version."""
+        place = (self._lake, self._source)
+        if self.interrupted(table):
+            return delta.replace(self._spark, rows, table, *place, f"NOT {self.committed}")
+        if not count:
+            return delta.create(self._spark, *place, table)
+        return delta.append_once(self._spark, rows, table, *place, self._transaction)
+
+
+def ingested_files(spark: SparkSession, lake: str, source: str) -> dict[str, Row]:
+    """Rows of `ingested_files` by file_id; none before the first ingestion."""
+    if delta.latest_version(spark, lake, source, INGESTED_FILES) is None:
+        return {}
+    return {row["file_id"]: row for row in delta.read(spark, lake, source, INGESTED_FILES).collect()}
+
+
+def mapping_digest(source: SourceConfig) -> str:
+    """Digest of all of a source's configuration that decides what a line of a given file becomes."""
+    content = source.model_dump(mode="json", include={"actions", "earliest", "latest", "events"})
+    del content["events"]["files"]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def forget_outdated(
+    spark: SparkSession, job: Job, files: list[LandedFile], ingested: dict[str, Row]
+) -> dict[str, Row]:
+    """Takes out of `ingested_files` the landed files that another mapping read, and every file that could
+    not be read; returns the others. First of all writes: killed after it, the ingestion is an
+    interrupted one."""
+    landed, today = {file.file_id for file in files}, mapping_digest(job.source)
+    outdated = sorted(
+        file_id
+        for file_id, row in ingested.items()
+        if not row["mapping_digest"] or (row["mapping_digest"] != today and file_id in landed)
+    )
+    if not outdated:
+        return ingested
+    nothing = local_rows(spark, [], INGESTED_FILES.ddl)
+    where = delta.within("file_id", outdated)
+    delta.replace(spark, nothing, INGESTED_FILES, job.lake, job.source.name, where)
+    return {file_id: row for file_id, row in ingested.items() if file_id not in set(outdated)}
+
+
+def unknown_files(files: list[LandedFile], ingested: set[str]) -> tuple[list[LandedFile], list[LandedFile]]:
+    """The files to ingest, each content once, and the ones to skip."""
+    new: dict[str, LandedFile] = {}
+    skipped = []
+    for file in files:
+        if file.file_id in ingested or file.file_id in new:
+            skipped.append(file)
+        else:
+            new[file.file_id] = file
+    return list(new.values()), skipped
+
+
+def line_counts(lines: DataFrame) -> Counts:
+    """Counts lines (file_id, problem, …)."""
+    counts: Counts = {}
+    for row in lines.groupBy("file_id", "problem").count().collect():
+        counts.setdefault(row["file_id"], {})[row["problem"]] = row["count"]
+    return counts
+
+
+def unreadable_rows(spark: SparkSession, files: list[LandedFile], mapped: Mapped) -> DataFrame:
+    """Rows of `rejected_events` for files of which no line can be read: one each."""
+    rows = [
+        (file.file_id, file.name, 1, "", mapped.unreadable[file.file_id])
+        for file in files
+        if file.file_id in mapped.unreadable
+    ]
+    return local_rows(spark, rows, REJECTED_EVENTS.ddl)
+
+
+def log_rows(files: list[LandedFile], mapped: Mapped, counts: Counts, job: Job) -> list[tuple]:
+    """Rows of `ingested_files`. Raises RuntimeError when a file's lines do not add up."""
+    rows, digest = [], mapping_digest(job.source)
+    for file in files:
+        lines = mapped.line_counts[file.file_id]
+        reasons = (
+            {mapped.unreadable[file.file_id]: 1}
+            if file.file_id in mapped.unreadable
+            else counts.get(file.file_id, {})
+        )
+        accepted = reasons.get(None, 0)
+        refused = sum(reasons.values()) - accepted
+        if accepted + refused != lines:
+            raise RuntimeError(
+                f"{file.name}: {accepted} accepted + {refused} refused lines are not its {lines} lines"
+            )
+        read_by = "" if file.file_id in mapped.unreadable else digest
+        rows.append((file.file_id, file.name, file.size_bytes, lines, accepted, refused, read_by, job.cycle))
+    return rows
+
+
+def file_figures(
+    new: list[LandedFile], skipped: list[LandedFile], ingested: dict[str, Row], before: dict[str, Row]
+) -> dict[str, int]:
+    """What was found in the landing folder, `ingested` of which stays as `before`; line counts are those
+    of no new file."""
+    again = [f for f in skipped if f.file_id not in ingested or ingested[f.file_id]["file_path"] != f.name]
+    return {
+        "files_new": len(new),
+        "files_read_again": sum(file.file_id in before for file in new),
+        "files_skipped": len(skipped),
+        "files_landed_again": len(again),
+        "bytes": sum(file.size_bytes for file in new),
+        "lines": 0,
+        "accepted": 0,
+        "rejected": 0,
+    }
+
+
+def line_figures(mapped: Mapped, counts: Counts) -> dict[str, int]:
+    """Lines accepted, refused, and refused by reason."""
+    total: dict[str, int] = {}
+    for reasons in [*counts.values(), *({reason: 1} for reason in mapped.unreadable.values())]:
+        for reason, count in reasons.items():
+            key = "accepted" if reason is None else f"rejected: {reason}"
+            total[key] = total.get(key, 0) + count
+    lines = sum(mapped.line_counts.values())
+    accepted = total.pop("accepted", 0)
+    absent = {f"absent column: {name}": 1 for name in mapped.absent}
+    return (
+        {"lines": lines, "accepted": accepted, "rejected": lines - accepted}
+        | dict(sorted(total.items()))
+        | absent
+    )
+
+
+def versions_found(spark: SparkSession, lake: str, source: str) -> dict[str, int]:
+    """Newest version of each table of the ingestion that there is."""
+    found = {
+        table.name: delta.latest_version(spark, lake, source, table)
+        for table in (EVENTS, REJECTED_EVENTS, INGESTED_FILES)
+    }
+    return {name: version for name, version in found.items() if version is not None}

@@ -1,0 +1,147 @@
+"""Landed files as numbered lines with mapped columns, whatever their format.
+
+In: `LandedFile`s, their mapping (`spark_jobs.config.FileMapping`) and SQL expressions over their
+columns. Out: one row per line with the expressions' values, or with the reason why the line cannot
+be read. Knows nothing of events or items.
+
+Only the columns that a mapping names are parsed. The types of a Parquet column may differ from file to
+file, so that rows come in parts, each of one schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spark_jobs.config import FileMapping
+from spark_jobs.landing.expressions import MappingError, evaluate, named_columns, quoted
+from spark_jobs.landing.files import LandedFile
+from spark_jobs.landing.layouts import (
+    META,
+    PROBLEM,
+    RAW,
+    Group,
+    delimited_groups,
+    json_lines,
+    parquet_groups,
+    parsed_json,
+)
+
+EXCLUDED = "excluded by the mapping's where"
+WHERE = "__where"
+"""Name of the mapping's `where` among its expressions."""
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Files after their mapping."""
+
+    parts: list[DataFrame]
+    """The four META columns and one column per expression, one frame a schema; none without a line."""
+    line_counts: dict[str, int]
+    """Lines of every file by its id, 0 for an empty one; an unreadable file has one."""
+    unreadable: dict[str, str]
+    """Why, for each file that cannot be read at all."""
+    columns: tuple[str, ...] = ()
+    """Columns found in the files."""
+    absent: tuple[str, ...] = ()
+    """Columns that the mapping names and no file has; their expressions are null."""
+
+    def through(self, transform: Callable[[DataFrame], DataFrame]) -> DataFrame:
+        """All lines after `transform`, which gives every part the same types. Needs at least one part."""
+        return reduce(DataFrame.unionByName, [transform(part) for part in self.parts])
+
+
+def read_mapped(
+    spark: SparkSession,
+    files: list[LandedFile],
+    mapping: FileMapping,
+    expressions: dict[str, str],
+    label: str,
+    may_be_absent: frozenset[str] = frozenset(),
+) -> Mapped:
+    """Reads `files`, which are of `mapping`'s layout, and evaluates `expressions` on every line.
+
+    `label` names the mapping for people (`events`). An expression in `may_be_absent` may name a
+    column that no file has. Raises MappingError when another one does, or when one is not SQL.
+    """
+    wanted = dict(expressions) | ({WHERE: mapping.where} if mapping.where else {})
+    labels = {name: f"{label}.{'where' if name == WHERE else name}" for name in wanted}
+    unreadable = {file.file_id: file.unreadable for file in files if file.unreadable}
+    readable = [file for file in files if not file.unreadable and file.size_bytes]
+    counts = {file.file_id: int(file.file_id in unreadable) for file in files}
+    if mapping.format == "parquet":
+        groups = parquet_groups(spark, readable, unreadable)
+    elif mapping.format == "jsonl":
+        groups = [json_lines(spark, readable)] if readable else []
+    else:
+        groups = delimited_groups(spark, readable, mapping.format, unreadable)
+    counts.update(dict.fromkeys(unreadable, 1))
+    for group in groups:
+        counts.update(group.counts)
+    columns = tuple(dict.fromkeys(name for group in groups for name in group.columns))
+    if not groups or not any(counts[file.file_id] for file in readable if file.file_id not in unreadable):
+        return Mapped([], counts, unreadable, columns)
+    texts, wanted = wanted, {name: _whole_name(sql, columns) for name, sql in wanted.items()}
+    named = {name: named_columns(spark, sql, labels[name]) for name, sql in wanted.items()}
+    absent = _absent(groups, named, columns, mapping.format == "jsonl")
+    _refuse_absent(absent, named, labels, texts, columns, may_be_absent)
+    parts = [_mapped_group(group, mapping, wanted, named, labels) for group in groups]
+    return Mapped(parts, counts, unreadable, columns, tuple(sorted(absent)))
+
+
+def _mapped_group(group, mapping, wanted, named, labels) -> DataFrame:
+    """The group's lines with every expression evaluated."""
+    lines, text_columns = group.lines, set(group.columns)
+    if mapping.format == "jsonl":
+        paths = {parts for columns in named.values() for parts in columns}
+        lines, text_columns = parsed_json(lines, paths, group.columns)
+    there = {name.lower() for name in lines.columns}
+    for name in sorted({parts[0] for columns in named.values() for parts in columns}):
+        if name.lower() not in there:
+            lines = lines.withColumn(name, F.lit(None).cast("string"))
+            there.add(name.lower())
+    rows = evaluate(lines, wanted, META, labels, text_columns if group.text else set())
+    if not mapping.where:
+        return rows
+    kept = F.coalesce(F.expr(f"try_cast({WHERE} AS boolean)"), F.lit(False))
+    excluded = F.when(F.col(PROBLEM).isNull() & ~kept, EXCLUDED)
+    return rows.withColumn(PROBLEM, F.coalesce(PROBLEM, excluded)).drop(WHERE)
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def _whole_name(sql: str, columns: tuple[str, ...]) -> str:
+    """A mapping that is exactly a column's name means that column, whatever characters it has."""
+    return quoted(sql) if sql in columns else sql
+
+
+def _absent(groups: list[Group], named, columns: tuple[str, ...], is_json: bool) -> set[str]:
+    there = {name.lower() for name in columns}
+    absent = {parts[0] for found in named.values() for parts in found if parts[0].lower() not in there}
+    if not (is_json and absent):
+        return absent
+    # The keys came from a sample: look at every line before saying that a column is absent.
+    held = (
+        groups[0]
+        .lines.select(
+            *[F.max(F.array_contains(F.json_object_keys(RAW), name)).alias(name) for name in sorted(absent)]
+        )
+        .first()
+    )
+    return {name for name in absent if not held[name]}
+
+
+def _refuse_absent(absent, named, labels, texts, columns, may_be_absent) -> None:
+    for name, found in named.items():
+        lost = sorted({parts[0] for parts in found} & absent)
+        if lost and name not in may_be_absent and columns:
+            raise MappingError(
+                f"{labels[name]} = {texts[name]!r} names column {', '.join(lost)}, which the files do not have; "
+                f"their columns are: {', '.join(columns)}"
+            )

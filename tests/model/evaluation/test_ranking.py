@@ -1,0 +1,222 @@
+"""Ranks by inner products: by hand, against brute force in float64, and in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.config import FRESHNESS, FRESHNESS_WIDTH
+from model.evaluation import ranking
+from model.evaluation.examples import history_ends
+from model.evaluation.ranking import (
+    UNKNOWN_TIME,
+    NotFiniteScoreError,
+    View,
+    candidate_vectors,
+    encode_histories,
+    rank_examples,
+    rank_targets,
+)
+from model.network.batch import Catalogue
+from tests.model import tiny
+from tests.model.window_of import candidates, examples
+
+ITEMS = torch.tensor([[3.0], [2.0], [2.0], [1.0]])
+ONE_USER = torch.ones(1, 1)
+
+
+def ranks(columns, size, items=ITEMS, users=ONE_USER, block_items=65536):
+    queries = np.array(columns, dtype=np.int64)
+    found = rank_targets(
+        users, np.zeros(queries.size, np.int64), items, queries, np.full(queries.size, size), block_items
+    )
+    return found
+
+
+def test_ranks_with_ties_by_hand():
+    # Scores 3, 2, 2, 1: the two equal items stand at 1 + 1 + 1/2.
+    assert ranks([0, 1, 2, 3], size=4).rank.tolist() == [1, 5 / 2, 5 / 2, 4]
+
+
+def test_a_target_outside_the_catalogue_has_the_rank_after_all():
+    # Item 3 is launched later; 4 is the column of an item that is never a candidate.
+    found = ranks([0, 3, 4], size=3)
+    assert found.rank.tolist() == [1, 4, 4]
+    assert np.isnan(found.log_probability).tolist() == [False, True, True]
+
+
+def test_log_probabilities_are_normalised_over_the_catalogue():
+    found = ranks([0, 1, 2], size=3)
+    assert np.exp(found.log_probability).sum() == pytest.approx(1)
+    assert found.log_probability[0] - found.log_probability[1] == pytest.approx(1)
+
+
+def test_an_empty_catalogue_gives_rank_one_after_nobody():
+    assert ranks([4], size=0).rank.tolist() == [1]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_score_that_is_not_finite_fails(bad):
+    items = ITEMS.clone()
+    items[2] = bad
+    with pytest.raises(NotFiniteScoreError):
+        ranks([0], size=4, items=items)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_ranks_agree_with_brute_force_in_any_blocks(data):
+    """Whole numbers have no rounding, so that even ties must agree exactly."""
+    total, queries, people, width = (data.draw(st.integers(1, high)) for high in (40, 12, 5, 3))
+    draw = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    users, items = draw.integers(-3, 4, (people, width)), draw.integers(-3, 4, (total, width))
+    state, column = draw.integers(0, people, queries), draw.integers(0, total + 1, queries)
+    size = draw.integers(0, total + 1, queries)
+    found = rank_targets(
+        torch.from_numpy(users).float(),
+        state,
+        torch.from_numpy(items).float(),
+        column,
+        size,
+        data.draw(st.integers(1, 50)),
+    )
+    for number in range(queries):
+        scores = (items[: size[number]] @ users[state[number]]).astype(np.float64)
+        if column[number] >= size[number]:
+            assert found.rank[number] == size[number] + 1
+            assert np.isnan(found.log_probability[number])
+            continue
+        own = scores[column[number]]
+        expected = 1 + (scores > own).sum() + ((scores == own).sum() - 1) / 2
+        assert found.rank[number] == expected
+        reference = own - scores.max() - np.log(np.exp(scores - scores.max()).sum())
+        assert found.log_probability[number] == pytest.approx(reference, abs=1e-5)
+
+
+def test_equal_vectors_tie_wherever_their_blocks_are(monkeypatch):
+    monkeypatch.setattr(ranking, "BLOCK_SCORES", 640)
+    generator = torch.Generator().manual_seed(1)
+    items = torch.randn(301, 48, generator=generator)
+    twins = [0, 63, 64, 200, 300]
+    items[twins] = items[0].clone()
+    users = torch.randn(50, 48, generator=generator)
+    queries = np.array(twins * 50)
+    state = np.repeat(np.arange(50), len(twins))
+    found = rank_targets(users, state, items, queries, np.full(queries.size, 301), block_items=64)
+    by_user = found.rank.reshape(50, len(twins))
+    assert (by_user == by_user[:, :1]).all()
+    assert (by_user % 1 == 0).all()  # 1 + higher + 4/2
+
+
+def window(items=12, launched=None):
+    """Three users; the last one's history is longer than a window of 16 events."""
+    users = [
+        [(1, 0.0), (2, 1.0), (3, 1.0), (4, 30.0)],
+        [(5, 10.0)],
+        [(item % items, float(item)) for item in range(40)],
+    ]
+    return examples(users, [[1, 2, 3], [0], [5, 30, 39]], items, launched)
+
+
+def test_states_are_those_of_each_history_encoded_alone():
+    found, model, catalogue = window(), tiny.recommender(8), tiny.catalogue(12, 8)
+    ends = history_ends(found, "replay", 0.0, 0)
+    with torch.no_grad():
+        together = encode_histories(model, catalogue, found.histories, found.user, ends, 8)
+        alone = [
+            encode_histories(model, catalogue, found.histories, found.user[[one]], ends[[one]], 8)
+            for one in range(found.size)
+        ]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
+    assert torch.equal(together[0], together[1])  # a tie in time: both labels see the first event only
+    start = model.user_vectors(model.encode(tiny.batch([[[]]]), catalogue))[0, 0]
+    torch.testing.assert_close(together[3], start, rtol=1e-4, atol=1e-5)
+
+
+def test_a_user_without_a_history_is_known_by_the_time_of_the_request_alone():
+    """The vector is that of a request then, whatever the user does later."""
+    found = examples([[(1, 10.0)], [(1, 10.0), (2, 15.0)]], [[0], [0, 1]], 12)
+    model = tiny.recommender(8, freshness=True, output_width=32 + FRESHNESS_WIDTH)
+    torch.nn.init.normal_(model.network.freshness.amplitudes.weight)
+    catalogue = tiny.catalogue(12, 8)
+    catalogue.features[FRESHNESS] = torch.zeros(12, FRESHNESS_WIDTH)
+    empty = found.histories.offset[found.user]
+    hours = np.array([10, 10, 3000]) * 3_600_000_000
+    with torch.no_grad():
+        alone, beside, later = encode_histories(
+            model, catalogue, found.histories, found.user, empty, 8, hours
+        )
+        unknown = encode_histories(model, catalogue, found.histories, found.user[[1]], empty[[1]], 8)
+        told = encode_histories(
+            model, catalogue, found.histories, found.user[[1]], empty[[1]], 8, np.array([UNKNOWN_TIME])
+        )
+    torch.testing.assert_close(alone, beside)
+    assert (alone - later).abs().max() > 1e-3 and (alone - unknown[0]).abs().max() > 1e-3
+    assert torch.equal(unknown, told)
+
+
+def test_examples_are_ranked_as_by_brute_force_in_float64():
+    launched = {11: 12.0, 7: 1000.0}
+    found, pool = window(launched=launched), candidates(12, launched, retired=(9,))
+    model, catalogue = tiny.recommender(8), tiny.catalogue(12, 8)
+    ends = [history_ends(found, "replay", delay, 0) for delay in (0.0, 24.0)]
+    results = rank_examples(
+        model,
+        catalogue,
+        found,
+        pool,
+        [View(found.user, one, found.event_at_us) for one in ends],
+        8,
+        block_items=5,
+    )
+    exact, doubled = tiny.double(tiny.recommender(8), catalogue)
+    for result, end in zip(results, ends, strict=True):
+        with torch.no_grad():
+            users = encode_histories(exact, doubled, found.histories, found.user, end, 8).double()
+            vectors = exact.item_vectors(torch.arange(12), doubled)
+        scores = (users @ vectors.T).numpy()
+        for number in range(found.size):
+            hour, own = found.event_at_us[number] / 3.6e9, found.item_index[number]
+            rivals = [item for item in range(12) if item != 9 and launched.get(item, -1.0) <= hour]
+            if own not in rivals:
+                assert result.rank[number] == len(rivals) + 1
+                continue
+            assert result.rank[number] == 1 + (scores[number][rivals] > scores[number][own]).sum()
+            lse = np.log(np.exp(scores[number][rivals]).sum())
+            assert result.log_probability[number] == pytest.approx(scores[number][own] - lse, abs=1e-4)
+
+
+def test_items_that_cannot_be_told_apart_tie():
+    found = examples([[(3, 0.0), (10, 1.0)]], [[1]], items=12)
+    catalogue = tiny.catalogue(12, 8)
+    features = {
+        name: matrix.index_fill(0, torch.arange(8, 12), 0.0) for name, matrix in catalogue.features.items()
+    }
+    catalogue = Catalogue(catalogue.item_token, features)
+    ends = history_ends(found, "replay", 0.0, 0)
+    pool = candidates(12)
+    one = rank_examples(
+        tiny.recommender(8), catalogue, found, pool, [View(found.user, ends, found.event_at_us)], 8
+    )[0]
+    vectors = candidate_vectors(tiny.recommender(8), catalogue, pool.item_index)
+    assert (vectors[8:] == vectors[8]).all()
+    assert one.rank[0] % 1 == 1 / 2  # three others equal
+
+
+def test_no_more_scores_are_held_at_once_than_a_block(monkeypatch):
+    held = []
+
+    def counted(users, items):
+        held.append(users.shape[0] * items.shape[0])
+        return users @ items.T
+
+    monkeypatch.setattr(ranking, "BLOCK_SCORES", 65_536)
+    monkeypatch.setattr(ranking, "score", counted)
+    queries = np.arange(600, dtype=np.int64)
+    rank_targets(torch.randn(600, 4), queries, torch.randn(3000, 4), queries * 5, np.full(600, 3000), 1024)
+    assert max(held) <= 65_536
+    # Two passes at most over what the catalogue needs: the targets' own blocks, then all of them.
+    assert sum(held) <= 1.5 * 600 * 3072

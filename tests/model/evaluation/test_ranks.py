@@ -1,0 +1,101 @@
+"""The ranks table: rows in order, idempotent parts, and what is read back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from expectations.tables import RANKS, location
+from model.evaluation.examples import history_ends
+from model.evaluation.metrics import ALL, Group, MetricsError
+from model.evaluation.ranking import Ranking
+from model.evaluation.ranks import Condition, StoredRanks, rank_rows, ranked_with, write_ranks
+from tests.model.window_of import candidates, examples
+
+REPLAY, DELAYED = Condition("replay", 0.0), Condition("replay", 48.0)
+
+
+def rows(model="candidate", ranks=(1.0, 2.0, 5.0), digest="d", conditions=(DELAYED, REPLAY)):
+    """Two users; the first's labels lie 1 h and 50 h after its first event."""
+    found = examples([[(0, 0.0), (1, 1.0), (1, 50.0)], [(2, 3.0)]], [[1, 2], [0]], items=4)
+    ranking = Ranking(np.array(ranks), np.array([-1.0, -2.0, np.nan]))
+    parts = [(one, history_ends(found, one.protocol, one.delay_hours, 0), ranking) for one in conditions]
+    return rank_rows("now", model, digest, found, candidates(4), parts)
+
+
+def test_rows_come_in_order_of_the_key_with_tasks_and_slices():
+    table = rows()
+    keys = [tuple(row[name] for name in RANKS.key) for row in table.to_pylist()]
+    assert keys == sorted(keys) and len(set(keys)) == 6
+    first, second, third = table.slice(0, 3).to_pylist()
+    assert (first["history_length"], first["tasks"], first["slices"]) == (1, ["B"], [])
+    assert (second["history_length"], second["tasks"]) == (2, ["A"])
+    assert (third["tasks"], third["slices"], third["log_probability"]) == ([], ["new_user"], None)
+    delayed = table.slice(3, 3).to_pylist()
+    assert [row["slices"] for row in delayed] == [["new_user"], [], ["new_user"]]
+    assert [row["history_length"] for row in delayed] == [0, 2, 0]
+
+
+def test_the_same_rows_again_write_nothing_and_other_models_stay(tmp_path):
+    lake = str(tmp_path)
+    first = write_ranks(rows(), lake, "s", "now", "candidate")
+    assert write_ranks(rows(), lake, "s", "now", "candidate") == first
+    second = write_ranks(rows("markov"), lake, "s", "now", "markov")
+    third = write_ranks(rows(ranks=(3.0, 3.0, 3.0)), lake, "s", "now", "candidate")
+    assert first < second < third
+    stored = StoredRanks.read(lake, "s", "now", third)
+    assert stored.models == ("candidate", "markov")
+    ranked = stored.examples(REPLAY, ("candidate", "markov"))
+    assert ranked.rank["candidate"].tolist() == [3, 3, 3]
+    assert ranked.rank["markov"].tolist() == [1, 2, 5]
+    assert StoredRanks.read(lake, "s", "now", first).models == ("candidate",)
+
+
+def test_the_table_carries_the_contract(tmp_path):
+    lake = str(tmp_path)
+    write_ranks(rows(), lake, "s", "now", "candidate")
+    table = DeltaTable(location(lake, "s", "ranks"))
+    assert table.metadata().partition_columns == list(RANKS.partitions)
+    assert [field.name for field in table.schema().fields] == list(RANKS.column_names)
+    assert [field.name for field in table.schema().fields if field.nullable] == ["log_probability"]
+    with pytest.raises(DeltaError, match="validation check"):
+        write_ranks(rows(ranks=(0.5, 1.0, 1.0)), lake, "s", "now", "candidate")
+    with pytest.raises(DeltaError, match="validation check"):
+        write_ranks(rows(ranks=(6.0, 1.0, 1.0)), lake, "s", "now", "candidate")
+
+
+def test_what_is_read_back_is_grouped_by_user_task_and_slice(tmp_path):
+    version = write_ranks(rows(), str(tmp_path), "s", "now", "candidate")
+    stored = StoredRanks.read(str(tmp_path), "s", "now", version)
+    ranked = stored.examples(REPLAY, ("candidate",))
+    assert ranked.user.tolist() == [0, 0, 1]
+    assert {group: member.tolist() for group, member in ranked.groups.items()} == {
+        ALL: [True, True, True],
+        Group("task", "A"): [False, True, False],
+        Group("task", "B"): [True, False, False],
+        Group("slice", "new_user"): [False, False, True],
+    }
+    assert np.isnan(ranked.log_probability["candidate"]).tolist() == [False, False, True]
+    assert stored.has_history(DELAYED, "candidate").tolist() == [False, True, False]
+
+
+def test_models_without_ranks_or_with_other_examples_are_refused(tmp_path):
+    lake = str(tmp_path)
+    write_ranks(rows(), lake, "s", "now", "candidate")
+    version = write_ranks(rows("markov").slice(1), lake, "s", "now", "markov")
+    stored = StoredRanks.read(lake, "s", "now", version)
+    with pytest.raises(MetricsError, match="champion has no ranks"):
+        stored.examples(REPLAY, ("candidate", "champion"))
+    with pytest.raises(MetricsError, match="not ranked on the same examples"):
+        stored.examples(REPLAY, ("candidate", "markov"))
+
+
+def test_a_model_is_known_by_its_digest(tmp_path):
+    lake = str(tmp_path)
+    assert ranked_with(lake, "s", "now", "candidate", "d") is None
+    version = write_ranks(rows(), lake, "s", "now", "candidate")
+    assert ranked_with(lake, "s", "now", "candidate", "d") == version
+    assert ranked_with(lake, "s", "now", "candidate", "other") is None
+    assert ranked_with(lake, "s", "now", "markov", "d") is None

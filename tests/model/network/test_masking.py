@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from model.network.masking import draw_masks
+
+ITEMS = 200_000
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.3, 1.0])
+def test_a_share_of_items_is_masked_half_on_either_side_never_on_both(rate: float):
+    masked_input, masked_output = draw_masks(ITEMS, rate, seed=1, step=7)
+    bound = 5 * math.sqrt(0.25 / ITEMS)  # five standard errors of a fraction at its widest
+    assert not (masked_input & masked_output).any()
+    assert abs((masked_input | masked_output).double().mean().item() - rate) < bound
+    assert abs(masked_input.double().mean().item() - rate / 2) < bound
+
+
+def test_steps_are_independent_and_repeatable():
+    rate = 0.5
+    first, again, other = (draw_masks(ITEMS, rate, seed=1, step=step)[1] for step in (3, 3, 4))
+    assert (first == again).all()
+    both = (first & other).double().mean().item()
+    assert abs(both - (rate / 2) ** 2) < 5 * math.sqrt(0.25 / ITEMS)
+
+
+def test_rate_zero_masks_nothing():
+    assert not any(mask.any() for mask in draw_masks(100, 0.0, seed=1, step=0))
+
+
+def test_a_rate_that_is_no_fraction_is_refused():
+    with pytest.raises(ValueError, match="masking rate is 1.5; allowed is a fraction from 0 to 1"):
+        draw_masks(10, 1.5, seed=1, step=0)

@@ -1,0 +1,163 @@
+"""Plain records in, recommendations out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from model.config import ModelConfig
+from model.evaluation.examples import Histories
+from model.evaluation.ranking import encode_histories
+from model.network.batch import Catalogue
+from model.network.recommender import Recommender
+from model.serving.scoring import HistoryError, Meaning, Scorer, write_serving_folder
+
+CONFIG = ModelConfig(
+    size="25k",
+    item_width=16,
+    output_width=32,
+    modalities=(("language", 8),),
+    actions=2,
+    context_fields=("country", "position"),
+    context_buckets=32,
+    max_length=8,
+)
+NOON = "2024-01-01T12:00:00"
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory):
+    """Ten items a to j; the first seven in the vocabulary, j launched in 2025, i retired."""
+    torch.manual_seed(3)
+    folder = tmp_path_factory.mktemp("serving")
+    token = torch.tensor([0, 1, 2, 3, 4, 5, 6, -1, -1, -1])
+    catalogue = Catalogue(token, {"language": torch.randn(10, 8)})
+    save_file(Recommender(CONFIG, 7).state_dict(), folder / "weights.safetensors")
+    late = int(np.datetime64("2025-01-01", "us").astype(np.int64))
+    items = pa.table(
+        {
+            "item_id": list("abcdefghij"),
+            "title": [f"Title {name}" for name in "abcdefghij"],
+            "launched_at_us": pa.array([None] * 9 + [late], pa.int64()),
+            "retired": [False] * 8 + [True, False],
+        }
+    )
+    meaning = Meaning("log", "2024-01-01", ("view", "play"), (0.0, 1.0), 4)
+    write_serving_folder(
+        folder / "serving", folder / "weights.safetensors", CONFIG, catalogue, items, meaning
+    )
+    return Scorer(folder / "serving")
+
+
+def test_top_k_is_the_k_best_of_the_whole_ranking(scorer):
+    history = [{"item_id": "a", "event_at": NOON, "action": "play", "country": "NL"}]
+    (whole,) = scorer.recommend([history], k=100)
+    (best,) = scorer.recommend([history], k=3)
+    assert len(whole.items) == 9 and whole.scores == sorted(whole.scores, reverse=True)
+    assert best.items == whole.items[:3] and best.titles[0] == f"Title {best.items[0]}"
+    assert len(best.user_vector) == CONFIG.output_width
+
+
+def test_an_item_is_a_candidate_from_its_launch_on_and_a_retired_one_never(scorer):
+    (before,) = scorer.recommend([[]], k=10, as_of="2024-06-01")
+    (after,) = scorer.recommend([[]], k=10, as_of="2025-06-01")
+    assert "j" not in before.items and "j" in after.items
+    assert "i" not in after.items
+
+
+def test_the_order_of_records_does_not_matter_and_their_times_do(scorer):
+    early = {"item_id": "a", "event_at": NOON}
+    late = {"item_id": "b", "event_at": "2024-01-01T13:00:00"}
+    one, other = scorer.recommend([[early, late], [late, early]])
+    assert one.items == other.items
+    np.testing.assert_allclose(one.user_vector, other.user_vector, rtol=1e-5, atol=1e-6)
+    (swapped,) = scorer.recommend([[{**early, "event_at": late["event_at"]}, {**late, "event_at": NOON}]])
+    assert swapped.user_vector != one.user_vector
+
+
+def test_a_history_is_scored_alike_alone_and_beside_others(scorer):
+    short, long = [{"item_id": "c", "event_at": NOON}], [{"item_id": i, "event_at": NOON} for i in "abcdefg"]
+    (alone,) = scorer.recommend([short])
+    beside, _ = scorer.recommend([short, long])
+    assert beside.items == alone.items
+    np.testing.assert_allclose(beside.scores, alone.scores, rtol=1e-5, atol=1e-6)
+
+
+def encoded(scorer, codes: dict[str, list[int]]) -> list[float]:
+    """The user vector of stored events, one a minute from noon, as evaluation encodes them."""
+    events = len(codes["item_index"])
+    noon = int(np.datetime64(NOON, "us").astype(np.int64))
+    zeros = np.zeros(events, np.int64)
+    stored = {name: np.array(values, np.int64) for name, values in codes.items()}
+    histories = Histories(
+        user_id=np.array(["u"], object),
+        offset=np.array([0, events]),
+        first_position=np.zeros(1, np.int64),
+        item_index=stored["item_index"],
+        action=zeros,
+        event_at_us=noon + 60_000_000 * np.arange(events),
+        reward=np.zeros(events, np.float32),
+        context={name: stored.get(name, zeros) for name in CONFIG.context_fields},
+        label=np.empty(0, np.int64),
+    )
+    user, end = np.zeros(1, np.int64), np.array([events])
+    with torch.inference_mode():
+        vectors = encode_histories(scorer.recommender, scorer.catalogue, histories, user, end, 4)
+    return vectors[0].tolist()
+
+
+def minutes(items: str, **fields) -> list[dict]:
+    """A record a minute from noon."""
+    return [
+        {"item_id": item, "event_at": f"2024-01-01T12:{number:02}:00", **fields}
+        for number, item in enumerate(items)
+    ]
+
+
+def test_a_history_longer_than_the_limit_is_encoded_as_in_evaluation(scorer):
+    # With 8 events a window and 4 repeated, the last of 12 is encoded in the window of the last 8.
+    items = "abcdefgabcde"
+    index = [scorer.index[item] for item in items]
+    (served,) = scorer.recommend([minutes(items)])
+    np.testing.assert_allclose(served.user_vector, encoded(scorer, {"item_index": index}), atol=1e-6)
+    capped = scorer._tokens([minutes(items)])[0]
+    assert capped.first_position.tolist() == [4] and capped.item_index[:8].tolist() == index[4:]
+
+
+def test_a_history_of_the_limit_keeps_its_beginning(scorer):
+    index = [scorer.index[item] for item in "abcdefga"]
+    (served,) = scorer.recommend([minutes("abcdefga")])
+    np.testing.assert_allclose(served.user_vector, encoded(scorer, {"item_index": index}), atol=1e-6)
+    assert scorer._tokens([minutes("abcdefga")])[0].first_position.tolist() == [0]
+
+
+@pytest.mark.parametrize("position", [3, "3", 3.0])
+def test_a_position_means_the_trained_code(scorer, position):
+    (served,) = scorer.recommend([minutes("a", position=position)])
+    stored = encoded(scorer, {"item_index": [scorer.index["a"]], "position": [1 + 3]})
+    np.testing.assert_allclose(served.user_vector, stored, atol=1e-6)
+
+
+def test_an_unknown_item_is_left_out_and_counted(scorer):
+    (known,) = scorer.recommend([[{"item_id": "a", "event_at": NOON}]])
+    (mixed,) = scorer.recommend([[{"item_id": "a", "event_at": NOON}, {"item_id": "zzz", "event_at": NOON}]])
+    assert mixed.unknown_items == 1 and mixed.items == known.items
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        ({"event_at": NOON}, "history 0, record 0 has no item_id"),
+        ({"item_id": "a"}, "no event_at"),
+        ({"item_id": "a", "event_at": "noon"}, "not ISO 8601"),
+        ({"item_id": "a", "event_at": NOON, "action": "eat"}, "allowed are view, play"),
+        ({"item_id": "a", "event_at": NOON, "position": "top"}, "record 0: position is 'top'; allowed"),
+        ({"item_id": "a", "event_at": NOON, "position": 3.5}, "allowed is a whole number"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_told(scorer, record, told):
+    with pytest.raises(HistoryError, match=told):
+        scorer.recommend([[record]])

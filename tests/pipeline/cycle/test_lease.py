@@ -1,0 +1,119 @@
+"""One cycle of a source at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from pipeline.cycle import lease
+from pipeline.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings.at(tmp_path)
+
+
+def test_another_cycle_is_refused_until_the_lease_is_given_back(settings):
+    lease.take(settings, "log", "2026-03-01")
+    with pytest.raises(lease.SourceBusyError, match="cycle 2026-03-01 of log is running"):
+        lease.take(settings, "log", "2026-04-01")
+    assert lease.release(settings, "log", "2026-03-01") == "2026-03-01"
+    lease.take(settings, "log", "2026-04-01")
+
+
+def test_the_same_cycle_and_another_source_are_not_refused(settings):
+    lease.take(settings, "log", "2026-03-01")
+    lease.take(settings, "log", "2026-03-01")
+    lease.take(settings, "other", "2026-04-01")
+    assert lease.release(settings, "log", "2026-04-01") is None
+
+
+def test_a_lease_of_a_process_that_is_gone_is_taken_over(settings):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    lease.take(settings, "log", "2026-03-01", owner_process=child)
+    lease.take(settings, "log", "2026-04-01")
+    assert lease.release(settings, "log") == "2026-04-01"
+
+
+def test_a_lease_that_nobody_renewed_is_taken_over(settings, monkeypatch):
+    lease.take(settings, "log", "2026-03-01")
+    monkeypatch.setattr(lease, "STALE_AFTER_SECONDS", -1.0)
+    lease.take(settings, "log", "2026-04-01")
+    assert lease.release(settings, "log") == "2026-04-01"
+
+
+def test_a_working_stage_keeps_a_stale_lease_alive(settings, monkeypatch):
+    lease.take(settings, "log", "2026-03-01")
+    monkeypatch.setattr(lease, "STALE_AFTER_SECONDS", -1.0)
+    with (
+        lease.working(settings, "log", "2026-03-01", "train"),
+        pytest.raises(lease.SourceBusyError, match="cycle 2026-03-01 of log is running"),
+    ):
+        lease.take(settings, "log", "2026-04-01")
+
+
+def works_beside(settings, stage, *, source="log", cycle="2026-03-01", beside=()) -> bool:
+    """Whether a stage may work while `train` of the source `log`, cycle 2026-03-01, does."""
+    with lease.working(settings, "log", "2026-03-01", "train"):
+        try:
+            with lease.working(settings, source, cycle, stage, beside):
+                return True
+        except lease.SourceBusyError as error:
+            assert "train of log works" in str(error) or "log.train is held" in str(error)
+            return False
+
+
+def test_two_stages_of_a_source_work_side_by_side_only_where_it_is_said(settings):
+    assert not works_beside(settings, "evaluate")
+    assert not works_beside(settings, "evaluate", beside=["events"])
+    assert works_beside(settings, "evaluate", beside=["train"])
+    assert works_beside(settings, "evaluate", source="log-2", cycle="2026-04-01")
+
+
+def test_stages_of_two_cycles_never_work_side_by_side(settings):
+    assert not works_beside(settings, "evaluate", cycle="2026-04-01", beside=["train"])
+    with lease.working(settings, "log", "2026-03-01", "train"):
+        lease.release(settings, "log")
+        with (
+            pytest.raises(lease.SourceBusyError),
+            lease.working(settings, "log", "2026-04-01", "evaluate", ["train"]),
+        ):
+            pass
+    assert lease.release(settings, "log") is None
+
+
+def test_a_stage_does_not_work_twice_at_once(settings):
+    assert not works_beside(settings, "train")
+    assert not works_beside(settings, "train", beside=["train"])
+
+
+def test_a_stage_that_ended_is_in_nobodys_way(settings):
+    worked = []
+    for stage in ("train", "evaluate"):
+        with lease.working(settings, "log", "2026-03-01", stage):
+            worked.append(stage)
+    assert worked == ["train", "evaluate"]
+
+
+def test_a_stage_keeps_the_process_that_runs_the_whole_cycle(settings):
+    lease.take(settings, "log", "2026-03-01", owner_process=os.getpid())
+    with lease.working(settings, "log", "2026-03-01", "train"):
+        pass
+    held = json.loads((settings.home / "leases" / "log.json").read_text())
+    assert held["process"] == os.getpid()
+
+
+def test_the_cycles_that_run_are_named(settings, monkeypatch):
+    assert lease.running_cycles(settings) == []
+    lease.take(settings, "log", "2026-03-01")
+    with lease.working(settings, "titles", "2026-04-01", "train"):
+        assert lease.running_cycles(settings) == ["cycle 2026-03-01 of log", "cycle 2026-04-01 of titles"]
+        monkeypatch.setattr(lease, "STALE_AFTER_SECONDS", -1.0)
+        assert lease.running_cycles(settings) == ["cycle 2026-04-01 of titles"]
+    assert lease.running_cycles(settings) == []

@@ -1,0 +1,74 @@
+"""Tables of measures from ranks alone, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.evaluation.examples import history_ends
+from model.evaluation.ranking import Ranking
+from model.evaluation.ranks import Condition, StoredRanks, rank_rows, write_ranks
+from pipeline.config import EvaluationConfig
+from pipeline.evaluation import measures
+from tests.model.window_of import candidates, examples
+
+CONFIG = EvaluationConfig(bootstrap_samples=100, hits_at=(1,))
+NOW, LATER = measures.conditions(CONFIG)[:2]
+
+
+@pytest.fixture
+def stored(tmp_path) -> StoredRanks:
+    """Two users with two labels each; only the second label of the first has a history at 48 h."""
+    users = [[(0, 0.0), (1, 1.0), (1, 50.0)], [(2, 3.0), (2, 4.0)]]
+    found = examples(users, [[1, 2], [0, 1]], items=4)
+    version = 0
+    for model, by_delay in {"candidate": (1.0, 2.0), "markov": (2.0, 2.0)}.items():
+        parts = [
+            (
+                one,
+                history_ends(found, one.protocol, one.delay_hours, 0),
+                Ranking(np.full(4, rank), np.full(4, -1.0)),
+            )
+            for one, rank in zip((NOW, LATER), by_delay, strict=True)
+        ]
+        rows = rank_rows("now", model, "d", found, candidates(4), parts)
+        version = write_ranks(rows, str(tmp_path), "s", "now", model)
+    return StoredRanks.read(str(tmp_path), "s", "now", version)
+
+
+def test_the_first_delay_is_judged_and_the_cutoff_protocol_comes_last():
+    assert measures.conditions(CONFIG) == [
+        Condition("replay", 0.0),
+        Condition("replay", 48.0),
+        Condition("cutoff", 0.0),
+    ]
+    assert measures.judged(CONFIG) == Condition("replay", 0.0)
+
+
+def test_every_model_and_group_has_a_row_and_the_first_model_its_differences(stored):
+    found = measures.tables(stored, [NOW, LATER], ("candidate", "markov"), CONFIG)
+    assert found["mrr"] == {"candidate": 1, "markov": 1 / 2}
+    rows = {(row["model"], row["delay_hours"], row["kind"], row["group"]): row for row in found["metrics"]}
+    whole = rows["candidate", 0.0, "all", "all"]
+    assert (whole["examples"], whole["users"]) == (4, 2)
+    assert whole["mrr"] == [1, 1, 1] and whole["hit_rate@1"] == [1, 1, 1]
+    assert rows["markov", 0.0, "task", "A"]["mrr"][0] == 1 / 2
+    assert rows["candidate", 0.0, "slice", "new_user"]["examples"] == 1
+    one = next(row for row in found["differences"] if row["group"] == "all" and row["delay_hours"] == 0)
+    assert (one["model"], one["against"]) == ("candidate", "markov")
+    assert one["relative"] == pytest.approx([1, 1, 1], abs=1e-6)
+
+
+def test_delay_curves_use_the_examples_with_a_history_at_the_largest_delay(stored):
+    curves = measures.delay_curves(stored, [NOW, LATER], ("candidate",), CONFIG)
+    whole = next(curve for curve in curves if curve["kind"] == "all")
+    assert (whole["examples"], whole["share"]) == (1, 1 / 4)
+    now, later = whole["points"]
+    assert (now["delay_hours"], later["delay_hours"]) == (0, 48)
+    assert now["mrr"][0] == 1 and later["mrr"][0] == 1 / 2
+    assert later["relative"][0] == pytest.approx(-1 / 2)
+    assert {curve["group"] for curve in curves} == {"all", "A"}
+
+
+def test_one_delay_makes_no_curve(stored):
+    assert measures.delay_curves(stored, [NOW], ("candidate",), CONFIG) == []

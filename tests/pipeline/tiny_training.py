@@ -1,0 +1,134 @@
+"""A home with one or two cycles of tiny tables, written without Spark, and what a stage is given there.
+
+Run as a program (`python -m tests.pipeline.training HOME`) it fits the first cycle's candidate, slowly
+enough to be killed on the way.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
+from pipeline.config import Config
+from pipeline.cycle import accepted
+from pipeline.cycle.definition import Cycle, Parent
+from pipeline.cycle.records import StageContext, StageRecord, write_record
+from pipeline.settings import Settings
+from tests.factories import tiny_config
+from tests.model import lake
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST = EPOCH + timedelta(days=30)
+SECOND = EPOCH + timedelta(days=40)
+WINDOW = timedelta(days=10)
+ITEMS = 48
+
+
+def config(**training: Any) -> Config:
+    """Two epochs of about five steps on the smallest backbone."""
+    settings = {
+        "batch_tokens": 102,
+        "epochs": 2.0,
+        "finetune_epochs": 1.0,
+        "checkpoint_every_steps": 3,
+        "validation_days": 2.0,
+        "threads": 1,
+        "accelerator": "cpu",
+    }
+    return tiny_config(
+        model=ModelConfig(
+            size="25k",
+            item_width=16,
+            output_width=32,
+            dropout=0.2,
+            modalities=(("graph", 8),),
+            actions=3,
+            context_fields=("page",),
+            context_buckets=32,
+            max_length=16,
+        ),
+        objective=ObjectiveConfig(label_window=3, half_life_hours=48.0),
+        training=TrainingConfig(**(settings | training)),
+    )
+
+
+def histories(until_day: int) -> dict[str, list[lake.Event]]:
+    """What had happened by a day; the later days' events continue the earlier ones."""
+    everything = lake.histories(users=16, items=40, days=30, hours=24)
+    until = until_day * lake.DAY
+    cut = {user: [event for event in events if event[1] <= until] for user, events in everything.items()}
+    return {user: events for user, events in cut.items() if events}
+
+
+def first_cycle(
+    home: Path,
+    configuration: Config | None = None,
+    users: dict[str, list[lake.Event]] | None = None,
+    say: Callable[[str], None] = print,
+) -> StageContext:
+    """The cycle cut at FIRST: split on day 20, 30 items in the vocabulary."""
+    settings = Settings.at(home)
+    cycle = Cycle(lake.SOURCE, FIRST, WINDOW, None)
+    users = users or histories(20)
+    versions = lake.write_cycle(Path(settings.lake), users, ITEMS, in_vocabulary=30, cycle=cycle.name)
+    return context(settings, configuration or config(), cycle, versions, say)
+
+
+def second_cycle(
+    first: StageContext, checkpoint_digest: str, say: Callable[[str], None] = print
+) -> StageContext:
+    """The cycle cut at SECOND, fine-tuned from the first: split on day 30, 4 items more."""
+    folder = first.settings.cycle_folder(first.cycle.source, first.cycle.name)
+    for record in first.records.values():
+        write_record(folder, record)
+    accepted.keep(first.settings, first.cycle, checkpoint_digest)
+    parent = Parent(1, first.cycle.name, first.cycle.split, checkpoint_digest)
+    cycle = Cycle(lake.SOURCE, SECOND, WINDOW, parent, parent)
+    versions = lake.write_cycle(
+        Path(first.settings.lake), histories(30), ITEMS, in_vocabulary=34, cycle=cycle.name, features_seed=1
+    )
+    return context(first.settings, first.config, cycle, versions, say)
+
+
+def context(
+    settings: Settings,
+    configuration: Config,
+    cycle: Cycle,
+    versions: dict[str, int],
+    say: Callable[[str], None],
+) -> StageContext:
+    """As the runner makes it, with records of the upstream stages."""
+
+    records = {
+        stage: StageRecord(stage, "", {}, read, figures, None, 0.0, "", 0.0)
+        for stage, read, figures in (("sequences", versions, {}), ("vocabulary", {}, {"masking_rate": 0.2}))
+    }
+    return StageContext(configuration, cycle, settings, records, say)
+
+
+def main(home: str) -> None:
+    """Fits the first cycle's candidate over tables that are there, a fifth of a second a step."""
+    from model.training import checkpoint
+    from pipeline.training.fit import fit
+
+    save = checkpoint.save_partial
+
+    def slowly(*args: Any) -> None:
+        save(*args)
+        print("saved", flush=True)
+        time.sleep(0.6)
+
+    checkpoint.save_partial = slowly
+    settings = Settings.at(Path(home))
+    cycle = Cycle(lake.SOURCE, FIRST, WINDOW, None)
+    versions = dict.fromkeys(("sequences", "items", "vocabulary", "item_features"), 0)
+    fit(context(settings, config(), cycle, versions, print), "candidate", "25k")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_jobs.lake.local_rows import local_rows
+
+DDL = "file_id string NOT NULL, line_number bigint, raw string"
+
+
+def test_rows_come_out_as_they_went_in_without_a_python_worker(spark: SparkSession):
+    rows = [("a", 1, "ä\n"), ("b", None, None)]
+    frame = local_rows(spark, rows, DDL)
+    assert [tuple(row) for row in frame.collect()] == rows
+    assert frame.schema.simpleString() == "struct<file_id:string,line_number:bigint,raw:string>"
+    assert "LocalTableScan" in frame._jdf.queryExecution().executedPlan().toString()
+
+
+def test_no_rows_have_the_columns_all_the_same(spark: SparkSession):
+    frame = local_rows(spark, [], DDL)
+    assert frame.columns == ["file_id", "line_number", "raw"] and frame.count() == 0
+
+
+def test_other_types_are_refused(spark: SparkSession):
+    with pytest.raises(KeyError):
+        local_rows(spark, [(1.0,)], "share double")
