@@ -9,28 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from expectations.instants import microseconds
+from expectations.instants import DAY_US, HOUR_US, microseconds
+from model.data.events import read_events
+from model.data.transitions import read_transitions
 from model.evaluation import yardsticks
 from model.evaluation.bootstrap import SEED
-from model.evaluation.examples import DAY_US, HOUR_US
 from model.evaluation.names import CANDIDATE, CHAMPION, FROZEN, MARKOV, MOVING
 from model.evaluation.ranking import (
     NotFiniteScoreError,
     Ranking,
     View,
-    candidate_vectors,
-    encode_histories,
     rank_examples,
 )
 from model.evaluation.ranks import Condition, rank_rows, ranked_with, write_ranks
-from model.network.batch import Catalogue
-from model.network.recommender import Recommender, score
+from model.network.catalogue import Catalogue
+from model.network.recommender import Recommender
+from model.serving.profile import latency_milliseconds
 from pipeline.cycle.definition import Parent
 from pipeline.cycle.records import StageContext, StageResult
 from pipeline.evaluation import measures
@@ -47,8 +45,6 @@ from pipeline.evaluation.window import (
 )
 
 YARDSTICKS = tuple(yardsticks.DEFINITIONS)
-LATENCY_RUNS = 20
-"""Histories scored one by one to measure latency, after a first that warms up."""
 
 
 def evaluate(context: StageContext) -> StageResult:
@@ -72,7 +68,13 @@ def evaluate(context: StageContext) -> StageResult:
     try:
         version = rank_model(context, window, CANDIDATE, recommender, catalogue, digest)
         models = [CANDIDATE, *models]
-        figures |= {"latency_milliseconds": latency_milliseconds(context, window, recommender, catalogue)}
+        figures["latency_milliseconds"] = latency_milliseconds(
+            recommender,
+            catalogue,
+            window.examples.histories,
+            window.candidates.item_index,
+            context.config.sequences.context_length,
+        )
     except NotFiniteScoreError as error:
         figures |= {"not_finite": str(error)}
     stored = measures.read(context, version)
@@ -145,10 +147,10 @@ def rank_yardsticks(context: StageContext, window: Window) -> int:
         return max(known)
     longest = max(condition.delay_hours for condition in window.ends)
     after_us = split_us - round(longest * HOUR_US) - yardsticks.POPULARITY_DAYS * DAY_US - 1
-    log = yardsticks.read_events(
+    log = read_events(
         lake, cycle.source, versions["events"], window.items.item_id, after_us, microseconds(cycle.cutoff)
     )
-    chain = yardsticks.read_transitions(
+    chain = read_transitions(
         lake, cycle.source, cycle.name, versions["sequences"], window.items.launched_at_us.size
     )
     frozen = yardsticks.frozen_popularity_ranks(examples, candidates, log, split_us)
@@ -185,26 +187,6 @@ def rank_champion(
     recommender, catalogue = open_champion_model(context, champion, checkpoint)
     digest = digest_of(context, checkpoint, champion)
     return rank_model(context, window, name, recommender, catalogue, digest, conditions)
-
-
-def latency_milliseconds(
-    context: StageContext, window: Window, recommender: Recommender, catalogue: Catalogue
-) -> float:
-    """Median wall time of scoring one history, the window's longest, against the whole catalogue."""
-    histories = window.examples.histories
-    user = np.array([np.diff(histories.offset).argmax()])
-    end = histories.offset[user + 1]
-    with torch.inference_mode():
-        items = candidate_vectors(recommender, catalogue, window.candidates.item_index)
-        seconds = []
-        for _ in range(LATENCY_RUNS + 1):
-            clock = time.perf_counter()
-            vector = encode_histories(
-                recommender, catalogue, histories, user, end, context.config.sequences.context_length
-            )
-            score(vector, items).topk(min(100, items.shape[0])).indices.cpu()
-            seconds.append(time.perf_counter() - clock)
-    return round(1000 * float(np.median(seconds[1:])), 3)
 
 
 def _rank(

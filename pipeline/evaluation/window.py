@@ -16,23 +16,22 @@ from numpy.typing import NDArray
 
 from expectations.instants import microseconds
 from model.config import ModelConfig
-from model.data.candidates import Candidates
 from model.data.context import read_context_names
+from model.data.cycle_items import load_items
 from model.data.cycle_tables import CycleTables
-from model.data.items import load_items
+from model.data.eligible_items import EligibleItems
+from model.data.histories import read_histories
+from model.data.items import Items, read_items
+from model.data.vocabulary import read_vocabulary
 from model.evaluation.examples import (
     Examples,
-    ItemFacts,
     build_examples,
     history_ends,
-    read_histories,
-    read_item_facts,
-    read_vocabulary,
     request_times,
 )
 from model.evaluation.ranking import View
 from model.evaluation.ranks import Condition
-from model.network.batch import OUT_OF_VOCABULARY, Catalogue
+from model.network.catalogue import OUT_OF_VOCABULARY, Catalogue
 from model.network.recommender import Recommender
 from model.training.checkpoint import (
     WEIGHTS,
@@ -60,8 +59,8 @@ class Window:
     """One cycle's evaluation window: what is ranked, among what, and what may be seen."""
 
     examples: Examples
-    candidates: Candidates
-    items: ItemFacts
+    candidates: EligibleItems
+    items: Items
     ends: dict[Condition, Ints]
     """Where histories end, int64 [X] for every condition; the first is the one that gates read."""
     asked_at_us: dict[Condition, Ints]
@@ -84,7 +83,7 @@ def open_window(context: StageContext) -> Window:
     """Reads the window's examples. Raises `model.evaluation.examples.ExamplesError` when it has none."""
     config, cycle, lake = context.config.evaluation, context.cycle, context.settings.lake
     source, versions = cycle.source, context.versions
-    items = read_item_facts(lake, source, versions["items"])
+    items = read_items(lake, source, versions["items"])
     count, split_us = items.launched_at_us.size, microseconds(cycle.split)
     vocabulary = read_vocabulary(lake, source, cycle.name, versions["vocabulary"], count)
     champion = None
@@ -103,7 +102,7 @@ def open_window(context: StageContext) -> Window:
     )
     return Window(
         examples=examples,
-        candidates=Candidates.of(items.launched_at_us, vocabulary.retired),
+        candidates=EligibleItems.of(items.launched_at_us, vocabulary.retired),
         items=items,
         ends={
             one: history_ends(examples, one.protocol, one.delay_hours, split_us) for one in conditions(config)

@@ -10,14 +10,13 @@ import tempfile
 from importlib.metadata import version as installed
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
-from expectations.tables import ITEMS, SEQUENCES, location
+from expectations.tables import SEQUENCES, location
+from model.data.cycle_items import load_items
 from model.data.cycle_tables import CycleTables
-from model.data.items import load_items
 from model.evaluation.names import CANDIDATE
 from model.serving.scoring import Meaning, write_serving_folder
 from pipeline.cycle import accepted
@@ -99,8 +98,7 @@ def _write_serving_folder(context: StageContext, folder: Path) -> None:
         folder,
         settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE) / "model.safetensors",
         config.model,
-        items.catalogue,
-        _named(context, items.retired),
+        items,
         Meaning(
             source=cycle.source,
             cycle=cycle.name,
@@ -116,15 +114,6 @@ def _read(context: StageContext, table: str, columns: list[str], cycle: str | No
     partitions = [("cycle", "=", cycle)] if cycle else None
     delta = DeltaTable(address, version=context.versions[table])
     return delta.to_pyarrow_table(partitions=partitions, columns=columns)
-
-
-def _named(context: StageContext, retired: np.ndarray) -> pa.Table:
-    """item_id, title, launched_at_us and retired, in order of item_index."""
-    rows = _read(context, ITEMS.name, ["item_index", "item_id", "title", "launched_at"], None).sort_by(
-        "item_index"
-    )
-    launched = rows["launched_at"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-    return rows.append_column("launched_at_us", launched).append_column("retired", pa.array(retired))
 
 
 def _typical_rewards(context: StageContext) -> tuple[float, ...]:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import numpy as np
-import pyarrow as pa
-import pytest
-from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from expectations.tables import location
+from expectations.instants import HOUR_US
+from model.data.events import EventLog
 from model.evaluation import yardsticks
-from model.evaluation.examples import HOUR_US, history_ends
+from model.evaluation.examples import history_ends
 from model.evaluation.yardsticks import (
-    EventLog,
     frozen_popularity_ranks,
     markov_ranks,
     popularity_ranks,
-    read_events,
-    read_transitions,
 )
-from tests.model.window_of import candidates, examples
+from tests.model.window_of import eligible, examples
 
 DAY = 24.0
 
@@ -46,28 +39,28 @@ def test_moving_popularity_counts_the_seven_days_before_the_request():
         (0, 2 * DAY), (0, 2.9 * DAY), (1, 3 * DAY), (1, 4 * DAY), (2, 9 * DAY), (2, 10 * DAY), (2, 10 * DAY)
     )
     found = examples([[(1, 10 * DAY)], [(2, 10 * DAY)], [(0, 10 * DAY)]], [[0], [0], [0]], items=5)
-    ranks = popularity_ranks(found, candidates(5), past, 0.0)
+    ranks = popularity_ranks(found, eligible(5), past, 0.0)
     assert ranks.tolist() == [1, 2, 3 + 1]  # items 0, 3 and 4 share ranks 3 to 5
 
 
 def test_a_delay_moves_the_request_back():
     past = log((1, 1.0), (0, 30.0), (0, 40.0))
     found = examples([[(1, 60.0)]], [[0]], items=2)
-    assert popularity_ranks(found, candidates(2), past, 0.0).tolist() == [2]
-    assert popularity_ranks(found, candidates(2), past, 48.0).tolist() == [1]
+    assert popularity_ranks(found, eligible(2), past, 0.0).tolist() == [2]
+    assert popularity_ranks(found, eligible(2), past, 48.0).tolist() == [1]
 
 
 def test_frozen_popularity_stops_at_the_split_itself():
     past = log((0, 1.0), (1, 8 * DAY), (1, 8 * DAY + 1))
     found = examples([[(0, 20 * DAY)], [(1, 20 * DAY)]], [[0], [0]], items=3)
-    ranks = frozen_popularity_ranks(found, candidates(3), past, round(8 * DAY * HOUR_US))
+    ranks = frozen_popularity_ranks(found, eligible(3), past, round(8 * DAY * HOUR_US))
     assert ranks.tolist() == [2 + 1 / 2, 1]  # item 0 is 7 days and 23 hours old: no longer counted
 
 
 def test_a_label_outside_the_catalogue_has_the_rank_after_all():
     launched = {2: 50.0}
     found = examples([[(2, 40.0)], [(2, 50.0)]], [[0], [0]], items=3, launched_hours=launched)
-    pool = candidates(3, launched)
+    pool = eligible(3, launched)
     assert popularity_ranks(found, pool, log((2, 1.0)), 0.0).tolist() == [3, 1]
     assert frozen_popularity_ranks(found, pool, log((2, 1.0)), round(9 * HOUR_US)).tolist() == [3, 1]
 
@@ -79,7 +72,7 @@ def test_the_chain_weighs_recent_events_more_and_orders_the_rest_by_popularity()
     found = examples(users, [[2]] * 4, items=6)
     past = log((5, 0.5), (5, 0.6), (0, 1.0))
     ends = history_ends(found, "replay", 0.0, 0)
-    ranks = markov_ranks(found, candidates(6), past, transitions, ends, round(3.0 * HOUR_US))
+    ranks = markov_ranks(found, eligible(6), past, transitions, ends, round(3.0 * HOUR_US))
     # Unscored: 5 (two events), 0 (one), then 1 and 4 with none.
     assert ranks.tolist() == [1, 2, 5 + 1 / 2, 3]
 
@@ -89,8 +82,8 @@ def test_the_chain_of_an_empty_history_is_frozen_popularity():
     past, split_us = log((0, 1.0), (0, 2.0), (1, 2.0)), round(3 * HOUR_US)
     transitions = chain(3, (0, 2, 5.0))
     ends = history_ends(found, "replay", 0.0, 0)
-    ranks = markov_ranks(found, candidates(3), past, transitions, ends, split_us)
-    assert ranks.tolist() == frozen_popularity_ranks(found, candidates(3), past, split_us).tolist() == [2]
+    ranks = markov_ranks(found, eligible(3), past, transitions, ends, split_us)
+    assert ranks.tolist() == frozen_popularity_ranks(found, eligible(3), past, split_us).tolist() == [2]
 
 
 @settings(max_examples=60, deadline=None)
@@ -109,7 +102,7 @@ def test_every_yardstick_agrees_with_brute_force(seed, delay):
         for _ in range(4)
     ]
     found = examples(users, [list(range(len(user))) for user in users], items, launched)
-    pool = candidates(items, launched, retired=(4,))
+    pool = eligible(items, launched, retired=(4,))
     ends = history_ends(found, "replay", delay, 0)
     counts = draw.integers(0, 3, (items, items)).astype(float)
     split_us = round(split * HOUR_US)
@@ -147,40 +140,7 @@ def test_blocks_of_examples_do_not_change_the_chain(monkeypatch):
     users = [[(0, 1.0), (1, 2.0), (label, 5.0)] for label in (3, 2, 4, 5)]
     found = examples(users, [[2]] * 4, items=6)
     ends = history_ends(found, "replay", 0.0, 0)
-    ask = (found, candidates(6), log((5, 0.5)), chain(6, (1, 2, 1.0), (0, 3, 2.0)), ends, HOUR_US)
+    ask = (found, eligible(6), log((5, 0.5)), chain(6, (1, 2, 1.0), (0, 3, 2.0)), ends, HOUR_US)
     whole = markov_ranks(*ask)
     monkeypatch.setattr(yardsticks, "CHAIN_BLOCK", 1)
     assert (markov_ranks(*ask) == whole).all()
-
-
-def test_events_are_read_between_two_instants_in_order_of_time(tmp_path):
-    start = datetime(2024, 1, 1, tzinfo=UTC)
-    at = [start + timedelta(hours=hour) for hour in (50, 1, 30, 30, 80)]
-    rows = pa.table(
-        {
-            "item_id": ["b", "a", "unknown", "a", "b"],
-            "event_at": pa.array(at, pa.timestamp("us", tz="UTC")),
-            "event_date": pa.array([one.date() for one in at]),
-        }
-    )
-    write_deltalake(location(str(tmp_path), "s", "events"), rows, partition_by=["event_date"])
-    bounds = [round((start + timedelta(hours=hour)).timestamp() * 1e6) for hour in (1, 50)]
-    found = read_events(str(tmp_path), "s", 0, pa.array(["a", "b"]), *bounds)
-    assert found.item_index.tolist() == [0, 1]
-    assert (found.event_at_us / HOUR_US - start.timestamp() / 3600).tolist() == pytest.approx([30, 50])
-
-
-def test_transitions_count_each_consecutive_pair_once_over_chunks(tmp_path):
-    # One user's history 0 1 2 2 in two chunks that share the event of item 1; another cycle beside.
-    rows = pa.table(
-        {
-            "cycle": ["now", "now", "before"],
-            "item_index": pa.array([[0, 1], [1, 2, 2], [3, 3]], pa.list_(pa.int32())),
-            "loss_start": pa.array([0, 1, 0], pa.int32()),
-        }
-    )
-    write_deltalake(location(str(tmp_path), "s", "sequences"), rows, partition_by=["cycle"])
-    found = read_transitions(str(tmp_path), "s", "now", 0, 4).toarray()
-    expected = np.zeros((4, 4))
-    expected[0, 1] = expected[1, 2] = expected[2, 2] = 1
-    assert (found == expected).all()

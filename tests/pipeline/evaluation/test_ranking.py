@@ -10,7 +10,7 @@ import torch
 from deltalake import DeltaTable
 
 from expectations.tables import location
-from model.evaluation import yardsticks
+from model.data.events import read_events as read
 from model.evaluation.ranks import Condition
 from pipeline.evaluation import measures
 from pipeline.evaluation import ranking as stage
@@ -83,14 +83,14 @@ def test_evaluating_again_changes_no_table(trained, evaluated):
 
 
 def test_yardsticks_are_counted_again_only_where_the_table_holds_others(trained, evaluated, monkeypatch):
-    window, read = open_window(trained), yardsticks.read_events
+    window = open_window(trained)
     times_read = []
 
     def read_events(*arguments):
         times_read.append(1)
         return read(*arguments)
 
-    monkeypatch.setattr("model.evaluation.yardsticks.read_events", read_events)
+    monkeypatch.setattr("pipeline.evaluation.ranking.read_events", read_events)
     assert rank_yardsticks(trained, window) == evaluated.versions["ranks"]
     assert not times_read
     # A run under another configuration, broken off, leaves its own in their place.

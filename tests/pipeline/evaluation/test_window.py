@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from model.evaluation.examples import ExamplesError
+from model.data.delta import TableError
 from model.evaluation.ranks import Condition
-from model.network.batch import OUT_OF_VOCABULARY
+from model.network.catalogue import OUT_OF_VOCABULARY
 from model.training.checkpoint import CheckpointError
 from pipeline.cycle import accepted
 from pipeline.cycle.definition import Parent
@@ -56,7 +56,7 @@ def test_a_window_holds_every_condition_and_the_gates_read_the_first(first):
 
 def test_a_window_without_a_label_says_so(first):
     later = replace(first, cycle=replace(first.cycle, cutoff=CUTOFFS[2]))
-    with pytest.raises(ExamplesError, match="no user with a label event"):
+    with pytest.raises(TableError, match="no user with a label event"):
         window.open_window(later)
 
 
