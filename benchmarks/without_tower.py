@@ -24,7 +24,7 @@ from model.evaluation.ranking import rank_examples
 from pipeline import presets
 from pipeline.config import Config, overlay
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Parent, cutoff_of, cycle_name, load_cycle
+from pipeline.cycle.definition import AcceptedVersion, cutoff_of, cycle_name, load_cycle
 from pipeline.cycle.records import StageContext, read_records
 from pipeline.evaluation.window import Window, open_model, open_window
 from pipeline.settings import Settings
@@ -72,12 +72,12 @@ def train_cycles(settings: Settings, scratch: Settings, config: Config) -> Stage
 
 
 def train_again(
-    settings: Settings, scratch: Settings, config: Config, cycle: str, parent: Parent | None
-) -> tuple[Parent, StageContext]:
+    settings: Settings, scratch: Settings, config: Config, cycle: str, parent: AcceptedVersion | None
+) -> tuple[AcceptedVersion, StageContext]:
     """Fits a cycle's candidate into the scratch home; what a later cycle needs of it, and its context."""
     source = config.source.name
     records = read_records(settings.cycle_folder(source, cycle))
-    resolved = replace(load_cycle(settings, source, cycle), parent=parent, champion=parent)
+    resolved = replace(load_cycle(settings, source, cycle), parent=parent, reference=parent)
     context = StageContext(config, resolved, scratch, records, print)
     digest = fit(context, CANDIDATE, config.model.size).checkpoint_digest
     folder = scratch.cycle_folder(source, cycle)
@@ -85,7 +85,7 @@ def train_again(
     for path in settings.cycle_folder(source, cycle).glob("*.json"):
         (folder / path.name).write_bytes(path.read_bytes())
     accepted.keep(scratch, resolved, digest)
-    return Parent(0, cycle, resolved.split, digest), context
+    return AcceptedVersion(0, cycle, resolved.split, digest), context
 
 
 def ranks_of(context: StageContext, window: Window) -> np.ndarray:

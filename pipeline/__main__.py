@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 
 from pipeline import presets
 from pipeline.config import Config
-from pipeline.cycle.files import full_disk
+from pipeline.disk import full_disk
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import BY_NAME, STAGES
 

@@ -31,7 +31,7 @@ from model.evaluation.ranking import (
 from model.evaluation.ranks import Condition, rank_rows, ranked_with, write_ranks
 from model.network.batch import Catalogue
 from model.network.recommender import Recommender, score
-from pipeline.cycle.definition import Parent
+from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.records import StageContext, StageResult
 from pipeline.evaluation import measures
 from pipeline.evaluation.window import (
@@ -49,35 +49,6 @@ from pipeline.evaluation.window import (
 YARDSTICKS = tuple(yardsticks.DEFINITIONS)
 LATENCY_RUNS = 20
 """Histories scored one by one to measure latency, after a first that warms up."""
-
-
-def evaluate(context: StageContext) -> StageResult:
-    """The stage: ranks the full model beside champion and yardsticks, and measures them.
-
-    A candidate whose scores are not finite gets no ranks, and the figures say so; the funnel then
-    refuses it.
-    """
-    window = open_window(context)
-    figures = window_figures(window)
-    version = rank_yardsticks(context, window)
-    models = [*YARDSTICKS]
-    champion = context.cycle.champion
-    figures["champion_not_comparable"] = incomparable(context, champion) if champion else None
-    if champion is not None and figures["champion_not_comparable"] is None:
-        version = rank_champion(context, window, CHAMPION, CANDIDATE, champion)
-        models = [CHAMPION, *models]
-    recommender, catalogue = open_model(context, CANDIDATE)
-    digest = digest_of(context, CANDIDATE)
-    figures |= {"checkpoint_digest": digest, "size_megabytes": megabytes_of(context, CANDIDATE)}
-    try:
-        version = rank_model(context, window, CANDIDATE, recommender, catalogue, digest)
-        models = [CANDIDATE, *models]
-        figures |= {"latency_milliseconds": latency_milliseconds(context, window, recommender, catalogue)}
-    except NotFiniteScoreError as error:
-        figures |= {"not_finite": str(error)}
-    stored = measures.read(context, version)
-    figures |= measures.tables(stored, list(window.ends), tuple(models), context.config.evaluation)
-    return StageResult(versions={"ranks": version}, figures=figures)
 
 
 def rank_model(
@@ -177,7 +148,7 @@ def rank_champion(
     window: Window,
     name: str,
     checkpoint: str,
-    champion: Parent,
+    champion: AcceptedVersion,
     conditions: tuple[Condition, ...] | None = None,
 ) -> int:
     """Ranks the window by a model of the champion's cycle as it would be served today. Returns the
@@ -239,7 +210,7 @@ def yardsticks_key(context: StageContext) -> str:
     """Digest of everything that the yardsticks' ranks of this cycle are a function of; it stands in
     `ranks` where a model has that of its weights."""
     tables = ("events", "items", "vocabulary", "sequences", "evaluation_sequences")
-    champion = context.cycle.champion
+    champion = context.cycle.reference
     content = [
         yardsticks.DEFINITIONS,
         {table: context.versions[table] for table in tables},

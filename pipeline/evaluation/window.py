@@ -44,7 +44,7 @@ from model.training.checkpoint import (
 )
 from pipeline.config import Config, parse
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Parent
+from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.records import StageContext
 from pipeline.evaluation.measures import conditions
 
@@ -89,9 +89,9 @@ def open_window(context: StageContext) -> Window:
     count, split_us = items.launched_at_us.size, microseconds(cycle.split)
     vocabulary = read_vocabulary(lake, source, cycle.name, versions["vocabulary"], count)
     champion = None
-    if cycle.champion is not None:
-        older = accepted.table_versions(context.settings, source, cycle.champion)["vocabulary"]
-        champion = read_vocabulary(lake, source, cycle.champion.cycle, older, count)
+    if cycle.reference is not None:
+        older = accepted.table_versions(context.settings, source, cycle.reference)["vocabulary"]
+        champion = read_vocabulary(lake, source, cycle.reference.cycle, older, count)
     examples = build_examples(
         read_histories(lake, source, cycle.name, versions["evaluation_sequences"]),
         items,
@@ -144,13 +144,13 @@ def window_figures(window: Window) -> dict[str, Any]:
     }
 
 
-def champion_config(context: StageContext, champion: Parent) -> Config:
+def champion_config(context: StageContext, champion: AcceptedVersion) -> Config:
     """The configuration that the champion was made with."""
     content = accepted.configuration(context.settings, context.cycle.source, champion)
     return parse(content, f"version {champion.version}")
 
 
-def incomparable(context: StageContext, champion: Parent) -> str | None:
+def incomparable(context: StageContext, champion: AcceptedVersion) -> str | None:
     """Why models of the champion's cycle cannot read today's tables; None when they can."""
     older, today = _read_by_models(champion_config(context, champion)), _read_by_models(context.config)
     changed = [name for name in today if older[name] != today[name]]
@@ -177,7 +177,7 @@ def open_model(context: StageContext, name: str) -> tuple[Recommender, Catalogue
     return recommender, _todays_catalogue(context, recommender)
 
 
-def open_champion_model(context: StageContext, champion: Parent, name: str) -> tuple[Recommender, Catalogue]:
+def open_champion_model(context: StageContext, champion: AcceptedVersion, name: str) -> tuple[Recommender, Catalogue]:
     """A model of the champion's cycle as it would be served today: its weights and vocabulary, over
     today's items and features. Raises as `open_model`."""
     recommender = _load(context, _folder(context, name, champion))
@@ -189,7 +189,7 @@ def open_champion_model(context: StageContext, champion: Parent, name: str) -> t
     return recommender, Catalogue(torch.where(known, today.item_token, OUT_OF_VOCABULARY), today.features)
 
 
-def digest_of(context: StageContext, name: str, champion: Parent | None = None) -> str:
+def digest_of(context: StageContext, name: str, champion: AcceptedVersion | None = None) -> str:
     """SHA-256 of a model's weights; None is this cycle's."""
     return digest_of_weights(_folder(context, name, champion))
 
@@ -199,12 +199,12 @@ def megabytes_of(context: StageContext, name: str) -> float:
     return (_folder(context, name) / WEIGHTS).stat().st_size / 1e6
 
 
-def champion_has(context: StageContext, champion: Parent, name: str) -> bool:
+def champion_has(context: StageContext, champion: AcceptedVersion, name: str) -> bool:
     """Whether the champion's cycle left this model, finished and unaltered."""
     return finished_state(_folder(context, name, champion)) is not None
 
 
-def _folder(context: StageContext, name: str, champion: Parent | None = None) -> Path:
+def _folder(context: StageContext, name: str, champion: AcceptedVersion | None = None) -> Path:
     source, settings = context.cycle.source, context.settings
     if champion is not None:
         return accepted.model_folder(settings, source, champion, name)

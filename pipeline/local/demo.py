@@ -22,7 +22,7 @@ from pathlib import Path
 from pipeline import presets
 from pipeline.config import Config
 from pipeline.cycle.definition import cutoff_of, cycle_name, load_cycle, read_cycle
-from pipeline.cycle.files import full_disk
+from pipeline.disk import full_disk
 from pipeline.local import services
 from pipeline.local.airflow_api import ACTIVE, Airflow, AirflowError
 from pipeline.local.service_settings import LOOPBACK, USER, Ports, airflow_home, located, password

@@ -33,7 +33,7 @@ from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Sche
 
 from expectations.tables import EVENTS
 from model.evaluation.names import CANDIDATE
-from pipeline.cycle.definition import Parent
+from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.records import StageContext
 from pipeline.settings import Settings
 
@@ -245,10 +245,10 @@ def _versions(store: MlflowClient, source: str) -> list:
     return list(store.search_model_versions(f"name = '{model_name(source)}'"))
 
 
-def accepted_versions(settings: Settings, source: str) -> list[Parent]:
+def accepted_versions(settings: Settings, source: str) -> list[AcceptedVersion]:
     """Every registered version of the source, as possible parents. Only accepted models are registered."""
     return [
-        Parent(
+        AcceptedVersion(
             version=int(version.version),
             cycle=version.tags["cycle"],
             split=datetime.fromisoformat(version.tags["split"]),

@@ -27,7 +27,7 @@ def funnel(context: StageContext) -> StageResult:
     figures: dict[str, Any] = {}
     if "not_finite" not in evaluated:
         problem = evaluated.get("champion_not_comparable")
-        champion = (CHAMPION,) if context.cycle.champion and problem is None else ()
+        champion = (CHAMPION,) if context.cycle.reference and problem is None else ()
         models = (CANDIDATE, *champion, *YARDSTICKS)
         stored = measures.read(context, context.versions["ranks"])
         judged = measures.judged(config.evaluation)

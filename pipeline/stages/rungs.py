@@ -15,7 +15,7 @@ from model.sizes import SIZES
 from model.training.progress import NotFiniteError
 from pipeline.config import Config
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Parent
+from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.records import StageContext, StageResult
 from pipeline.evaluation import measures
 from pipeline.evaluation.ranking import (
@@ -103,8 +103,8 @@ def saved(context: StageContext, number: int) -> str:
     skipped = [f"the rung {size}" for size in rungs[number:]] + [f"the full model {full}"]
     ratio = SIZES[full].parameters / SIZES[rungs[number - 1]].parameters
     words = f"Saved: {' and '.join(skipped)} were not trained ({ratio:.0f} times this rung's backbone)"
-    if context.cycle.champion is not None:
-        records = accepted.records(context.settings, context.cycle.source, context.cycle.champion)
+    if context.cycle.reference is not None:
+        records = accepted.records(context.settings, context.cycle.source, context.cycle.reference)
         if "train" in records:
             return f"{words}; in the champion's cycle the full training took {records['train'].seconds:.0f} s"
     return words
@@ -113,7 +113,7 @@ def saved(context: StageContext, number: int) -> str:
 def _rank_reference(context: StageContext, window: Window, name: str, size: str) -> tuple[str | None, str]:
     """Ranks what the rung is compared with; returns its name in `ranks` and words for it. None, and
     why, where there is nothing."""
-    champion = context.cycle.champion
+    champion = context.cycle.reference
     if champion is None:
         return None, NOTHING_BEFORE
     if (problem := incomparable(context, champion)) is not None:
@@ -135,7 +135,7 @@ def _rank_reference(context: StageContext, window: Window, name: str, size: str)
     return _rank_older(context, window, name, champion), f"the same rung of cycle {champion.cycle}"
 
 
-def _rank_older(context: StageContext, window: Window, name: str, champion: Parent) -> str:
+def _rank_older(context: StageContext, window: Window, name: str, champion: AcceptedVersion) -> str:
     older = f"{name}-older"
     rank_champion(context, window, older, name, champion, (window.judged,))
     return older

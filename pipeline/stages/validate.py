@@ -27,7 +27,7 @@ from expectations.suites import sequences as sequences_suite
 from expectations.suites import vocabulary as vocabulary_suite
 from expectations.tables import EVENTS, INGESTED_FILES, ITEMS, REJECTED_EVENTS, SEQUENCES, VOCABULARY, Table
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Parent
+from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.records import StageContext, StageResult, read_records
 from spark_jobs.events import DUPLICATE, EARLIEST, LATEST
 from spark_jobs.lake import delta
@@ -64,7 +64,7 @@ def validate_events(context: StageContext) -> StageResult:
     expected = events_suite.expectations(limits, measured)
     context.say(f"{now.events:,} events in the window")
     judged = [judge(EVENTS.name, batches, expected, events_suite.AGGREGATES)]
-    items_before = _of_version(context, ITEMS, cycle.before)
+    items_before = _of_version(context, ITEMS, cycle.reference)
     judged.append(
         judge(
             ITEMS.name,
@@ -87,9 +87,9 @@ def validate_sequences(context: StageContext) -> StageResult:
     cycle, config = context.cycle, context.config
     events, items = _table(context, EVENTS), _table(context, ITEMS)
     vocabulary = _table(context, VOCABULARY).where(F.col("cycle") == cycle.name)
-    vocabulary_before = _of_version(context, VOCABULARY, cycle.before)
+    vocabulary_before = _of_version(context, VOCABULARY, cycle.reference)
     if vocabulary_before is not None:
-        vocabulary_before = vocabulary_before.where(F.col("cycle") == cycle.before.cycle)
+        vocabulary_before = vocabulary_before.where(F.col("cycle") == cycle.reference.cycle)
     min_events = config.vocabulary.min_events
     judged = [
         judge(
@@ -153,7 +153,7 @@ def _table(context: StageContext, table: Table, versions: dict[str, int] | None 
     return delta.read(context.session(), context.settings.lake, context.cycle.source, table, pinned)
 
 
-def _of_version(context: StageContext, table: Table, version: Parent | None) -> DataFrame | None:
+def _of_version(context: StageContext, table: Table, version: AcceptedVersion | None) -> DataFrame | None:
     """A table as a registered version was made from it; None without one."""
     if version is None:
         return None

@@ -70,18 +70,6 @@ class Start:
     """For people."""
 
 
-def train(context: StageContext) -> StageResult:
-    """The stage `train`: fits the full model and says how it went; a loss that leaves the numbers is a
-    refusal, since training again would end the same."""
-    from pipeline.registry import tracking
-
-    live = tracking.live_metrics(context, CANDIDATE)
-    try:
-        return StageResult(figures=fit(context, CANDIDATE, context.config.model.size, live).figures)
-    except NotFiniteError as error:
-        return StageResult(figures={"not_finite": str(error)}, refused=str(error))
-
-
 def fit(
     context: StageContext,
     model_name: str,

@@ -128,7 +128,7 @@ def test_a_grown_vocabulary_changes_no_score_before_training(three_cycles):
     house, (*_, (third, outcomes)) = three_cycles
     records = {name: outcome.record for name, outcome in outcomes.items()}
     context = StageContext(house.config, third, house.settings, records, lambda text: None)
-    older, as_cold = open_champion_model(context, third.champion, "candidate")
+    older, as_cold = open_champion_model(context, third.reference, "candidate")
     _, today = open_model(context, "candidate")
     assert today.vocabulary_size > as_cold.vocabulary_size
     grown = Recommender(house.config.model, today.vocabulary_size).eval()

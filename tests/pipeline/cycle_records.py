@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipeline.cycle.definition import Cycle, Parent
+from pipeline.cycle.definition import Cycle, AcceptedVersion
 from pipeline.cycle.records import StageRecord, write_atomically, write_record
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import STAGES
@@ -30,7 +30,7 @@ CONDITIONS = (("replay", 0.0), ("replay", 48.0), ("cutoff", 0.0))
 
 def cycle(parent: bool = True) -> Cycle:
     """The second cycle of the tiny source."""
-    known = Parent(1, "2024-02-10", datetime(2024, 1, 31, tzinfo=UTC), "ab" * 32) if parent else None
+    known = AcceptedVersion(1, "2024-02-10", datetime(2024, 1, 31, tzinfo=UTC), "ab" * 32) if parent else None
     return Cycle("tiny", datetime(2024, 2, 20, tzinfo=UTC), timedelta(days=10), known, known)
 
 

@@ -13,7 +13,7 @@ from model.config import TrainingConfig
 from pipeline import presets, runner
 from pipeline.__main__ import _parser
 from pipeline.cycle import accepted, lineage
-from pipeline.cycle.definition import Cycle, Parent
+from pipeline.cycle.definition import Cycle, AcceptedVersion
 from pipeline.cycle.lease import SourceBusyError, working
 from pipeline.cycle.records import (
     StageContext,
@@ -76,8 +76,8 @@ def test_a_new_parent_repeats_the_cycle_from_the_vocabulary_on(calls, settings):
     names, _ = calls
     run(tiny_config(), settings)
     names.clear()
-    parent = Parent(1, "2024-01-01", CUTOFFS[0], "digest")
-    run(tiny_config(), settings, replace(CYCLE, parent=parent, champion=parent))
+    parent = AcceptedVersion(1, "2024-01-01", CUTOFFS[0], "digest")
+    run(tiny_config(), settings, replace(CYCLE, parent=parent, reference=parent))
     assert names[0] == "vocabulary" and "events" not in names and "items" not in names
 
 
@@ -171,8 +171,8 @@ def test_a_start_from_scratch_continues_the_tokens_of_the_champion(settings):
     written = StageRecord("vocabulary", "", {}, {"vocabulary": 4}, {}, None, 0.0, "", 0.0)
     write_record(folder, written)
     accepted.keep(settings, made, "digest")
-    champion = Parent(1, made.name, made.split, "digest")
-    scratch = replace(CYCLE, champion=champion)
+    champion = AcceptedVersion(1, made.name, made.split, "digest")
+    scratch = replace(CYCLE, reference=champion)
     job = runner.spark_job(StageContext(tiny_config(), scratch, settings, {}))
     assert (job.parent_cycle, job.parent_split, job.versions) == (made.name, made.split, {"vocabulary": 4})
 

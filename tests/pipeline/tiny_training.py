@@ -16,7 +16,7 @@ from typing import Any
 from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
 from pipeline.config import Config
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Cycle, Parent
+from pipeline.cycle.definition import Cycle, AcceptedVersion
 from pipeline.cycle.records import StageContext, StageRecord, write_record
 from pipeline.settings import Settings
 from tests.factories import tiny_config
@@ -87,7 +87,7 @@ def second_cycle(
     for record in first.records.values():
         write_record(folder, record)
     accepted.keep(first.settings, first.cycle, checkpoint_digest)
-    parent = Parent(1, first.cycle.name, first.cycle.split, checkpoint_digest)
+    parent = AcceptedVersion(1, first.cycle.name, first.cycle.split, checkpoint_digest)
     cycle = Cycle(lake.SOURCE, SECOND, WINDOW, parent, parent)
     versions = lake.write_cycle(
         Path(first.settings.lake), histories(30), ITEMS, in_vocabulary=34, cycle=cycle.name, features_seed=1

@@ -11,7 +11,7 @@ import pytest
 from model.evaluation.names import CANDIDATE
 from model.training.checkpoint import WEIGHTS, digest_of_weights
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import CycleError, Parent, check_parent, resolve
+from pipeline.cycle.definition import CycleError, AcceptedVersion, check_parent, resolve
 from pipeline.cycle.records import StageRecord, write_record
 from pipeline.registry import tracking
 from pipeline.training.fit import fit
@@ -37,7 +37,7 @@ def test_a_second_run_of_the_cycle_leaves_the_version_as_it_was(made):
     context, digest = made
     settings, cycle = context.settings, context.cycle
     accepted.keep(settings, cycle, digest)
-    version = Parent(1, cycle.name, cycle.split, digest)
+    version = AcceptedVersion(1, cycle.name, cycle.split, digest)
 
     other = context.config.training.model_copy(update={"learning_rate": 5e-3})
     again = type(context)(
@@ -84,7 +84,7 @@ def test_a_kill_while_keeping_leaves_nothing_and_the_next_try_keeps_all(made, mo
 def test_a_broken_chain_says_what_to_do_and_a_cold_start_goes_on(home, monkeypatch, lost, told):
     cutoff, content = datetime(2026, 3, 1, tzinfo=UTC), b"weights"
     split = datetime(2026, 1, 1, tzinfo=UTC)
-    version = Parent(3, "2026-01-11", split, hashlib.sha256(content).hexdigest())
+    version = AcceptedVersion(3, "2026-01-11", split, hashlib.sha256(content).hexdigest())
     monkeypatch.setattr(tracking, "accepted_versions", lambda *_: [version])
     monkeypatch.setattr(tracking, "champion_version", lambda *_: 3)
     folder = accepted.model_folder(home, "tiny", version, CANDIDATE)

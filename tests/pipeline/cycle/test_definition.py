@@ -10,7 +10,7 @@ from pipeline.config import ScheduleConfig
 from pipeline.cycle.definition import (
     Cycle,
     CycleError,
-    Parent,
+    AcceptedVersion,
     choose_parent,
     cycle_name,
     resolve,
@@ -23,9 +23,9 @@ MARCH = datetime(2026, 3, 1, tzinfo=UTC)
 WINDOW = timedelta(days=7)
 
 
-def version(number: int, cycle: str) -> Parent:
+def version(number: int, cycle: str) -> AcceptedVersion:
     split = datetime.fromisoformat(cycle).replace(tzinfo=UTC) - WINDOW
-    return Parent(number, cycle, split, f"digest{number}")
+    return AcceptedVersion(number, cycle, split, f"digest{number}")
 
 
 def test_a_form_date_is_midnight_utc_for_every_kind_of_run():

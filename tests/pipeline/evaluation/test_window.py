@@ -12,7 +12,7 @@ from model.evaluation.ranks import Condition
 from model.network.batch import OUT_OF_VOCABULARY
 from model.training.checkpoint import CheckpointError
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Parent
+from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.records import write_record
 from pipeline.evaluation import window
 from pipeline.settings import Settings
@@ -40,9 +40,9 @@ def first(tmp_path_factory):
 def second(first):
     """A later cycle whose champion is the first; thirteen items are in its vocabulary."""
     later = small_lake.write_cycle(first.settings, CUTOFFS[1], items=14, in_vocabulary=13)
-    champion = Parent(1, first.cycle.name, first.cycle.split, "kept")
+    champion = AcceptedVersion(1, first.cycle.name, first.cycle.split, "kept")
     accepted.keep(first.settings, first.cycle, champion.checkpoint_digest)
-    return replace(later, config=first.config, cycle=replace(later.cycle, parent=champion, champion=champion))
+    return replace(later, config=first.config, cycle=replace(later.cycle, parent=champion, reference=champion))
 
 
 def test_a_window_holds_every_condition_and_the_gates_read_the_first(first):
@@ -84,11 +84,11 @@ def test_a_model_that_is_missing_or_altered_is_refused(first, tmp_path):
 
 
 def test_the_champion_keeps_its_own_vocabulary_over_todays_items(second):
-    recommender, catalogue = window.open_champion_model(second, second.cycle.champion, "candidate")
+    recommender, catalogue = window.open_champion_model(second, second.cycle.reference, "candidate")
     assert recommender.vocabulary_size == 12
     assert catalogue.items == 14
     assert catalogue.item_token.tolist() == [*range(12), OUT_OF_VOCABULARY, OUT_OF_VOCABULARY]
-    champion = second.cycle.champion
+    champion = second.cycle.reference
     assert window.digest_of(second, "candidate", champion) == window.digest_of(
         replace(second, cycle=replace(second.cycle, cutoff=CUTOFFS[0])), "candidate"
     )
@@ -97,7 +97,7 @@ def test_the_champion_keeps_its_own_vocabulary_over_todays_items(second):
 
 
 def test_a_champion_is_comparable_while_the_model_reads_the_same_inputs(second):
-    champion = second.cycle.champion
+    champion = second.cycle.reference
     assert window.incomparable(second, champion) is None
     model = second.config.model.model_copy(update={"actions": 4})
     changed = replace(second, config=second.config.model_copy(update={"model": model}))

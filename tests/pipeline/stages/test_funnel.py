@@ -19,7 +19,7 @@ from model.evaluation.ranks import rank_rows, write_ranks
 from model.training.checkpoint import finished_state
 from pipeline.config import FunnelConfig
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Parent
+from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.records import StageResult, write_record
 from pipeline.evaluation import measures
 from pipeline.gates.verdicts import non_inferiority
@@ -61,10 +61,10 @@ def second(first):
     for record in small_lake.after(context, "rung_1", result).records.values():
         write_record(folder, record)
     (folder / "cycle.json").write_text(json.dumps({"configuration": context.config.model_dump(mode="json")}))
-    champion = Parent(1, cycle.name, cycle.split, "unused by rungs")
+    champion = AcceptedVersion(1, cycle.name, cycle.split, "unused by rungs")
     accepted.keep(settings, cycle, champion.checkpoint_digest)
     later = small_lake.write_cycle(settings, CUTOFFS[1], seed=1)
-    return replace(later, cycle=replace(later.cycle, parent=champion, champion=champion))
+    return replace(later, cycle=replace(later.cycle, parent=champion, reference=champion))
 
 
 def test_an_honest_first_rung_beats_popularity_and_reads_its_history(first):
@@ -184,11 +184,11 @@ def full(first, tmp_path, candidate: float, champion: float | None = None, evalu
     figures = {"latency_milliseconds": 5.0, "size_megabytes": 1.0, "tasks_not_applicable": ["C"]} | (
         evaluated or {}
     )
-    parent = Parent(1, "2024-01-31", context.cycle.split, "d")
+    parent = AcceptedVersion(1, "2024-01-31", context.cycle.split, "d")
     changed = replace(
         small_lake.with_config(context, funnel=FunnelConfig(rungs=("25k",), min_users=20, **funnel_sections)),
         settings=Settings.at(tmp_path, lake=str(tmp_path)),
-        cycle=replace(context.cycle, champion=None if champion is None else parent),
+        cycle=replace(context.cycle, reference=None if champion is None else parent),
     )
     return funnel(small_lake.after(changed, "evaluate", StageResult({"ranks": version}, figures)))
 
@@ -241,7 +241,7 @@ def test_ranks_that_are_missing_fail_closed(first, tmp_path):
     changed = replace(
         context,
         settings=Settings.at(tmp_path, lake=str(tmp_path)),
-        cycle=replace(context.cycle, champion=Parent(1, "2024-01-31", context.cycle.split, "d")),
+        cycle=replace(context.cycle, reference=AcceptedVersion(1, "2024-01-31", context.cycle.split, "d")),
     )
     latest = DeltaTable(location(str(tmp_path), "tiny", "ranks")).version()
     result = funnel(

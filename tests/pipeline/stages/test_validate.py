@@ -12,7 +12,7 @@ from deltalake import write_deltalake
 
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, SEQUENCES, VOCABULARY, location
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Cycle, Parent
+from pipeline.cycle.definition import Cycle, AcceptedVersion
 from pipeline.cycle.records import StageContext, StageRecord
 from pipeline.settings import Settings
 from pipeline.stages.validate import ExpectationsFailed, validate_events, validate_sequences
@@ -160,7 +160,7 @@ def test_sound_sequences_pass_then_lost_rows_and_the_future_are_found(context, s
 
 
 def test_the_parents_numbering_and_tokens_are_compared(context):
-    parent = Parent(1, "2024-02-10", context.cycle.split, "ab" * 32)
+    parent = AcceptedVersion(1, "2024-02-10", context.cycle.split, "ab" * 32)
     second = Cycle("tiny", CUTOFFS[0] + timedelta(days=5), WINDOW, parent)
     keep(context, "2024-02-10", record("items", {"items": 0, "vocabulary": 0}))
     made = replace(context.cycle, cutoff=datetime(2024, 2, 10, tzinfo=UTC))
