@@ -1,4 +1,4 @@
-"""What the recommender and its training are told. Typed, frozen, validated; no torch imported.
+"""Configuration of the network, its training and its evaluation. Does not import torch.
 
 Shapes used below: d backbone width, d_e item-embedding width, d_out decoding width, V vocabulary.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from expectations.section import Section
 from model.sizes import SIZES, Size
 
 FRESHNESS = "launch"
@@ -17,12 +18,6 @@ FRESHNESS_FREQUENCIES = 16
 FRESHNESS_WIDTH = 2 * FRESHNESS_FREQUENCIES + 1
 """A cosine and a sine a frequency, and a one."""
 MIN_OUTPUT_WIDTH = 32
-
-
-class Section(BaseModel):
-    """A frozen part of the configuration that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ModelConfig(Section):
@@ -136,3 +131,41 @@ class TrainingConfig(Section):
     threads: int = Field(1, ge=1)
     """CPU threads of torch; part of bit-identity. Of a second one a backbone of 100k parameters gains a
     tenth to a quarter on an idle machine, and loses up to half beside another busy process."""
+
+
+class TaskConfig(Section):
+    """An evaluation task: the labels that satisfy every bound that is not None."""
+
+    name: str
+    title: str = ""
+    """What the task measures, for reports."""
+    min_gap_hours: float | None = None
+    """The user's previous event is at least this many hours before the label."""
+    max_gap_hours: float | None = None
+    """The user's previous event is at most this many hours before the label."""
+    max_item_age_days: float | None = None
+    """The label's item was launched at most this many days before the label."""
+
+
+DEFAULT_TASKS = (
+    TaskConfig(name="A", title="long-horizon taste", min_gap_hours=24.0),
+    TaskConfig(name="B", title="short-horizon engagement", max_gap_hours=1.0),
+    TaskConfig(name="C", title="availability-driven", max_item_age_days=28.0),
+)
+
+
+class EvaluationConfig(Section):
+    """How models are evaluated on the labels of the evaluation window."""
+
+    tasks: tuple[TaskConfig, ...] = DEFAULT_TASKS
+    slices: tuple[str, ...] = ("cold_start", "weak_id", "new_user")
+    """Built-in slices, or a context field (`country`), which gives one slice a value."""
+    delays_hours: tuple[float, ...] = (0.0, 48.0)
+    """Serving delays of the replay protocol; the gates read the first."""
+    weak_id_events: int = Field(20, ge=1)
+    """An in-vocabulary item with fewer events up to the split is a weak-ID item."""
+    hits_at: tuple[int, ...] = (10, 50)
+    """k of hit rate@k and NDCG@k."""
+    bootstrap_samples: int = Field(1000, ge=100)
+    block_items: int = Field(65536, ge=1)
+    """Items scored at once while ranks are counted."""

@@ -16,33 +16,14 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
-from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
+from expectations.section import Section
+from model.config import EvaluationConfig, ModelConfig, ObjectiveConfig, TrainingConfig
 from model.sizes import SIZES
-from spark_jobs.config import FeaturesConfig, Section, SequencesConfig, SourceConfig, VocabularyConfig
+from spark_jobs.config import FeaturesConfig, SequencesConfig, SourceConfig, VocabularyConfig
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message says what was given and what is allowed."""
-
-
-class TaskConfig(Section):
-    """A predicate over label events; bounds that are None do not bind."""
-
-    name: str
-    title: str = ""
-    min_gap_hours: float | None = None
-    """The user's previous event lies at least this long before the label."""
-    max_gap_hours: float | None = None
-    """The user's previous event lies at most this long before the label."""
-    max_item_age_days: float | None = None
-    """The label's item was launched at most this long before the label."""
-
-
-DEFAULT_TASKS = (
-    TaskConfig(name="A", title="long-horizon taste", min_gap_hours=24.0),
-    TaskConfig(name="B", title="short-horizon engagement", max_gap_hours=1.0),
-    TaskConfig(name="C", title="availability-driven", max_item_age_days=28.0),
-)
 
 
 class ScheduleConfig(Section):
@@ -66,21 +47,6 @@ class ScheduleConfig(Section):
     def interval(self) -> float:
         """Days between cycles."""
         return self.interval_days or self.window_days
-
-
-class EvaluationConfig(Section):
-    tasks: tuple[TaskConfig, ...] = DEFAULT_TASKS
-    slices: tuple[str, ...] = ("cold_start", "weak_id", "new_user")
-    """Built-in slices, or a context field (`country`), which gives one slice a value."""
-    delays_hours: tuple[float, ...] = (0.0, 48.0)
-    """Serving delays of the replay protocol; the gates read the first."""
-    weak_id_events: int = Field(20, ge=1)
-    """An in-vocabulary item with fewer events up to the split is a weak-ID item."""
-    hits_at: tuple[int, ...] = (10, 50)
-    """k of hit rate@k and NDCG@k."""
-    bootstrap_samples: int = Field(1000, ge=100)
-    block_items: int = Field(65536, ge=1)
-    """Items scored at once while ranks are counted."""
 
 
 class FunnelConfig(Section):

@@ -10,14 +10,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Section(BaseModel):
-    """A frozen part of the configuration that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
+from expectations.section import Section
 
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
 TimeUnit = Literal["seconds", "milliseconds", "microseconds", "iso"]
@@ -175,7 +170,7 @@ class Job(Section):
     parent_cycle: str | None = None
     """Cycle whose vocabulary is continued; None on a cold start."""
     parent_split: datetime | None = None
-    versions: dict[str, int] = {}
+    versions: dict[str, int] = Field(default_factory=dict)
     """Delta version to read, by table; a table that is absent here has no version yet."""
     source: SourceConfig
     vocabulary: VocabularyConfig = VocabularyConfig()

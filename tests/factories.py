@@ -142,8 +142,8 @@ def tiny_job(
 
 def tiny_config(**sections: Any) -> Config:
     """A whole configuration over the tiny log that trains in seconds; sections may be replaced."""
-    from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
-    from pipeline.config import Config, EvaluationConfig, FunnelConfig, ScheduleConfig
+    from model.config import EvaluationConfig, ModelConfig, ObjectiveConfig, TrainingConfig
+    from pipeline.config import Config, FunnelConfig, ScheduleConfig
 
     job = tiny_job(TinyLog(Path("landing"), [], [], [], [], 0), "lake")
     parts: dict[str, Any] = {

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from deltalake import DeltaTable
 from numpy.typing import NDArray
 
 from expectations.tables import CONTEXT_FIELDS, EVALUATION_SEQUENCES, ITEMS, VOCABULARY, location
+from model.config import TaskConfig
 from model.data.candidates import UNKNOWN_LAUNCH
 
 Ints = NDArray[np.int64]
@@ -33,18 +34,6 @@ BUILT_IN_SLICES = ("cold_start", "weak_id", "new_user")
 
 class ExamplesError(ValueError):
     """Tables from which no examples can be made; the message says what was found."""
-
-
-class Task(NamedTuple):
-    """A predicate over label events; bounds that are None do not bind."""
-
-    name: str
-    min_gap_hours: float | None = None
-    """The user's previous event lies at least this long before the label."""
-    max_gap_hours: float | None = None
-    """The user's previous event lies at most this long before the label."""
-    max_item_age_days: float | None = None
-    """The label's item was launched at most this long before the label."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +185,7 @@ def read_cycle(lake: str, source: str, table: str, version: int, cycle: str, col
 def build_examples(
     histories: Histories,
     items: ItemFacts,
-    tasks: tuple[Task, ...],
+    tasks: tuple[TaskConfig, ...],
     slices: tuple[str, ...],
     vocabulary: Vocabulary,
     champion: Vocabulary | None,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from model.evaluation import bootstrap
 from model.evaluation.bootstrap import Difference, Interval
+from model.evaluation.names import SLICE_WORDS
 
 Floats = NDArray[np.float64]
 
@@ -27,11 +28,19 @@ class MetricsError(ValueError):
 
 
 class Group(NamedTuple):
-    """Examples that are measured together."""
+    """Labels that are measured together."""
 
     kind: str
     """`all`, `task` or `slice`."""
     name: str
+    """`all`, the task's name, a built-in slice, or `field=value` of a context field."""
+
+    @property
+    def words(self) -> str:
+        """The group for people: `all labels`, `task A`, `cold-start items`, `country=NL`."""
+        if self.kind == "all":
+            return "all labels"
+        return f"task {self.name}" if self.kind == "task" else SLICE_WORDS.get(self.name, self.name)
 
 
 ALL = Group("all", "all")

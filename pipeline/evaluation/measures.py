@@ -11,10 +11,10 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from model.config import EvaluationConfig
 from model.evaluation.bootstrap import Interval
 from model.evaluation.metrics import ALL, Group, RankedExamples, Summary
 from model.evaluation.ranks import Condition, StoredRanks
-from pipeline.config import EvaluationConfig
 from pipeline.cycle.records import StageContext
 
 

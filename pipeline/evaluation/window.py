@@ -23,7 +23,6 @@ from model.data.items import load_items
 from model.evaluation.examples import (
     Examples,
     ItemFacts,
-    Task,
     build_examples,
     history_ends,
     read_histories,
@@ -95,10 +94,7 @@ def open_window(context: StageContext) -> Window:
     examples = build_examples(
         read_histories(lake, source, cycle.name, versions["evaluation_sequences"]),
         items,
-        tuple(
-            Task(task.name, task.min_gap_hours, task.max_gap_hours, task.max_item_age_days)
-            for task in config.tasks
-        ),
+        config.tasks,
         config.slices,
         vocabulary,
         champion,

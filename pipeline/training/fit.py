@@ -301,4 +301,4 @@ def _architecture(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _backbone_parameters(model: Recommender) -> int:
-    return sum(parameter.numel() for parameter in model.network.backbone.parameters())
+    return sum(parameter.numel() for parameter in model.backbone.parameters())

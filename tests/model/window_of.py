@@ -5,18 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from model.config import TaskConfig
 from model.data.candidates import UNKNOWN_LAUNCH, Candidates
 from model.evaluation.examples import (
     HOUR_US,
     Examples,
     Histories,
     ItemFacts,
-    Task,
     Vocabulary,
     build_examples,
 )
 
-TASKS = (Task("A", min_gap_hours=24.0), Task("B", max_gap_hours=1.0), Task("C", max_item_age_days=28.0))
+TASKS = (
+    TaskConfig(name="A", min_gap_hours=24.0),
+    TaskConfig(name="B", max_gap_hours=1.0),
+    TaskConfig(name="C", max_item_age_days=28.0),
+)
 
 
 def histories(

@@ -91,3 +91,18 @@ def test_only_keeps_some_examples_and_numbers_their_users_densely():
     assert kept.user.tolist() == [0]
     assert kept.rank["new"].tolist() == [4]
     assert Summary(kept, samples=100).value("new", TASK).value == 1 / 4
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        (Group("all", "all"), "all labels"),
+        (Group("task", "A"), "task A"),
+        (Group("slice", "cold_start"), "cold-start items"),
+        (Group("slice", "weak_id"), "weak-ID items"),
+        (Group("slice", "new_user"), "new users"),
+        (Group("slice", "country=NL"), "country=NL"),
+    ],
+)
+def test_groups_in_words(group, words):
+    assert group.words == words

@@ -140,7 +140,7 @@ def test_a_user_without_a_history_is_known_by_the_time_of_the_request_alone():
     """The vector is that of a request then, whatever the user does later."""
     found = examples([[(1, 10.0)], [(1, 10.0), (2, 15.0)]], [[0], [0, 1]], 12)
     model = tiny.recommender(8, freshness=True, output_width=32 + FRESHNESS_WIDTH)
-    torch.nn.init.normal_(model.network.freshness.amplitudes.weight)
+    torch.nn.init.normal_(model.freshness.amplitudes.weight)
     catalogue = tiny.catalogue(12, 8)
     catalogue.features[FRESHNESS] = torch.zeros(12, FRESHNESS_WIDTH)
     empty = found.histories.offset[found.user]

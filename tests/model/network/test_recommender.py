@@ -53,7 +53,7 @@ def test_bf16_autocast_keeps_the_loss_in_float32():
     assert rounded.dtype == torch.float32
     # Two layers of states rounded to 8 bits; the softmax itself adds nothing to that.
     assert abs(rounded.item() - exact.item()) < 8 * torch.finfo(torch.bfloat16).eps * exact.item()
-    assert model.network.item_tower.table.weight.grad.dtype == torch.float32
+    assert model.item_tower.table.weight.grad.dtype == torch.float32
 
 
 def test_a_sampled_loss_normalises_over_labels_and_sample_only():
@@ -114,15 +114,15 @@ def test_masking_reaches_labels_and_negatives_alike():
     unmasked, masked = (_loss(model, masking_rate=rate, step=3)[0] for rate in (0.0, 1.0))
     assert unmasked != masked
     masked.backward()
-    touched = model.network.item_tower.table.weight.grad.coalesce().indices().flatten().tolist()
-    assert len(touched) <= KNOWN and model.network.item_tower.out_of_vocabulary.grad.abs().sum() > 0
+    touched = model.item_tower.table.weight.grad.coalesce().indices().flatten().tolist()
+    assert len(touched) <= KNOWN and model.item_tower.out_of_vocabulary.grad.abs().sum() > 0
 
 
 def test_only_rows_that_the_batch_needs_are_touched():
     model = tiny.recommender(KNOWN)
     batch = tiny.batch([[[1, 2]]], {1: [(4, 1.0)]})
     _loss(model, candidates=torch.tensor([5, 7]), batch=batch)[0].backward()
-    assert model.network.item_tower.table.weight.grad.coalesce().indices().flatten().tolist() == [1, 2, 4, 5]
+    assert model.item_tower.table.weight.grad.coalesce().indices().flatten().tolist() == [1, 2, 4, 5]
 
 
 def test_a_step_is_a_function_of_seed_and_step():
@@ -153,7 +153,7 @@ def test_a_batch_without_labels_trains_nothing():
 def test_extreme_weights_keep_the_loss_finite():
     model = tiny.recommender(KNOWN)
     with torch.no_grad():
-        model.network.head.output.weight *= 1e6
+        model.head.output.weight *= 1e6
     loss, _ = _loss(model)
     loss.backward()
     assert loss.isfinite()

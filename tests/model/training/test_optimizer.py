@@ -63,14 +63,14 @@ def test_only_linear_maps_decay():
 def test_one_step_equals_dense_adam_on_touched_rows():
     """The first Adam step moves a weight by the learning rate, against its gradient's sign."""
     model, catalogue = tiny.recommender(7), tiny.catalogue(7)
-    before = model.network.item_tower.table.weight.detach().clone()
+    before = model.item_tower.table.weight.detach().clone()
     optimizers = build_optimizers(model, TRAINING, finetune=False)
     model.training_loss(BATCH, catalogue, torch.arange(7), tiny.objective(), 0.0, 1, 0)[0].backward()
-    gradient = model.network.item_tower.table.weight.grad.to_dense()
+    gradient = model.item_tower.table.weight.grad.to_dense()
     optimizers.step()
     epsilon = 1e-8 / (1 - 0.999) ** 0.5  # SparseAdam adds it before the bias correction
     expected = before - 2e-2 * gradient / (gradient.abs() + epsilon)
-    after = model.network.item_tower.table.weight.detach()
+    after = model.item_tower.table.weight.detach()
     torch.testing.assert_close(after, expected, atol=4 * torch.finfo(torch.float32).eps, rtol=0)
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -78,12 +78,12 @@ def test_one_step_equals_dense_adam_on_touched_rows():
 def test_untouched_rows_keep_values_and_moments():
     model, catalogue = tiny.recommender(1000), tiny.catalogue(1000)
     optimizers = build_optimizers(model, TRAINING, finetune=False)
-    state = optimizers.sparse.state[model.network.item_tower.table.weight]
+    state = optimizers.sparse.state[model.item_tower.table.weight]
     for moment in ("exp_avg", "exp_avg_sq"):
         state[moment].normal_()
-    before = {"weight": model.network.item_tower.table.weight.detach().clone(), **copy.deepcopy(state)}
+    before = {"weight": model.item_tower.table.weight.detach().clone(), **copy.deepcopy(state)}
     _step(model, optimizers, catalogue)
-    after = {"weight": model.network.item_tower.table.weight.detach(), **state}
+    after = {"weight": model.item_tower.table.weight.detach(), **state}
     for name in ("weight", "exp_avg", "exp_avg_sq"):
         changed = (before[name] != after[name]).any(dim=1).nonzero().flatten().tolist()
         assert changed == [0, 1, 2, 3, 4, 5, 6]  # items of the batch, its labels and its negatives
@@ -113,7 +113,7 @@ def test_a_million_rows_cost_no_more_than_the_batch():
     rows = 1_000_000
     model, catalogue = tiny.recommender(rows), tiny.catalogue(rows)
     optimizers = build_optimizers(model, TRAINING, finetune=False)
-    weight = model.network.item_tower.table.weight
+    weight = model.item_tower.table.weight
     before = weight.detach().clone()
     with _Elements() as counted:
         _step(model, optimizers, catalogue)
@@ -127,11 +127,11 @@ def test_a_million_rows_cost_no_more_than_the_batch():
 def test_clipping_leaves_the_table_alone():
     model, catalogue = tiny.recommender(7), tiny.catalogue(7)
     model.training_loss(BATCH, catalogue, torch.arange(7), tiny.objective(), 0.0, 1, 0)[0].backward()
-    rows = model.network.item_tower.table.weight.grad.to_dense()
+    rows = model.item_tower.table.weight.grad.to_dense()
     norm = clip_dense_gradient(model, 1e-3)
     clipped = torch.stack([p.grad.norm() for _, p in dense_parameters(model) if p.grad is not None]).norm()
     assert norm > 1e-3 and clipped.item() == pytest.approx(1e-3, rel=1e-3)
-    assert torch.equal(model.network.item_tower.table.weight.grad.to_dense(), rows)
+    assert torch.equal(model.item_tower.table.weight.grad.to_dense(), rows)
 
 
 def test_moments_saved_and_loaded_continue_bit_identically():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from model.config import EvaluationConfig
 from model.evaluation.examples import history_ends
 from model.evaluation.ranking import Ranking
 from model.evaluation.ranks import Condition, StoredRanks, rank_rows, write_ranks
-from pipeline.config import EvaluationConfig
 from pipeline.evaluation import measures
 from tests.model.window_of import candidates, examples
 
