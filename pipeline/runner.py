@@ -168,9 +168,7 @@ def _check_writes(stage: Stage, result: StageResult) -> None:
         raise UndeclaredError(f"stage {stage.name} does not declare that it writes {', '.join(undeclared)}")
 
 
-def _current_records(
-    stages: Workflow, config: Config, cycle: Cycle, folder: Path
-) -> dict[str, StageRecord]:
+def _current_records(stages: Workflow, config: Config, cycle: Cycle, folder: Path) -> dict[str, StageRecord]:
     """Records whose inputs are today's, in the map's order; a changed configuration or input drops a
     stage's record and with it those of every reader of what it wrote."""
     found = read_records(folder)
@@ -182,9 +180,7 @@ def _current_records(
     return current
 
 
-def _inputs(
-    stages: Workflow, stage: Stage, config: Config, cycle: Cycle, records: Records
-) -> dict[str, Any]:
+def _inputs(stages: Workflow, stage: Stage, config: Config, cycle: Cycle, records: Records) -> dict[str, Any]:
     """What the stage's result is a function of, as plain values."""
     reads = {}
     for name in stage.reads:
@@ -209,9 +205,7 @@ def _inputs(
     return inputs
 
 
-def _check_upstream(
-    stages: Workflow, stage: Stage, records: Records, config: Config, cycle: Cycle
-) -> None:
+def _check_upstream(stages: Workflow, stage: Stage, records: Records, config: Config, cycle: Cycle) -> None:
     if stage.always:
         return
     for name in stage.after:

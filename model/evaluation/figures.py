@@ -14,8 +14,8 @@ class Estimate(NamedTuple):
     """A value with its two-sided 95 % interval; None where it is not a number."""
 
     value: float | None
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
 
     @property
     def is_significant(self) -> bool:

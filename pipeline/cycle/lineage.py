@@ -37,7 +37,9 @@ def lineage(context: StageContext) -> dict[str, Any]:
         "parent_cycle": parent.cycle if parent else None,
         "parent_checkpoint_digest": parent.checkpoint_digest if parent else None,
         "table_versions": {
-            table: version for record in context.records.values() for table, version in record.versions.items()
+            table: version
+            for record in context.records.values()
+            for table, version in record.versions.items()
         },
         "configuration_digest": context.config.digest,
         "preset": context.config.preset,

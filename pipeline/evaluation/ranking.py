@@ -1,8 +1,6 @@
-"""Ranks every label of the evaluation window by the candidate, the champion and the yardsticks.
+"""Ranks the labels of a window by models and yardsticks, and writes the rows of `ranks`.
 
-In: the window's examples, checkpoints, vocabulary and features at the cycle's table versions. Out:
-rows of `ranks`, and summary tables computed from `ranks` alone. It judges nothing: that is the
-funnel's.
+It judges nothing: that is `pipeline.gates`.
 """
 
 from __future__ import annotations
@@ -19,63 +17,40 @@ from expectations.instants import microseconds
 from model.evaluation import yardsticks
 from model.evaluation.bootstrap import SEED
 from model.evaluation.examples import DAY_US, HOUR_US
-from model.evaluation.names import CANDIDATE, CHAMPION, FROZEN, MARKOV, MOVING
-from model.evaluation.ranking import (
-    NotFiniteScoreError,
-    Ranking,
-    View,
-    candidate_vectors,
-    encode_histories,
-    rank_examples,
-)
-from model.evaluation.ranks import Condition, rank_rows, ranked_with, write_ranks
-from model.network.batch import Catalogue
-from model.network.recommender import Recommender, score
-from pipeline.cycle.definition import AcceptedVersion
-from pipeline.cycle.records import StageContext, StageResult
-from pipeline.evaluation import measures
-from pipeline.evaluation.window import (
-    Ints,
-    Window,
-    digest_of,
-    incomparable,
-    megabytes_of,
-    open_champion_model,
-    open_model,
-    open_window,
-    window_figures,
-)
+from model.evaluation.names import FROZEN, MARKOV, MOVING, ModelName
+from model.evaluation.ranking import Ranking, View, candidate_vectors, encode_histories, rank_examples
+from model.evaluation.ranks import Condition, StoredRanks, rank_rows, ranked_with, write_ranks
+from model.network.recommender import score
+from pipeline.cycle.context import StageContext
+from pipeline.evaluation.models import Contender
+from pipeline.evaluation.window import Ints, Window
 
 YARDSTICKS = tuple(yardsticks.DEFINITIONS)
 LATENCY_RUNS = 20
 """Histories scored one by one to measure latency, after a first that warms up."""
 
 
-def rank_model(
+def rank_contender(
     context: StageContext,
     window: Window,
-    name: str,
-    recommender: Recommender,
-    catalogue: Catalogue,
-    digest: str,
+    contender: Contender,
     conditions: tuple[Condition, ...] | None = None,
 ) -> int:
-    """Ranks the window by one model and writes its rows; None is every condition. Returns the
-    version of `ranks`. Raises NotFiniteScoreError when a score is not finite."""
+    """Ranks the window by one model and writes its rows; `conditions` None is all of them.
+
+    Returns the version of `ranks`. Raises `model.evaluation.ranking.NotFiniteScoreError` when a score is
+    not finite.
+    """
     chosen = tuple(window.ends) if conditions is None else conditions
     views = [window.view(condition) for condition in chosen]
-    rankings = _rank(context, window, recommender, catalogue, views)
-    context.say(f"{name}: {window.examples.size:,} labels ranked under {len(chosen)} conditions")
-    return _write(context, window, name, digest, dict(zip(chosen, rankings, strict=True)))
+    rankings = _rank(context, window, contender, views)
+    context.say(f"{contender.name}: {window.examples.size:,} labels ranked under {len(chosen)} conditions")
+    rankings_by_condition = dict(zip(chosen, rankings, strict=True))
+    return _write(context, window, contender.name, contender.digest, rankings_by_condition)
 
 
 def rank_exchanged(
-    context: StageContext,
-    window: Window,
-    name: str,
-    recommender: Recommender,
-    catalogue: Catalogue,
-    digest: str,
+    context: StageContext, window: Window, contender: Contender, name: ModelName
 ) -> int | None:
     """Ranks every label from the history of another user's example, drawn at random, under the judged
     condition: what the model would be worth if it did not matter whose history it reads.
@@ -87,8 +62,8 @@ def rank_exchanged(
     if (user[partner] == user).all():
         return None
     view = window.view(window.judged, partner)
-    ranking = _rank(context, window, recommender, catalogue, [view])[0]
-    return _write(context, window, name, digest, {window.judged: ranking})
+    ranking = _rank(context, window, contender, [view])[0]
+    return _write(context, window, name, contender.digest, {window.judged: ranking})
 
 
 def exchange(user: Ints) -> Ints:
@@ -143,28 +118,18 @@ def rank_yardsticks(context: StageContext, window: Window) -> int:
     return version
 
 
-def rank_champion(
-    context: StageContext,
-    window: Window,
-    name: str,
-    checkpoint: str,
-    champion: AcceptedVersion,
-    conditions: tuple[Condition, ...] | None = None,
-) -> int:
-    """Ranks the window by a model of the champion's cycle as it would be served today. Returns the
-    version of `ranks`."""
-    recommender, catalogue = open_champion_model(context, champion, checkpoint)
-    digest = digest_of(context, checkpoint, champion)
-    return rank_model(context, window, name, recommender, catalogue, digest, conditions)
+def stored_ranks(context: StageContext, version: int) -> StoredRanks:
+    """This cycle's ranks at a Delta version."""
+    cycle = context.cycle
+    return StoredRanks.read(context.settings.lake, cycle.source, cycle.name, version)
 
 
-def latency_milliseconds(
-    context: StageContext, window: Window, recommender: Recommender, catalogue: Catalogue
-) -> float:
+def latency_milliseconds(context: StageContext, window: Window, contender: Contender) -> float:
     """Median wall time of scoring one history, the window's longest, against the whole catalogue."""
     histories = window.examples.histories
     user = np.array([np.diff(histories.offset).argmax()])
     end = histories.offset[user + 1]
+    recommender, catalogue = contender.recommender, contender.catalogue
     with torch.inference_mode():
         items = candidate_vectors(recommender, catalogue, window.candidates.item_index)
         seconds = []
@@ -178,17 +143,11 @@ def latency_milliseconds(
     return round(1000 * float(np.median(seconds[1:])), 3)
 
 
-def _rank(
-    context: StageContext,
-    window: Window,
-    recommender: Recommender,
-    catalogue: Catalogue,
-    views: list[View],
-) -> list[Ranking]:
+def _rank(context: StageContext, window: Window, contender: Contender, views: list[View]) -> list[Ranking]:
     config = context.config
     return rank_examples(
-        recommender,
-        catalogue,
+        contender.recommender,
+        contender.catalogue,
         window.examples,
         window.candidates,
         views,
@@ -210,11 +169,11 @@ def yardsticks_key(context: StageContext) -> str:
     """Digest of everything that the yardsticks' ranks of this cycle are a function of; it stands in
     `ranks` where a model has that of its weights."""
     tables = ("events", "items", "vocabulary", "sequences", "evaluation_sequences")
-    champion = context.cycle.reference
+    reference = context.cycle.reference
     content = [
         yardsticks.DEFINITIONS,
         {table: context.versions[table] for table in tables},
         context.config.digest_of("evaluation"),
-        champion.cycle if champion else None,
+        reference.cycle if reference else None,
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

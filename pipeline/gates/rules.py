@@ -12,8 +12,9 @@ does not.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from model.evaluation.bootstrap import Difference
 from pipeline.wording import percent
@@ -48,12 +49,12 @@ class Verdict:
     binding: bool = True
     """False: shown in the report, refuses nothing."""
 
-    def plain(self) -> dict[str, Any]:
-        """The verdict as plain JSON values; a number that is not finite becomes None."""
-        return {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in asdict(self).items()
-        }
+    def __post_init__(self) -> None:
+        # A verdict is kept as JSON, which knows no NaN.
+        for name in ("value", "margin", "low", "high", "detectable"):
+            number = getattr(self, name)
+            if number is not None and not math.isfinite(number):
+                object.__setattr__(self, name, None)
 
 
 def paired(
@@ -149,7 +150,7 @@ def not_judged(check: str, why: str, users: int = 0) -> Verdict:
     return Verdict(check, "not judged", why, users=users)
 
 
-def refusal(verdicts: list[Verdict], strictness: Strictness) -> str | None:
+def refusal(verdicts: Sequence[Verdict], strictness: Strictness) -> str | None:
     """Why the verdicts refuse the candidate; None when they do not.
 
     A failure refuses; an inconclusive check refuses where the source is strict. No verdict at all

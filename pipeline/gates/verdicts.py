@@ -1,19 +1,17 @@
-"""Verdicts on a model from its measured ranks, and what they come to for a stage.
+"""Verdicts on a model, made from its measured ranks and the configured margins.
 
-In: summaries of `ranks` and the configured margins. Out: verdicts, and a stage's result with the
-reason of a refusal. The rules themselves are in `gates`; nothing is ranked or trained here.
+The rules themselves are in `rules`; nothing is ranked or trained here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 from model.evaluation.metrics import ALL, Group, Summary
-from model.evaluation.names import IN_A_SENTENCE
+from model.evaluation.names import ModelName
 from pipeline.config import Config
-from pipeline.cycle.records import StageContext, StageResult
-from pipeline.gates import rules as gates
+from pipeline.cycle.context import StageContext
+from pipeline.gates import rules
 from pipeline.gates.rules import Verdict
 
 HISTORY_WORTH = 0.05
@@ -35,7 +33,7 @@ def non_inferiority(
     """
     funnel = config.funnel
     verdicts = [
-        gates.paired(
+        rules.paired(
             f"all labels against {words}",
             measured.difference(model, reference, ALL),
             funnel.task_margin,
@@ -45,19 +43,19 @@ def non_inferiority(
     for task in config.evaluation.tasks:
         check, group = f"task {task.name} against {words}", Group("task", task.name)
         if task.name in tasks_not_applicable:
-            verdicts.append(gates.not_applicable(check, "the source cannot have it"))
+            verdicts.append(rules.not_applicable(check, "the source cannot have it"))
         elif group not in measured.groups:
-            verdicts.append(gates.not_judged(check, "no label event of this window counts for it"))
+            verdicts.append(rules.not_judged(check, "no label event of this window counts for it"))
         else:
             difference = measured.difference(model, reference, group)
             users = measured.users(group)
             verdicts.append(
-                gates.paired_part(check, difference, funnel.task_margin, users, gates.FEWEST_USERS)
+                rules.paired_part(check, difference, funnel.task_margin, users, rules.FEWEST_USERS)
             )
     for group in measured.groups:
         if group.kind == "slice":
             verdicts.append(
-                gates.paired_part(
+                rules.paired_part(
                     f"slice {group.name} against {words}",
                     measured.difference(model, reference, group),
                     funnel.slice_margin,
@@ -72,14 +70,14 @@ def reads_history(measured: Summary, name: str, exchanged: str | None) -> Verdic
     """A model whose labels had nothing to do with its contexts ranks as well by anybody's history."""
     check = "own histories against other users'"
     if exchanged is None:
-        return gates.not_applicable(check, "the window has one user")
-    return gates.paired(check, measured.difference(name, exchanged, ALL), HISTORY_WORTH, measured.users(ALL))
+        return rules.not_applicable(check, "the window has one user")
+    return rules.paired(check, measured.difference(name, exchanged, ALL), HISTORY_WORTH, measured.users(ALL))
 
 
 def beats(measured: Summary, model: str, yardstick: str, *, binding: bool) -> Verdict:
     """Whether all labels rank better than by a yardstick; `binding`: whether the funnel refuses otherwise."""
-    return gates.beats(
-        f"all labels against {IN_A_SENTENCE[yardstick]}",
+    return rules.beats(
+        f"all labels against {ModelName(yardstick).in_a_sentence}",
         measured.difference(model, yardstick, ALL),
         measured.users(ALL),
         binding=binding,
@@ -91,22 +89,8 @@ def relative(measured: Summary, model: str, reference: str) -> float:
     return measured.difference(model, reference, ALL).relative.value
 
 
-def result(
-    context: StageContext,
-    figures: dict[str, Any],
-    verdicts: list[Verdict],
-    versions: dict[str, int],
-    saved: Callable[[], str] | None = None,
-) -> StageResult:
-    """What a stage that judges comes to; `saved`, asked only after a refusal, says in words what it spared."""
-    reason = gates.refusal(verdicts, context.config.funnel.strictness)
-    figures = figures | {
-        "outcome": "refused" if reason else "passed",
-        "verdicts": [one.plain() for one in verdicts],
-    }
-    if reason and saved:
-        figures["saved"] = saved()
-        reason = f"{reason}. {figures['saved']}"
+def refusal(context: StageContext, verdicts: Sequence[Verdict]) -> str | None:
+    """Why the verdicts refuse the model, in words; None when they do not. Shows every verdict."""
     for verdict in verdicts:
         context.say(f"{verdict.check}: {verdict.outcome}; {verdict.explanation}")
-    return StageResult(versions=versions, figures=figures, refused=reason)
+    return rules.refusal(verdicts, context.config.funnel.strictness)

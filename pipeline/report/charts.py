@@ -1,9 +1,7 @@
-"""Figures of the cycle report as SVG text: dots with intervals, lines, bars.
+"""Charts of the cycle report as inline SVG: dots with intervals, lines, bars.
 
-In: plain numbers with their names. Out: SVG elements to stand inside a page; sizes are in the units
-of their view box, which a browser shows at about one pixel each. Every series has a colour and a
-shape of its own (Okabe and Ito's colours), so that neither alone has to be told apart. It knows
-nothing of models or cycles.
+Sizes are in units of the view box, which a browser shows at about one pixel each. Every series has its
+own colour and shape (Okabe and Ito's colours), so that a reader needs neither alone.
 """
 
 from __future__ import annotations
@@ -14,18 +12,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from model.evaluation.figures import Estimate
+
 COLOURS = ("#0072B2", "#D55E00", "#5d6166", "#009E73", "#CC79A7", "#7a5a00", "#56B4E9")
 SHAPES = ("circle", "diamond", "square", "triangle", "cross")
 GRID, SOFT = "#e3e5e8", "#5d6166"
-
-
-@dataclass(frozen=True)
-class Point:
-    """A value with its 95 % interval; None where there is none."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -33,7 +24,7 @@ class Series:
     """One line or one kind of dot: its name and a point for each row or place, None where it has none."""
 
     name: str
-    points: Sequence[Point | None]
+    points: Sequence[Estimate | None]
 
 
 def dots(rows: Sequence[str], series: Sequence[Series], unit: str) -> Markup:

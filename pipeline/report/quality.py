@@ -1,194 +1,199 @@
 """The part of the cycle report that shows ranks: MRR by group, measure and delay, for every model.
 
-In: the record of the stage that ranked. Out: rows for tables and figures. It reads no table; the
-measures were computed from `ranks` by `measures`.
+Made from the record of the stage that ranked; the measures were computed from `ranks` by
+`model.evaluation.measures`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from model.evaluation.names import IN_A_SENTENCE, IN_WORDS
-from pipeline.cycle.records import StageRecord
-from pipeline.report import charts as figures
-from pipeline.report.charts import Point, Series
+from model.evaluation.figures import DifferenceRow, Measures, MetricRow
+from model.evaluation.metrics import Group
+from model.evaluation.names import ModelName, Variant, in_order
+from pipeline.cycle.figures import EvaluateFigures, EvaluationWindowFigures, RungFigures
+from pipeline.cycle.records import Records
+from pipeline.report import charts
+from pipeline.report.charts import Series
 from pipeline.wording import percent
 
-Records = dict[str, StageRecord]
+Row = TypeVar("Row", MetricRow, DifferenceRow)
 
-RUNG_MODELS = {"": "", "-older": " of the champion's cycle", "-control": ", champion's configuration",
-               "-exchanged": ", other users' histories"}  # fmt: skip
 METRICS = {"mrr": "MRR", "mrr_by_user": "MRR by user", "test_loss": "test loss"}
-FIGURE_ROWS = 12
-"""Groups that the MRR figure shows at most; the table has all."""
+CHART_ROWS = 12
+"""Groups that the MRR chart shows at most; the table has all."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The measures that matter most in a cycle: the full model's, else the last rung's."""
+
+    stage: str
+    window: EvaluationWindowFigures
+    measures: Measures
+
+    @property
+    def judged(self) -> list[MetricRow]:
+        """Rows under the condition that the gates read, which comes first."""
+        return _first_condition(self.measures.metrics)
+
+    @property
+    def model(self) -> ModelName:
+        """The model that is compared with the others."""
+        return ModelName(self.measures.metrics[0].model)
+
+    @property
+    def is_full_model(self) -> bool:
+        """False: no full model was evaluated, and these are a rung's."""
+        return self.model.size is None
+
+
+def measured(records: Records) -> Measured | None:
+    """The measures to show; None when no model was ranked."""
+    ranked = [
+        Measured(record.stage, record.figures.window, record.figures.measures)
+        for record in records.values()
+        if isinstance(record.figures, EvaluateFigures | RungFigures)
+        and record.figures.measures
+        and record.figures.measures.metrics
+    ]
+    return max(ranked, key=lambda one: (one.is_full_model, one.stage), default=None)
 
 
 def standing(records: Records) -> tuple[str, ...]:
-    """Which of the others the model beats and loses to, all labels, one sentence each."""
-    measured = measured_stage(records)
-    if measured is None:
+    """Which of the others the model beats and loses to over all labels, one sentence each."""
+    found = measured(records)
+    if found is None:
         return ()
-    wins, losses, open_ = [], [], []
-    differences = _judged(measured.figures["differences"])
-    order = _ordered(row["against"] for row in differences)
-    for row in sorted(differences, key=lambda row: order.index(row["against"])):
-        if row["kind"] != "all" or row["against"].endswith("-exchanged"):
+    wins, losses, undecided = [], [], []
+    rows = {
+        row.against: row.relative
+        for row in _first_condition(found.measures.differences)
+        if row.kind == "all" and row.relative.value is not None
+    }
+    for name in in_order(rows):
+        if name.variant is Variant.EXCHANGED:
             continue
-        value, low, high = row["relative"]
-        if value is None:
-            continue
-        name = IN_A_SENTENCE.get(row["against"]) or model_words(row["against"])
-        words = f"{name} ({percent(value)})"
-        sure = low is not None and high is not None and (low > 0 or high < 0)
-        (open_ if not sure else wins if value > 0 else losses).append(words)
-    told = (("It beats ", wins), ("It loses to ", losses), ("It is not surely apart from ", open_))
-    return tuple(f"{start}{_list(names)}." for start, names in told if names)
+        relative = rows[name]
+        words = f"{name.in_a_sentence} ({percent(relative.value)})"
+        if not relative.is_significant:
+            undecided.append(words)
+        elif relative.value > 0:
+            wins.append(words)
+        else:
+            losses.append(words)
+    sentences = (
+        ("It loses to ", losses),
+        ("It beats ", wins),
+        ("No significant difference from ", undecided),
+    )
+    return tuple(f"{start}{_list(names)}." for start, names in sentences if names)
 
 
-def measured_stage(records: Records) -> StageRecord | None:
-    """The record with the ranks that matter most: the full model's, else the last rung's."""
-    for name in ("evaluate", "rung_2", "rung_1"):
-        if name in records and records[name].figures.get("metrics"):
-            return records[name]
-    return None
-
-
-def quality(record: StageRecord) -> dict[str, Any]:
-    """MRR by group and model where the gates read it, as rows and as a figure; other measures beside."""
-    rows = record.figures["metrics"]
-    judged = _judged(rows)
-    models = _ordered(row["model"] for row in judged)
-    cells = {(row["kind"], row["group"], row["model"]): row for row in judged}
+def quality(found: Measured) -> dict[str, Any]:
+    """MRR by group and model where the gates read it, as rows and as a chart; other measures beside."""
+    judged = found.judged
+    models = in_order(row.model for row in judged)
+    cells = {(row.kind, row.group, row.model): row for row in judged}
     table = []
-    for kind, group in dict.fromkeys((row["kind"], row["group"]) for row in judged):
-        found = [cells.get((kind, group, model)) for model in models]
-        first = next(row for row in found if row)
-        mrr = [row["mrr"] if row else None for row in found]
-        known = [value[0] for value in mrr if value and value[0] is not None]
+    for kind, group in dict.fromkeys((row.kind, row.group) for row in judged):
+        rows = [cells.get((kind, group, model)) for model in models]
+        first = next(row for row in rows if row)
+        mrr = [row.values["mrr"] if row else None for row in rows]
+        known = [estimate.value for estimate in mrr if estimate and estimate.value is not None]
         table.append(
             {
-                "title": group_words(kind, group),
-                "examples": first["examples"],
-                "users": first["users"],
+                "title": Group(kind, group).words,
+                "examples": first.examples,
+                "users": first.users,
                 "mrr": mrr,
                 "best": max(known, default=None),
             }
         )
-    shown = table[:FIGURE_ROWS]
+    shown = table[:CHART_ROWS]
     series = [
-        Series(model_words(model), [_point(row["mrr"][number]) for row in shown])
-        for number, model in enumerate(models)
+        Series(model.words, [row["mrr"][number] for row in shown]) for number, model in enumerate(models)
     ]
     return {
-        "stage": record.stage,
-        "labels": record.figures.get("labels"),
-        "users": record.figures.get("label_users"),
+        "is_full_model": found.is_full_model,
+        "window": found.window,
         "condition": condition_words(judged[0]),
-        "models": [model_words(model) for model in models],
+        "models": [model.words for model in models],
         "rows": table,
         "hidden": len(table) - len(shown),
-        "figure": figures.dots([row["title"] for row in shown], series, "MRR"),
-        "measures": measures_table(rows),
-        "not_applicable": record.figures.get("tasks_not_applicable") or [],
-        "catalogue_items": record.figures.get("catalogue_items"),
-        "outside": record.figures.get("labels_outside_catalogue"),
+        "chart": charts.dots([row["title"] for row in shown], series, "MRR"),
+        "measures": measures_table(found.measures.metrics),
     }
 
 
-def measures_table(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def measures_table(rows: Sequence[MetricRow]) -> dict[str, Any]:
     """Every measure over all labels: one row a condition and model."""
-    names = [name for name in rows[0] if isinstance(rows[0][name], list)]
-    models = _ordered(row["model"] for row in rows)
-    conditions = list(dict.fromkeys(condition_words(row) for row in rows))
-    whole = [row for row in rows if row["kind"] == "all"]
-    whole.sort(key=lambda row: (conditions.index(condition_words(row)), models.index(row["model"])))
-    body = []
-    for row in whole:
-        found = [row[name][0] for name in names]
-        body.append({"condition": condition_words(row), "model": model_words(row["model"]), "values": found})
+    names = list(rows[0].values)
+    models = in_order(row.model for row in rows)
+    conditions = list(dict.fromkeys(row.condition for row in rows))
+    whole = [row for row in rows if row.kind == "all"]
+    whole.sort(key=lambda row: (conditions.index(row.condition), models.index(row.model)))
+    body = [
+        {
+            "condition": condition_words(row),
+            "model": ModelName(row.model).words,
+            "values": [row.values[name].value for name in names],
+        }
+        for row in whole
+    ]
     return {
         "names": [METRICS.get(name, name.replace("_", " ").replace("ndcg", "NDCG")) for name in names],
         "rows": body,
     }
 
 
-def delays(record: StageRecord) -> dict[str, Any] | None:
-    """MRR by serving delay: rows and one figure a group; None where fewer than two were measured."""
-    curves = record.figures.get("delay_curves") or []
+def delays(found: Measured) -> dict[str, Any] | None:
+    """MRR by serving delay: rows and one chart a group; None where fewer than two were measured."""
+    curves = found.measures.delay_curves
     if not curves:
         return None
-    hours = [point["delay_hours"] for point in curves[0]["points"]]
-    places = [hours_words(hour) for hour in hours]
-    models = _ordered(one["model"] for one in curves)
+    places = [hours_words(point.delay_hours) for point in curves[0].points]
+    models = in_order(curve.model for curve in curves)
     drawn, rows = [], []
-    for kind, group in dict.fromkeys((one["kind"], one["group"]) for one in curves):
-        members = [one for one in curves if (one["kind"], one["group"]) == (kind, group)]
-        members.sort(key=lambda one: models.index(one["model"]))
+    for kind, group in dict.fromkeys((curve.kind, curve.group) for curve in curves):
+        members = [curve for curve in curves if (curve.kind, curve.group) == (kind, group)]
+        members.sort(key=lambda curve: models.index(curve.model))
+        title = Group(kind, group).words
         series = [
-            Series(model_words(one["model"]), [_point(point["mrr"]) for point in one["points"]])
-            for one in members
+            Series(ModelName(curve.model).words, [point.mrr for point in curve.points]) for curve in members
         ]
-        drawn.append(figures.lines(group_words(kind, group), places, series))
+        drawn.append(charts.lines(title, places, series))
         rows += [
             {
-                "group": group_words(kind, group),
-                "model": model_words(one["model"]),
-                "examples": one["examples"],
-                "share": one["share"],
-                "mrr": [point["mrr"] for point in one["points"]],
-                "relative": one["points"][-1]["relative"],
+                "group": title,
+                "model": ModelName(curve.model).words,
+                "examples": curve.examples,
+                "share": curve.share,
+                "mrr": [point.mrr for point in curve.points],
+                "relative": curve.points[-1].relative,
             }
-            for one in members
+            for curve in members
         ]
-    legend = figures.legend([model_words(model) for model in models])
-    return {"places": places, "legend": legend, "figures": drawn, "rows": rows}
+    legend = charts.legend([model.words for model in models])
+    return {"places": places, "legend": legend, "charts": drawn, "rows": rows}
 
 
-def model_words(name: str) -> str:
-    """A model's name in `ranks`, for people."""
-    if not name.startswith("rung-"):
-        return IN_WORDS.get(name, name)
-    size, _, kind = name.removeprefix("rung-").partition("-")
-    return f"rung {size}{RUNG_MODELS.get(f'-{kind}' if kind else '', ' ' + kind)}"
-
-
-def group_words(kind: str, group: str) -> str:
-    """A group of labels, for people."""
-    if kind == "all":
-        return "all labels"
-    return f"task {group}" if kind == "task" else group.replace("_", " ")
-
-
-def condition_words(row: dict[str, Any]) -> str:
+def condition_words(row: MetricRow) -> str:
     """Protocol and delay, for people."""
-    return (
-        "cutoff, history to the split"
-        if row["protocol"] == "cutoff"
-        else f"replay, {hours_words(row['delay_hours'])} delay"
-    )
+    if row.protocol == "cutoff":
+        return "cutoff, history to the split"
+    return f"replay, {hours_words(row.delay_hours)} delay"
 
 
 def hours_words(hours: float) -> str:
     return "no" if hours == 0 else f"{hours:g} h"
 
 
-def _ordered(models: Iterable[str]) -> list[str]:
-    """Models in the order in which every part shows them: the candidate or the rung, what came before
-    it, then the yardsticks."""
-    order = list(IN_WORDS)
-    found = list(dict.fromkeys(models))
-    return sorted(found, key=lambda model: order.index(model) if model in order else -1)
-
-
-def _judged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the condition that the gates read, which comes first."""
-    first = (rows[0]["protocol"], rows[0]["delay_hours"]) if rows else None
-    return [row for row in rows if (row["protocol"], row["delay_hours"]) == first]
-
-
-def _point(values: list[float | None] | None) -> Point | None:
-    return None if values is None else Point(*values)
+def _first_condition(rows: Sequence[Row]) -> list[Row]:
+    """Rows under the condition that the gates read, which comes first."""
+    return [row for row in rows if row.condition == rows[0].condition]
 
 
 def _list(words: list[str]) -> str:

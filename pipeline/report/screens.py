@@ -1,35 +1,53 @@
-"""What a person sees on the terminal: cycles, versions, what is live, what a cycle came to.
+"""What a person sees on the terminal: the map, the cycles of a source, the outcome of a cycle.
 
-In: the records of cycles and the registry. Out: text. It computes nothing: every number was
-recorded by a stage.
+Made from the records of cycles and the registry; every number was recorded by a stage.
 """
 
 from __future__ import annotations
 
 import textwrap
 from io import StringIO
-from typing import Any
+from typing import TypeVar
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from model.evaluation.names import CANDIDATE, IN_WORDS
-from pipeline.cycle.definition import read_cycle
-from pipeline.cycle.records import StageRecord, read_records
-from pipeline.report.quality import measured_stage, model_words
+from model.evaluation.figures import Estimate
+from model.evaluation.metrics import Group
+from model.evaluation.names import CANDIDATE, Variant, in_order
+from pipeline.cycle.context import figures_of
+from pipeline.cycle.definition import AcceptedVersion, ResolvedCycle, read_cycle
+from pipeline.cycle.figures import (
+    EvaluateFigures,
+    FunnelFigures,
+    PromoteFigures,
+    RegisterFigures,
+    RungFigures,
+)
+from pipeline.cycle.records import Records, read_records
+from pipeline.report.page import by_frequency, verdicts_of
+from pipeline.report.quality import hours_words, measured
 from pipeline.settings import Settings
-from pipeline.workflows.refresh_cycle import STAGES, listing
+from pipeline.workflows.refresh_cycle import refresh_cycle
+from pipeline.workflows.stage import Workflow
+from spark_jobs.figures import EventsFigures, SequencesFigures, VocabularyFigures
+
+T = TypeVar("T")
 
 WIDTH = 120
+REASONS_SHOWN = 3
+"""Reasons of rejected lines that a cycle's screen names at most."""
+RUNG_VARIANTS = (Variant.OWN,)
+"""Variants of a rung that fit on the screen; the report has the others."""
 
 
-def map_screen() -> str:
+def map_screen(stages: Workflow) -> str:
     """The map of stages."""
     table = _table("The stages of a refresh cycle, in order")
     for title in ("stage", "what it does", "reads", "writes", "engine"):
         table.add_column(title)
-    for row in listing():
+    for row in stages.listing():
         table.add_row(*row)
     return _text(table)
 
@@ -48,38 +66,39 @@ def _source(settings: Settings, source: str) -> str:
 
     champion = tracking.champion_version(settings, source)
     table = _table(f"{source}: champion is version {champion}" if champion else f"{source}: no champion")
-    for title in ("cycle", "parent", "outcome", "version", "MRR", "seconds"):
+    for title in ("cycle", "fine-tuned from", "outcome", "version", "MRR", "seconds"):
         table.add_column(title, justify="right" if title in ("MRR", "seconds") else "left")
     for folder in sorted((settings.home / "cycles" / source).glob("*")):
-        record, stages = read_cycle(settings, source, folder.name), read_records(folder)
-        if record is None:
+        resolved, records = read_cycle(settings, source, folder.name), read_records(folder)
+        if resolved is None:
             continue
-        parent = record["parent"]
-        mrr = _figure(stages, "evaluate", "mrr", {}).get(CANDIDATE)
+        parent, evaluated = resolved.cycle.parent, _figures(records, "evaluate", EvaluateFigures)
+        mrr = evaluated.measures.mrr.get(CANDIDATE) if evaluated else None
         table.add_row(
             folder.name,
-            f"version {parent['version']}, {parent['cycle']}" if parent else "cold start",
-            _outcome(stages),
-            _version(stages, champion),
+            f"version {parent.version}, {parent.cycle}" if parent else "from scratch",
+            _outcome(records),
+            _version(records, champion),
             f"{mrr:.4f}" if mrr is not None else "",
-            f"{sum(stage.seconds for stage in stages.values()):.0f}",
+            f"{sum(record.seconds for record in records.values()):.0f}",
         )
     return _text(table)
 
 
-def _outcome(stages: dict[str, StageRecord]) -> str:
-    refused = next((name for name, stage in stages.items() if stage.refused), None)
+def _outcome(records: Records) -> str:
+    refused = next((name for name, record in records.items() if record.refused), None)
     if refused:
         return f"refused by {refused}"
-    if "register" in stages:
+    if "register" in records:
         return "accepted"
-    done = [stage.name for stage in STAGES if stage.name in stages]
-    return f"unfinished, {done[-1]} was the last" if done else "resolved, no stage finished"
+    return f"unfinished, last stage {list(records)[-1]}" if records else "resolved, no stage finished"
 
 
-def _version(stages: dict[str, StageRecord], champion: int | None) -> str:
-    version = _figure(stages, "register", "version", None)
-    return "" if version is None else f"{version}{' (champion)' if version == champion else ''}"
+def _version(records: Records, champion: int | None) -> str:
+    registered = _figures(records, "register", RegisterFigures)
+    if registered is None:
+        return ""
+    return f"{registered.version}{' (champion)' if registered.version == champion else ''}"
 
 
 def cycle_screen(settings: Settings, source: str, names: list[str]) -> str:
@@ -95,119 +114,117 @@ def cycle_screen(settings: Settings, source: str, names: list[str]) -> str:
 
 
 def _cycle(settings: Settings, source: str, name: str) -> str:
-    stages = read_records(settings.cycle_folder(source, name))
-    record = read_cycle(settings, source, name)
-    if record is None:
+    resolved = read_cycle(settings, source, name)
+    if resolved is None:
         return f"Cycle {name} of {source} has not run."
-    parent = record["parent"]
-    origin = f"fine-tuned from version {parent['version']} of {parent['cycle']}" if parent else "cold start"
+    records, cycle = read_records(settings.cycle_folder(source, name)), resolved.cycle
     head = (
-        f"Cycle {name} of {source}   split {record['split'][:10]}, cutoff {record['cutoff'][:10]}, {origin}"
+        f"Cycle {name} of {source}   split {cycle.split:%Y-%m-%d}, cutoff {cycle.cutoff:%Y-%m-%d}, "
+        f"{_start(cycle.parent)}"
     )
     body = [
         head,
         "─" * len(head),
-        *_data_lines(stages),
+        *_data_lines(records),
         "",
-        _mrr_table(stages),
+        _mrr_table(records),
         "",
-        *_verdict_lines(stages),
+        *_verdict_lines(records),
         "",
     ]
-    return "\n".join([*body, *_cost_lines(stages), ""])
+    return "\n".join([*body, *_cost_lines(_stages(resolved), records), ""])
 
 
-def _data_lines(stages: dict[str, StageRecord]) -> list[str]:
-    events = stages["events"].figures if "events" in stages else {}
-    reasons = {key.partition(": ")[2]: value for key, value in events.items() if key.startswith("rejected: ")}
-    worst = ", ".join(
-        f"{count:,} {reason}" for reason, count in sorted(reasons.items(), key=lambda one: -one[1])[:3]
-    )
-    new = f"{events.get('accepted', 0):,} lines accepted, {events.get('rejected', 0):,} rejected"
+def _start(parent: AcceptedVersion | None) -> str:
+    return f"fine-tuned from version {parent.version} of {parent.cycle}" if parent else "from scratch"
+
+
+def _stages(resolved: ResolvedCycle) -> Workflow:
+    """The stages that the cycle's own configuration had."""
+    return refresh_cycle(resolved.configuration["funnel"]["rungs"])
+
+
+def _data_lines(records: Records) -> list[str]:
+    events = _figures(records, "events", EventsFigures)
+    if events is None:
+        return ["data       nothing ingested yet"]
+    reasons = by_frequency(events.rejected_by_reason)[:REASONS_SHOWN]
+    worst = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+    new = f"{events.accepted:,} lines accepted, {events.rejected:,} rejected"
     lines = [f"data       {new}{f' ({worst})' if worst else ''}"]
-    sequences, vocabulary = (
-        stages[one].figures if one in stages else {} for one in ("sequences", "vocabulary")
-    )
-    if sequences:
+    sequences = _figures(records, "sequences", SequencesFigures)
+    vocabulary = _figures(records, "vocabulary", VocabularyFigures)
+    if sequences is not None:
+        rate = f"; cold-start rate {vocabulary.cold_start_rate:.1%}" if vocabulary else ""
         lines.append(
-            f"           {sequences.get('events', 0):,} events up to the split in {sequences.get('rows', 0):,} sequences, "
-            f"{sequences.get('bytes_per_token', 0):.1f} bytes a token; cold-start rate "
-            f"{vocabulary.get('cold_start_rate', 0):.1%}"
+            f"           {sequences.events:,} events up to the split in {sequences.rows:,} sequences, "
+            f"{sequences.bytes_per_token:.1f} bytes a token{rate}"
         )
-    measured = measured_stage(stages)
-    if measured is not None:
-        labels, users = (measured.figures[name] for name in ("labels", "label_users"))
-        lines.append(f"           {labels:,} labels of {users:,} users in the window")
+    ranked = measured(records)
+    if ranked is not None:
+        lines.append(
+            f"           {ranked.window.labels:,} labels of {ranked.window.label_users:,} users in the window"
+        )
     return lines
 
 
-def _mrr_table(stages: dict[str, StageRecord]) -> str:
+def _mrr_table(records: Records) -> str:
     """MRR of the full model beside the yardsticks; where none was evaluated, of the last rung."""
-    measured = measured_stage(stages)
-    if measured is None:
+    ranked = measured(records)
+    if ranked is None:
         return "MRR        not measured: no model was ranked"
-    rows = measured.figures["metrics"]
+    rows = [row for row in ranked.judged if row.kind != "slice"]
+    models = [name for name in in_order(row.model for row in rows) if name.variant in RUNG_VARIANTS]
     first = rows[0]
-    judged = [
-        row
-        for row in rows
-        if (row["protocol"], row["delay_hours"]) == (first["protocol"], first["delay_hours"])
-        and row["kind"] != "slice"
-    ]
-    # What else a rung is compared with is in the report; six models would not fit in a line.
-    shown = (measured.figures["model"], *IN_WORDS) if measured.stage != "evaluate" else tuple(IN_WORDS)
-    models = [name for name in shown if any(row["model"] == name for row in judged)]
-    table = _table(f"MRR, {first['protocol']}, delay {first['delay_hours']:g} h, with 95 % intervals")
+    delay = f"{hours_words(first.delay_hours)} delay"
+    table = _table(f"MRR, {first.protocol}, {delay}, with 95 % intervals")
     table.add_column("labels")
     for name in models:
-        table.add_column(model_words(name), justify="right", no_wrap=True)
-    for group in dict.fromkeys((row["kind"], row["group"]) for row in judged):
-        cells = {row["model"]: row for row in judged if (row["kind"], row["group"]) == group}
-        title = "all" if group[0] == "all" else f"task {group[1]}"
+        table.add_column(name.words, justify="right", no_wrap=True)
+    for kind, group in dict.fromkeys((row.kind, row.group) for row in rows):
+        cells = {row.model: row for row in rows if (row.kind, row.group) == (kind, group)}
         table.add_row(
-            f"{title} ({cells[models[0]]['examples']:,})", *(_interval(cells[name]["mrr"]) for name in models)
+            f"{Group(kind, group).words} ({cells[models[0]].examples:,})",
+            *(_interval(cells[name].values["mrr"]) for name in models),
         )
     return _text(table).rstrip()
 
 
-def _interval(values: list[float | None]) -> str:
+def _interval(estimate: Estimate) -> str:
     """Value and interval, short enough for five of them a line: 0.0604 [.052, .070]."""
-    if any(value is None for value in values):
+    if any(number is None for number in estimate):
         return "none"
-    low, high = (f"{value:.3f}".removeprefix("0") for value in values[1:])
-    return f"{values[0]:.4f} [{low}, {high}]"
+    low, high = (f"{number:.3f}".removeprefix("0") for number in estimate[1:])
+    return f"{estimate.value:.4f} [{low}, {high}]"
 
 
-def _verdict_lines(stages: dict[str, StageRecord]) -> list[str]:
+def _verdict_lines(records: Records) -> list[str]:
     lines = []
-    for name in ("rung_1", "rung_2", "funnel"):
-        if name not in stages:
+    for name, record in records.items():
+        if not isinstance(record.figures, RungFigures | FunnelFigures):
             continue
-        verdicts = stages[name].figures.get("verdicts", [])
-        counts = {
-            outcome: sum(one["outcome"] == outcome for one in verdicts)
-            for outcome in ("pass", "inconclusive", "fail")
-        }
-        told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
-        lines.append(f"{name:<10} {stages[name].figures.get('outcome', '')}{f' ({told})' if told else ''}")
-        if stages[name].refused:
-            lines += [f"           {line}" for line in textwrap.wrap(stages[name].refused, WIDTH - 11)]
-    if "register" in stages:
-        moved = _figure(stages, "promote", "moved", False)
-        why = _figure(stages, "promote", "why", "")
-        lines.append(
-            f"registered version {stages['register'].figures['version']} of {stages['register'].figures['model']}"
-            + (", champion" if moved else f"; {why}" if why else "")
-        )
-    elif any(stage.refused for stage in stages.values()):
+        outcomes = [verdict.outcome for verdict in verdicts_of(record)]
+        counts = [(outcomes.count(outcome), outcome) for outcome in ("pass", "inconclusive", "fail")]
+        words = ", ".join(f"{count} {outcome}" for count, outcome in counts if count)
+        lines.append(f"{name:<10} {record.figures.outcome}{f' ({words})' if words else ''}")
+        if record.refused:
+            lines += [f"           {line}" for line in textwrap.wrap(record.refused, WIDTH - 11)]
+    registered = _figures(records, "register", RegisterFigures)
+    if registered is not None:
+        promoted = _figures(records, "promote", PromoteFigures)
+        alias = ", champion" if promoted and promoted.moved else f"; {promoted.why}" if promoted else ""
+        lines.append(f"registered version {registered.version} of {registered.model}{alias}")
+    elif any(record.refused for record in records.values()):
         lines.append("registered nothing: the candidate was refused")
     return lines
 
 
-def _cost_lines(stages: dict[str, StageRecord]) -> list[str]:
+def _cost_lines(stages: Workflow, records: Records) -> list[str]:
     """Seconds of every stage, several a line."""
-    costs = [f"{stage.name} {stages[stage.name].seconds:.0f} s" for stage in STAGES if stage.name in stages]
-    total = sum(stage.seconds for stage in stages.values())
+    costs = [
+        f"{stage.name} {records[stage.name].seconds:.0f} s" for stage in stages.stages if stage.name in records
+    ]
+    total = sum(record.seconds for record in records.values())
     lines, current = [], "cost      "
     for cost in costs:
         if len(current) + len(cost) > WIDTH - 4:
@@ -217,8 +234,9 @@ def _cost_lines(stages: dict[str, StageRecord]) -> list[str]:
     return [*lines, f"{current} {total:.0f} s of stages"]
 
 
-def _figure(stages: dict[str, StageRecord], stage: str, name: str, default: Any) -> Any:
-    return stages[stage].figures.get(name, default) if stage in stages else default
+def _figures(records: Records, stage: str, kind: type[T]) -> T | None:
+    """A stage's figures; None when it did not run."""
+    return figures_of(records[stage], kind) if stage in records else None
 
 
 def _table(title: str) -> Table:

@@ -1,83 +1,106 @@
-"""The end of the funnel: the full model is judged by the ranks that `evaluate` wrote.
+"""The end of the funnel: judges the full model by the ranks that `evaluate` wrote.
 
-In: the cycle's context and its ranks. Out: verdicts as plain values, the reason of a refusal, and
-how often the rungs agreed with the full model. Nothing is trained here, and so no Lightning is
-loaded, whose import takes longer than the judgement.
+    python -m pipeline funnel --source my.toml --cutoff 2026-03-01
+
+Reads `ranks` and the records of the rungs and of `evaluate`. Leaves verdicts, and how often the rungs
+agreed with the full model in this and earlier cycles. It trains nothing and so does not load Lightning,
+whose import takes longer than the judgement.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
+from model.evaluation.measures import judged, summary
 from model.evaluation.metrics import MetricsError
 from model.evaluation.names import CANDIDATE, CHAMPION, FROZEN
-from pipeline.cycle.records import StageContext, StageResult, read_records
-from pipeline.evaluation import measures
-from pipeline.evaluation.ranking import YARDSTICKS
-from pipeline.gates import rules as gates
+from pipeline.cycle.context import StageContext, figures_of
+from pipeline.cycle.figures import Agreement, CyclePair, EvaluateFigures, FunnelFigures, RungFigures
+from pipeline.cycle.records import Records, StageResult, read_records
+from pipeline.evaluation.ranking import YARDSTICKS, stored_ranks
+from pipeline.gates import rules
 from pipeline.gates.rules import Verdict
-from pipeline.gates.verdicts import NOTHING_BEFORE, beats, non_inferiority, relative, result
+from pipeline.gates.verdicts import NOTHING_BEFORE, beats, non_inferiority, refusal, relative
+
+RUNGS_FOR_A_FORECAST = 4
 
 
 def funnel(context: StageContext) -> StageResult:
     """The stage: judges the full model by the ranks that `evaluate` wrote."""
-    config, evaluated = context.config, context.figures("evaluate")
-    budget = config.funnel
-    verdicts = [gates.finite("scores", evaluated.get("not_finite"))]
-    figures: dict[str, Any] = {}
-    if "not_finite" not in evaluated:
-        problem = evaluated.get("champion_not_comparable")
-        champion = (CHAMPION,) if context.cycle.reference and problem is None else ()
-        models = (CANDIDATE, *champion, *YARDSTICKS)
-        stored = measures.read(context, context.versions["ranks"])
-        judged = measures.judged(config.evaluation)
-        try:
-            measured = measures.summary(stored, judged, models, config.evaluation)
-        except MetricsError as error:
-            verdicts.append(Verdict("ranks", "fail", str(error)))
-        else:
-            verdicts += [beats(measured, CANDIDATE, other, binding=other == FROZEN) for other in YARDSTICKS]
-            figures["loses_to"] = [other for other in YARDSTICKS if relative(measured, CANDIDATE, other) < 0]
-            if champion:
-                missing = tuple(evaluated.get("tasks_not_applicable", ()))
-                verdicts += non_inferiority(measured, CANDIDATE, CHAMPION, "the champion", config, missing)
-                figures["relative_difference"] = relative(measured, CANDIDATE, CHAMPION)
-            else:
-                verdicts.append(gates.not_applicable("the champion", problem or NOTHING_BEFORE))
+    evaluated, budget = context.figures("evaluate", EvaluateFigures), context.config.funnel
+    verdicts = [rules.finite("scores", evaluated.not_finite)]
+    loses_to: tuple[str, ...] = ()
+    difference: float | None = None
+    if evaluated.not_finite is None:
+        compared, loses_to, difference = _compare(context, evaluated)
+        verdicts += compared
     verdicts += [
-        gates.not_applicable("the forecast", f"{len(budget.rungs)} rungs, and a forecast needs four"),
-        gates.within("latency", evaluated.get("latency_milliseconds"), budget.max_latency_milliseconds, "ms"),
-        gates.within("size", evaluated.get("size_megabytes"), budget.max_size_megabytes, "MB"),
+        rules.not_applicable(
+            "the forecast", f"{len(budget.rungs)} rungs, and a forecast needs {RUNGS_FOR_A_FORECAST}"
+        ),
+        rules.within("latency", evaluated.latency_milliseconds, budget.max_latency_milliseconds, "ms"),
+        rules.within("size", evaluated.size_megabytes, budget.max_size_megabytes, "MB"),
     ]
-    figures["agreement"] = agreement(context, figures.get("relative_difference"))
-    return result(context, figures, verdicts, {})
+    reason = refusal(context, verdicts)
+    figures = FunnelFigures(
+        verdicts=tuple(verdicts),
+        outcome="refused" if reason else "passed",
+        agreement=agreement(context, difference),
+        loses_to=loses_to,
+        relative_difference=difference,
+    )
+    return StageResult(figures, refused=reason)
 
 
-def agreement(context: StageContext, today: float | None) -> list[dict[str, Any]]:
-    """How often each rung and the full model pointed the same way, in this and all earlier cycles that
-    have both: rows of rung, cycles, agreed and the pairs of relative differences."""
-    source, name = context.cycle.source, context.cycle.name
-    pairs: dict[str, list[dict[str, Any]]] = {}
-    for folder in sorted(context.settings.cycle_folder(source, name).parent.glob("*")):
-        if folder.name > name:
+def _compare(
+    context: StageContext, evaluated: EvaluateFigures
+) -> tuple[list[Verdict], tuple[str, ...], float | None]:
+    """Verdicts against yardsticks and champion, the yardsticks that rank better, and the relative
+    difference to the champion (None without one)."""
+    config, problem = context.config, evaluated.reference_not_comparable
+    champion = (CHAMPION,) if context.cycle.reference and problem is None else ()
+    stored = stored_ranks(context, context.versions["ranks"])
+    try:
+        measured = summary(
+            stored, judged(config.evaluation), (CANDIDATE, *champion, *YARDSTICKS), config.evaluation
+        )
+    except MetricsError as error:
+        return [Verdict("ranks", "fail", str(error))], (), None
+    verdicts = [
+        beats(measured, CANDIDATE, yardstick, binding=yardstick == FROZEN) for yardstick in YARDSTICKS
+    ]
+    loses_to = tuple(name for name in YARDSTICKS if relative(measured, CANDIDATE, name) < 0)
+    if not champion:
+        verdicts.append(rules.not_applicable("the champion", problem or NOTHING_BEFORE))
+        return verdicts, loses_to, None
+    missing = evaluated.window.tasks_not_applicable
+    verdicts += non_inferiority(measured, CANDIDATE, CHAMPION, "the champion", config, missing)
+    return verdicts, loses_to, relative(measured, CANDIDATE, CHAMPION)
+
+
+def agreement(context: StageContext, today: float | None) -> tuple[Agreement, ...]:
+    """How often each rung and the full model pointed the same way, over this and all earlier cycles that
+    measured both; `today` is this cycle's relative difference of the full model."""
+    cycle = context.cycle
+    own = context.settings.cycle_folder(cycle.source, cycle.name)
+    pairs: dict[str, list[CyclePair]] = {}
+    for folder in sorted(folder for folder in own.parent.glob("*") if folder.name <= own.name):
+        records, full = (context.records, today) if folder == own else _earlier(folder)
+        if full is None:
             continue
-        records = context.records if folder.name == name else read_records(folder)
-        whole = today if folder.name == name else _figure(records, "funnel", "relative_difference")
-        for stage in ("rung_1", "rung_2"):
-            part = _figure(records, stage, "relative_difference")
-            if part is not None and whole is not None:
-                pair = {"cycle": folder.name, "rung": part, "full": whole}
-                pairs.setdefault(_figure(records, stage, "size"), []).append(pair)
-    return [
-        {
-            "rung": size,
-            "cycles": len(found),
-            "agreed": sum((p["rung"] >= 0) == (p["full"] >= 0) for p in found),
-        }
-        | {"pairs": found}
+        for record in records.values():
+            if isinstance(record.figures, RungFigures) and record.figures.relative_difference is not None:
+                pair = CyclePair(folder.name, record.figures.relative_difference, full)
+                pairs.setdefault(record.figures.size, []).append(pair)
+    return tuple(
+        Agreement(size, len(found), sum((pair.rung >= 0) == (pair.full >= 0) for pair in found), tuple(found))
         for size, found in sorted(pairs.items())
-    ]
+    )
 
 
-def _figure(records: dict[str, Any], stage: str, name: str) -> Any:
-    return records[stage].figures.get(name) if stage in records else None
+def _earlier(folder: Path) -> tuple[Records, float | None]:
+    """Records of an earlier cycle, and its full model's relative difference."""
+    records = read_records(folder)
+    if "funnel" not in records:
+        return records, None
+    return records, figures_of(records["funnel"], FunnelFigures).relative_difference

@@ -1,42 +1,52 @@
 """The rungs: small backbones, trained and judged in order before anything is spent on the full model.
 
-In: the cycle's context with its tables. Out: checkpoints and ranks of the rung and of what it is
-compared with, verdicts, and the reason of a refusal with what it saved.
+    python -m pipeline rung_1 --source my.toml --cutoff 2026-03-01
+
+Reads the tables of training and evaluation, the vocabulary's masking rate, and the checkpoints of the
+reference's cycle. Leaves the checkpoint of the rung (and of the control, where the configuration
+changed), their rows in `ranks`, and verdicts; a refusal says what it saved.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 
-from model.evaluation.names import FROZEN, rung_name
+from model.evaluation.measures import measures, summary
+from model.evaluation.metrics import Summary
+from model.evaluation.names import FROZEN, ModelName, Variant
 from model.evaluation.ranking import NotFiniteScoreError
 from model.sizes import SIZES
 from model.training.progress import NotFiniteError
 from pipeline.config import Config
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import AcceptedVersion
-from pipeline.cycle.records import StageContext, StageResult
-from pipeline.evaluation import measures
+from pipeline.cycle.context import StageContext
+from pipeline.cycle.figures import RungFigures, TrainingFigures
+from pipeline.cycle.records import StageResult
+from pipeline.evaluation.models import (
+    incomparable,
+    open_contender,
+    open_reference,
+    reference_config,
+    reference_has,
+)
 from pipeline.evaluation.ranking import (
     YARDSTICKS,
-    rank_champion,
+    rank_contender,
     rank_exchanged,
-    rank_model,
     rank_yardsticks,
+    stored_ranks,
 )
-from pipeline.evaluation.window import (
-    Window,
-    champion_config,
-    champion_has,
-    digest_of,
-    incomparable,
-    open_model,
-    open_window,
-    window_figures,
+from pipeline.evaluation.window import Window, open_window, window_figures
+from pipeline.gates import rules
+from pipeline.gates.rules import Verdict
+from pipeline.gates.verdicts import (
+    NOTHING_BEFORE,
+    beats,
+    non_inferiority,
+    reads_history,
+    refusal,
+    relative,
 )
-from pipeline.gates import rules as gates
-from pipeline.gates.verdicts import NOTHING_BEFORE, beats, non_inferiority, reads_history, relative, result
 from pipeline.registry import tracking
 from pipeline.training.fit import fit
 
@@ -44,111 +54,143 @@ COMPARED_SECTIONS = ("model", "objective", "training")
 """Sections of the configuration whose change makes the older rung an unfair comparison."""
 
 
-def rung_1(context: StageContext) -> StageResult:
-    """The stage: trains and judges the smallest backbone."""
-    return rung(context, 1)
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What a rung is compared with."""
+
+    words: str
+    """What it is, or why there is nothing, for people."""
+    name: ModelName | None = None
+    """Its name in `ranks`; None: there is nothing to compare with."""
 
 
-def rung_2(context: StageContext) -> StageResult:
-    """The stage: trains and judges the second rung."""
-    return rung(context, 2)
+def rung(context: StageContext) -> StageResult:
+    """The stage: trains one rung, ranks it beside what it is compared with, and judges it.
 
-
-def rung(context: StageContext, number: int) -> StageResult:
-    """Trains one rung, ranks it beside what it is compared with, and judges it.
-
-    Every rung must beat a ranking by other users' histories. It is then compared with the same rung
-    of the champion's cycle, or, where the configuration changed, with the champion's configuration
-    trained on the same data; where there is neither, with the yardsticks.
+    Every rung must rank better from its users' own histories than from other users'. It is then compared
+    with the same rung of the reference's cycle, or, where the configuration changed, with the reference's
+    configuration trained on the same data; where there is neither, with the yardsticks.
     """
-    sizes = context.config.funnel.rungs
-    if number > len(sizes):
-        return StageResult(figures={"outcome": "not applicable", "verdicts": []})
-    size = sizes[number - 1]
-    name = rung_name(size)
+    size = context.config.funnel.rungs[context.stage.rung - 1]
+    name = ModelName.rung(size)
     window = open_window(context)
-    figures = {"size": size, "model": name} | window_figures(window)
-    spared = partial(saved, context, number)
     version = rank_yardsticks(context, window)
+    trained: TrainingFigures | None = None
     try:
         short = dataclasses.replace(context, config=_as_rungs_train(context.config))
-        figures["training"] = fit(short, name, size, tracking.live_metrics(context, name)).figures
-        reference, words = _rank_reference(context, window, name, size)
+        trained = fit(short, name, size, tracking.live_metrics(context, name)).figures
+        comparison = _rank_comparison(context, window, name, size)
         version, exchanged = _rank_rung(context, window, name)
     except (NotFiniteError, NotFiniteScoreError) as error:
-        verdicts = [gates.finite("scores", str(error))]
-        return result(context, figures, verdicts, {"ranks": version}, spared)
-    models = (name, *([reference] if reference else []), *([exchanged] if exchanged else []), *YARDSTICKS)
-    stored = measures.read(context, version)
-    measured = measures.summary(stored, window.judged, models, context.config.evaluation)
-    verdicts = [gates.finite("scores", None), reads_history(measured, name, exchanged)]
-    verdicts.append(beats(measured, name, FROZEN, binding=reference is None))
-    verdicts += [beats(measured, name, other, binding=False) for other in YARDSTICKS if other != FROZEN]
-    if reference is None:
-        verdicts.append(gates.not_applicable("the same rung before", words))
+        figures = RungFigures(
+            size=size,
+            window=window_figures(window),
+            verdicts=(rules.finite("scores", str(error)),),
+            outcome="passed",
+            training=trained,
+        )
+        return _conclude(context, figures, version)
+    compared = [model for model in (comparison.name, exchanged) if model is not None]
+    models = (name, *compared, *YARDSTICKS)
+    stored = stored_ranks(context, version)
+    measured = summary(stored, window.judged, models, context.config.evaluation)
+    figures = RungFigures(
+        size=size,
+        window=window_figures(window),
+        verdicts=tuple(_verdicts(context, window, measured, name, comparison, exchanged)),
+        outcome="passed",
+        training=trained,
+        compared_with=comparison.words,
+        relative_difference=relative(measured, name, comparison.name) if comparison.name else None,
+        measures=measures(stored, [window.judged], models, context.config.evaluation),
+    )
+    return _conclude(context, figures, version)
+
+
+def _verdicts(
+    context: StageContext,
+    window: Window,
+    measured: Summary,
+    name: ModelName,
+    comparison: Comparison,
+    exchanged: ModelName | None,
+) -> list[Verdict]:
+    verdicts = [rules.finite("scores", None), reads_history(measured, name, exchanged)]
+    verdicts.append(beats(measured, name, FROZEN, binding=comparison.name is None))
+    verdicts += [
+        beats(measured, name, yardstick, binding=False) for yardstick in YARDSTICKS if yardstick != FROZEN
+    ]
+    if comparison.name is None:
+        verdicts.append(rules.not_applicable("the same rung before", comparison.words))
     else:
         verdicts += non_inferiority(
-            measured, name, reference, words, context.config, window.examples.not_applicable
+            measured,
+            name,
+            comparison.name,
+            comparison.words,
+            context.config,
+            window.examples.not_applicable,
         )
-        figures["relative_difference"] = relative(measured, name, reference)
-    figures |= {"compared_with": words, "digest": digest_of(context, name)}
-    figures |= measures.tables(stored, [window.judged], models, context.config.evaluation)
-    return result(context, figures, verdicts, {"ranks": version}, spared)
+    return verdicts
 
 
-def saved(context: StageContext, number: int) -> str:
-    """What a refusal at a rung saved, in words."""
-    config = context.config
+def _conclude(context: StageContext, figures: RungFigures, version: int) -> StageResult:
+    reason = refusal(context, figures.verdicts)
+    if reason:
+        saved = saved_words(context)
+        figures = dataclasses.replace(figures, outcome="refused", saved=saved)
+        reason = f"{reason}. {saved}"
+    return StageResult(figures, versions={"ranks": version}, refused=reason)
+
+
+def saved_words(context: StageContext) -> str:
+    """What a refusal at this rung saved, in words."""
+    config, number = context.config, context.stage.rung
     rungs, full = config.funnel.rungs, config.model.size
     skipped = [f"the rung {size}" for size in rungs[number:]] + [f"the full model {full}"]
     ratio = SIZES[full].parameters / SIZES[rungs[number - 1]].parameters
     words = f"Saved: {' and '.join(skipped)} were not trained ({ratio:.0f} times this rung's backbone)"
-    if context.cycle.reference is not None:
-        records = accepted.records(context.settings, context.cycle.source, context.cycle.reference)
+    reference = context.cycle.reference
+    if reference is not None:
+        records = accepted.records(context.settings, context.cycle.source, reference)
         if "train" in records:
             return f"{words}; in the champion's cycle the full training took {records['train'].seconds:.0f} s"
     return words
 
 
-def _rank_reference(context: StageContext, window: Window, name: str, size: str) -> tuple[str | None, str]:
-    """Ranks what the rung is compared with; returns its name in `ranks` and words for it. None, and
-    why, where there is nothing."""
-    champion = context.cycle.reference
-    if champion is None:
-        return None, NOTHING_BEFORE
-    if (problem := incomparable(context, champion)) is not None:
-        return None, problem
-    older = _as_rungs_train(champion_config(context, champion))
+def _rank_comparison(context: StageContext, window: Window, name: ModelName, size: str) -> Comparison:
+    """Ranks what the rung is compared with, if there is anything."""
+    reference = context.cycle.reference
+    if reference is None:
+        return Comparison(NOTHING_BEFORE)
+    if (problem := incomparable(context, reference)) is not None:
+        return Comparison(problem)
+    older = _as_rungs_train(reference_config(context, reference))
     if _compared(older, size) != _compared(_as_rungs_train(context.config), size):
-        control = f"{name}-control"
+        control = ModelName.rung(size, Variant.CONTROL)
         sections = {section: getattr(older, section) for section in COMPARED_SECTIONS}
-        # How long a sequence is, is a matter of today's data.
+        # The length of a row follows from today's data.
         sections["model"] = older.model.model_copy(update={"max_length": context.config.model.max_length})
         config = context.config.model_copy(update=sections)
         fit(dataclasses.replace(context, config=config), control, size, parent_model=name)
-        recommender, catalogue = open_model(context, control)
-        digest = digest_of(context, control)
-        rank_model(context, window, control, recommender, catalogue, digest, (window.judged,))
-        return control, f"the configuration of cycle {champion.cycle} on the same data"
-    if not champion_has(context, champion, name):
-        return None, f"cycle {champion.cycle} has no rung of this size"
-    return _rank_older(context, window, name, champion), f"the same rung of cycle {champion.cycle}"
+        rank_contender(context, window, open_contender(context, control), (window.judged,))
+        return Comparison(f"the configuration of cycle {reference.cycle} on the same data", control)
+    if not reference_has(context, reference, name):
+        return Comparison(f"cycle {reference.cycle} has no rung of this size")
+    contender = open_reference(context, reference, name, ModelName.rung(size, Variant.OLDER))
+    rank_contender(context, window, contender, (window.judged,))
+    return Comparison(f"the same rung of cycle {reference.cycle}", contender.name)
 
 
-def _rank_older(context: StageContext, window: Window, name: str, champion: AcceptedVersion) -> str:
-    older = f"{name}-older"
-    rank_champion(context, window, older, name, champion, (window.judged,))
-    return older
+def _rank_rung(context: StageContext, window: Window, name: ModelName) -> tuple[int, ModelName | None]:
+    """Ranks the rung by its users' own histories and by others'.
 
-
-def _rank_rung(context: StageContext, window: Window, name: str) -> tuple[int, str | None]:
-    """Ranks the rung by its users' own histories and by others'; returns the version of `ranks` and
-    the second one's name there (None where the window has one user)."""
-    recommender, catalogue = open_model(context, name)
-    digest = digest_of(context, name)
-    version = rank_model(context, window, name, recommender, catalogue, digest, (window.judged,))
-    exchanged = f"{name}-exchanged"
-    later = rank_exchanged(context, window, exchanged, recommender, catalogue, digest)
+    Returns the version of `ranks` and the second one's name there; None where the window has one user.
+    """
+    contender = open_contender(context, name)
+    version = rank_contender(context, window, contender, (window.judged,))
+    exchanged = ModelName.rung(name.size, Variant.EXCHANGED)
+    later = rank_exchanged(context, window, contender, exchanged)
     return (version, None) if later is None else (later, exchanged)
 
 
@@ -160,6 +202,6 @@ def _as_rungs_train(config: Config) -> Config:
 
 
 def _compared(config: Config, size: str) -> str:
-    """Digest of what a rung's training is told; the full model's size is not part of it."""
+    """Digest of what a rung's training depends on; the full model's size is not part of it."""
     model = config.model.model_copy(update={"size": size})
     return config.model_copy(update={"model": model}).digest_of(*COMPARED_SECTIONS)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from spark_jobs.figures import VocabularyFigures
 
 from expectations.instants import microseconds
 from model.config import ModelConfig
@@ -24,22 +24,21 @@ from model.data.cycle_tables import READABLE, CycleTables
 from model.data.items import Items, load_items, training_candidates
 from model.data.sequences import Sequences, load_sequences
 from model.draws import Purpose, torch_seed
-from model.evaluation.names import CANDIDATE
 from model.network.recommender import Recommender
 from model.training import checkpoint
 from model.training.checkpoint import CheckpointError, Snapshot, TrainingState
 from model.training.held_out import HeldOut, held_out
 from model.training.lightning_module import LogMetrics, Plan, RefreshModule, Watch, run
 from model.training.optimizer import Optimizers, build_optimizers, load_moments, moments
-from model.training.progress import NotFiniteError, Progress
+from model.training.progress import Progress
 from model.training.warm_start import carry_moments, start_from_parent
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import CycleError
-from pipeline.cycle.records import StageContext, StageResult
+from pipeline.cycle.context import StageContext
+from pipeline.cycle.figures import TrainingFigures
+from pipeline.cycle.records import plain_figures, typed_figures
+from pipeline.training.start import Start, find_start
 
 DAY_US = 86_400_000_000
-NOT_WEIGHTS = ("dropout", "max_length")
-"""Parts of the model's configuration that a parent's may differ in."""
 FINAL_LOSS_POINTS = 10
 """Last points of the loss curve whose mean is the final loss."""
 
@@ -52,22 +51,7 @@ class Fitted:
     """Holds `model.safetensors`, `optimizer.safetensors` and `state.json`."""
     checkpoint_digest: str
     """SHA-256 of `model.safetensors`."""
-    figures: dict[str, Any]
-    """Plain values; names carry their unit."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """What training starts from."""
-
-    folder: Path | None = None
-    """The parent's checkpoint; None is a cold start."""
-    digest: str | None = None
-    """SHA-256 of the parent's weights."""
-    after: datetime | None = None
-    """Split of the parent; only later labels are trained on."""
-    name: str = "from scratch"
-    """For people."""
+    figures: TrainingFigures
 
 
 def fit(
@@ -87,7 +71,7 @@ def fit(
     cycle, say = context.cycle, context.say
     folder = context.settings.checkpoint_folder(cycle.source, cycle.name, model_name)
     config = ModelConfig(**{**context.config.model.model_dump(), "size": size})
-    start = _start(context, parent_model or model_name, config)
+    start = find_start(context, parent_model or model_name, config)
     digest = _inputs_digest(context, config, start)
     done = _found(context, folder, digest)
     if done is not None:
@@ -120,7 +104,7 @@ class _Session:
         self.plan = Plan(
             objective=context.config.objective,
             training=training,
-            masking_rate=context.figures("vocabulary")["masking_rate"],
+            masking_rate=context.figures("vocabulary", VocabularyFigures).masking_rate,
             catalogue=self.items.catalogue,
             candidates=torch.from_numpy(candidates),
             held_out=examples,
@@ -160,8 +144,9 @@ class _Session:
     def finish(self) -> Fitted:
         """Writes the finished model with its figures."""
         figures = self._figures()
-        digest = checkpoint.save_finished(self.folder, self._snapshot(finished=True, progress=figures))
-        return Fitted(self.folder, digest, figures | {"checkpoint_digest": digest})
+        snapshot = self._snapshot(finished=True, progress=plain_figures(figures))
+        digest = checkpoint.save_finished(self.folder, snapshot)
+        return Fitted(self.folder, digest, replace(figures, checkpoint_digest=digest))
 
     def _snapshot(self, finished: bool, progress: dict[str, Any]) -> Snapshot:
         state = TrainingState(
@@ -174,63 +159,32 @@ class _Session:
         )
         return Snapshot(state, self.model.state_dict(), moments(self.model, self.optimizers))
 
-    def _figures(self) -> dict[str, Any]:
+    def _figures(self) -> TrainingFigures:
         progress, batches = self.progress, self.batches
         last = [loss for _, loss in progress.losses[-FINAL_LOSS_POINTS:]]
-        return {
-            "steps": progress.step,
-            "epochs": round(progress.step / progress.steps_per_epoch, 3),
-            "tokens": progress.tokens,
-            "seconds": round(progress.seconds, 3),
-            "tokens_per_second": round(progress.tokens_per_second, 1),
-            "final_loss": sum(last) / len(last),
-            "validation_mrr": progress.held_out_mrr,
-            "validation_examples": self.plan.held_out.examples if self.plan.held_out else 0,
-            "training_curve": progress.losses,
-            "sequences": len(batches.coverage.sequences),
-            "loss_positions": batches.coverage.positions,
-            "labels": batches.coverage.labels,
-            "negligible_label_fraction": batches.coverage.negligible_labels / batches.coverage.labels,
-            "packing_efficiency": round(batches.packing.efficiency, 4),
-            "candidates": len(self.plan.candidates),
-            "vocabulary": self.model.vocabulary_size,
-            "masking_rate": self.plan.masking_rate,
-            "backbone_parameters": _backbone_parameters(self.model),
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "parent": self.start.name,
-            "parent_digest": self.start.digest,
-        }
-
-
-def _start(context: StageContext, model_name: str, config: ModelConfig) -> Start:
-    """The parent's checkpoint of the same name. The full model's must be sound, with its optimizer
-    moments where they are carried; a rung without a sound one of the same architecture starts cold
-    and says so."""
-    parent = context.cycle.parent
-    if parent is None:
-        return Start()
-    folder = accepted.model_folder(context.settings, context.cycle.source, parent, model_name)
-    problem = ""
-    try:
-        state = checkpoint.finished_state(folder)
-        if state is None:
-            problem = f"{folder} holds no finished model"
-        elif model_name == CANDIDATE and state.digests[checkpoint.WEIGHTS] != parent.checkpoint_digest:
-            problem = f"the weights in {folder} are not those registered as version {parent.version}"
-        elif _architecture(state.model) != _architecture(config.model_dump(mode="json")):
-            problem = f"the model in {folder} has another architecture"
-        elif context.config.training.carry_moments:
-            checkpoint.check_moments(folder)
-    except CheckpointError as error:
-        problem = str(error)
-    if not problem:
-        name = f"version {parent.version}, cycle {parent.cycle}"
-        return Start(folder, state.digests[checkpoint.WEIGHTS], parent.split, name)
-    if model_name == CANDIDATE:
-        advice = "pass --cold-start to start anew"
-        raise CycleError(f"cannot fine-tune from version {parent.version}: {problem}; {advice}")
-    context.say(f"starts from scratch, not from {model_name}: {problem}")
-    return Start()
+        return TrainingFigures(
+            steps=progress.step,
+            epochs=round(progress.step / progress.steps_per_epoch, 3),
+            tokens=progress.tokens,
+            seconds=round(progress.seconds, 3),
+            tokens_per_second=round(progress.tokens_per_second, 1),
+            final_loss=sum(last) / len(last),
+            validation_mrr=tuple((step, mrr) for step, mrr in progress.held_out_mrr),
+            validation_examples=self.plan.held_out.examples if self.plan.held_out else 0,
+            training_curve=tuple((step, loss) for step, loss in progress.losses),
+            sequences=len(batches.coverage.sequences),
+            loss_positions=batches.coverage.positions,
+            labels=batches.coverage.labels,
+            negligible_label_fraction=batches.coverage.negligible_labels / batches.coverage.labels,
+            packing_efficiency=round(batches.packing.efficiency, 4),
+            eligible_items=len(self.plan.candidates),
+            vocabulary=self.model.vocabulary_size,
+            masking_rate=self.plan.masking_rate,
+            backbone_parameters=_backbone_parameters(self.model),
+            parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            start=self.start.name,
+            parent_digest=self.start.digest,
+        )
 
 
 def _data(
@@ -276,8 +230,13 @@ def _found(context: StageContext, folder: Path, digest: str) -> Fitted | None:
         return None
     if state is None or state.inputs_digest != digest:
         return None
-    found = state.digests[checkpoint.WEIGHTS]
-    return Fitted(folder, found, state.progress | {"checkpoint_digest": found})
+    weights = state.digests[checkpoint.WEIGHTS]
+    try:
+        figures = typed_figures(TrainingFigures.__name__, state.progress)
+    except ValueError:
+        context.say("trains again: the finished state was written by an earlier revision")
+        return None
+    return Fitted(folder, weights, replace(figures, checkpoint_digest=weights))
 
 
 def _inputs_digest(context: StageContext, config: ModelConfig, start: Start) -> str:
@@ -290,14 +249,10 @@ def _inputs_digest(context: StageContext, config: ModelConfig, start: Start) -> 
         "model": config.model_dump(mode="json"),
         "objective": context.config.objective.model_dump(mode="json"),
         "training": context.config.training.model_dump(mode="json"),
-        "masking_rate": context.figures("vocabulary")["masking_rate"],
+        "masking_rate": context.figures("vocabulary", VocabularyFigures).masking_rate,
         "versions": {table.name: context.versions.get(table.name) for table in READABLE},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _architecture(model: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in model.items() if key not in NOT_WEIGHTS}
 
 
 def _backbone_parameters(model: Recommender) -> int:

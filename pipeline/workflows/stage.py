@@ -69,7 +69,9 @@ class Workflow:
         for stage in self:
             if stage.name == name:
                 return stage
-        raise KeyError(f"there is no stage {name!r}; the stages are {', '.join(stage.name for stage in self)}")
+        raise KeyError(
+            f"there is no stage {name!r}; the stages are {', '.join(stage.name for stage in self)}"
+        )
 
     def __contains__(self, name: str) -> bool:
         return any(stage.name == name for stage in self)
@@ -102,7 +104,9 @@ class Workflow:
         ]
 
     def _reads(self, stage: Stage) -> str:
-        earlier = [other.name for other in self.stages[: self.stages.index(stage)]] if stage in self.stages else []
+        earlier = (
+            [other.name for other in self.stages[: self.stages.index(stage)]] if stage in self.stages else []
+        )
         if stage.records and len(stage.records) == len(earlier):
             records = ["every record"]
         elif stage.records:

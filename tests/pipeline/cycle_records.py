@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipeline.cycle.definition import Cycle, AcceptedVersion
+from pipeline.cycle.definition import AcceptedVersion, Cycle
 from pipeline.cycle.records import StageRecord, write_atomically, write_record
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import STAGES

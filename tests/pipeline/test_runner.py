@@ -13,7 +13,7 @@ from model.config import TrainingConfig
 from pipeline import presets, runner
 from pipeline.__main__ import _parser
 from pipeline.cycle import accepted, lineage
-from pipeline.cycle.definition import Cycle, AcceptedVersion
+from pipeline.cycle.definition import AcceptedVersion, Cycle
 from pipeline.cycle.lease import SourceBusyError, working
 from pipeline.cycle.records import (
     StageContext,

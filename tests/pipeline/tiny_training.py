@@ -16,7 +16,7 @@ from typing import Any
 from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
 from pipeline.config import Config
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Cycle, AcceptedVersion
+from pipeline.cycle.definition import AcceptedVersion, Cycle
 from pipeline.cycle.records import StageContext, StageRecord, write_record
 from pipeline.settings import Settings
 from tests.factories import tiny_config

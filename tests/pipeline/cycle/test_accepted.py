@@ -11,7 +11,7 @@ import pytest
 from model.evaluation.names import CANDIDATE
 from model.training.checkpoint import WEIGHTS, digest_of_weights
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import CycleError, AcceptedVersion, check_parent, resolve
+from pipeline.cycle.definition import AcceptedVersion, CycleError, check_parent, resolve
 from pipeline.cycle.records import StageRecord, write_record
 from pipeline.registry import tracking
 from pipeline.training.fit import fit

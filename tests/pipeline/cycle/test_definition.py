@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.config import ScheduleConfig
 from pipeline.cycle.definition import (
+    AcceptedVersion,
     Cycle,
     CycleError,
-    AcceptedVersion,
     choose_parent,
     cycle_name,
     resolve,

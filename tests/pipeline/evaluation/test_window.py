@@ -42,7 +42,9 @@ def second(first):
     later = small_lake.write_cycle(first.settings, CUTOFFS[1], items=14, in_vocabulary=13)
     champion = AcceptedVersion(1, first.cycle.name, first.cycle.split, "kept")
     accepted.keep(first.settings, first.cycle, champion.checkpoint_digest)
-    return replace(later, config=first.config, cycle=replace(later.cycle, parent=champion, reference=champion))
+    return replace(
+        later, config=first.config, cycle=replace(later.cycle, parent=champion, reference=champion)
+    )
 
 
 def test_a_window_holds_every_condition_and_the_gates_read_the_first(first):

@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pipeline.report.charts import Point, Series, bars, curve, dots, legend, lines
+from model.evaluation.figures import Estimate
+from pipeline.report.charts import Series, bars, curve, dots, legend, lines
 
 
 def elements(svg: str, tag: str) -> list:
@@ -14,7 +15,7 @@ def elements(svg: str, tag: str) -> list:
 
 
 def test_dots_stand_on_a_common_axis_from_zero():
-    series = [Series("model", [Point(0.1, 0.05, 0.2), Point(0.05)]), Series("a & b", [None, Point(None)])]
+    series = [Series("model", [Estimate(0.1, 0.05, 0.2), Estimate(0.05)]), Series("a & b", [None, Estimate(None)])]
     svg = dots(["all", "<task>"], series, "MRR")
     circles = [float(one.get("cx")) for one in elements(svg, "circle")]
     # The first circle is the legend's. The axis runs from 190 for 0 to 860 for the highest end, 0.2.
@@ -24,7 +25,7 @@ def test_dots_stand_on_a_common_axis_from_zero():
 
 
 def test_lines_have_a_point_a_place_where_there_is_one():
-    svg = lines("task A", ["no", "48 h"], [Series("model", [Point(0.2, 0.1, 0.3), None])])
+    svg = lines("task A", ["no", "48 h"], [Series("model", [Estimate(0.2, 0.1, 0.3), None])])
     (path,) = (one.get("points") for one in elements(svg, "polyline"))
     assert len(path.split()) == 1
 

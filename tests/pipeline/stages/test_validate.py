@@ -12,7 +12,7 @@ from deltalake import write_deltalake
 
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, SEQUENCES, VOCABULARY, location
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Cycle, AcceptedVersion
+from pipeline.cycle.definition import AcceptedVersion, Cycle
 from pipeline.cycle.records import StageContext, StageRecord
 from pipeline.settings import Settings
 from pipeline.stages.validate import ExpectationsFailed, validate_events, validate_sequences

@@ -1,0 +1,58 @@
+"""The serving folder of a version: weights, frozen features, names and meanings, all safetensors or JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from expectations.tables import ITEMS, SEQUENCES
+from model.data.cycle_tables import CycleTables
+from model.data.delta import PinnedTable
+from model.data.items import load_items
+from model.evaluation.names import CANDIDATE
+from model.serving.scoring import Meaning, write_serving_folder
+from model.training.checkpoint import WEIGHTS
+from pipeline.cycle.context import StageContext
+
+
+def write(context: StageContext, folder: Path) -> None:
+    """Writes this cycle's candidate as it will be served."""
+    config, cycle, settings = context.config, context.cycle, context.settings
+    tables = CycleTables(settings.lake, cycle.source, cycle.name, context.versions)
+    items = load_items(tables, config.model.features)
+    write_serving_folder(
+        folder,
+        settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE) / WEIGHTS,
+        config.model,
+        items.catalogue,
+        _named(context, items.retired),
+        Meaning(
+            source=cycle.source,
+            cycle=cycle.name,
+            actions=config.source.actions,
+            rewards=_typical_rewards(context),
+            context_length=config.sequences.context_length,
+        ),
+    )
+
+
+def _named(context: StageContext, retired: np.ndarray) -> pa.Table:
+    """item_id, title, launched_at_us and retired, in order of item_index."""
+    table = PinnedTable(context.settings.lake, context.cycle.source, ITEMS, context.versions[ITEMS.name])
+    rows = table.read(["item_index", "item_id", "title", "launched_at"]).sort_by("item_index")
+    launched = rows["launched_at"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+    return rows.append_column("launched_at_us", launched).append_column("retired", pa.array(retired))
+
+
+def _typical_rewards(context: StageContext) -> tuple[float, ...]:
+    """Median reward weight of every action among the training sequences; 0 for an action never seen."""
+    cycle, version = context.cycle, context.versions[SEQUENCES.name]
+    table = PinnedTable(context.settings.lake, cycle.source, SEQUENCES, version)
+    rows = table.read(["action", "reward"], cycle=cycle.name)
+    tokens = pa.table({name: pc.list_flatten(rows[name]) for name in ("action", "reward")})
+    medians = tokens.group_by("action").aggregate([("reward", "approximate_median")]).to_pylist()
+    by_action = {row["action"]: float(row["reward_approximate_median"]) for row in medians}
+    return tuple(by_action.get(code, 0.0) for code in range(len(context.config.source.actions)))

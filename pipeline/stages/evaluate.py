@@ -1,0 +1,56 @@
+"""Ranks every label of the evaluation window by the candidate, the champion and the yardsticks.
+
+    python -m pipeline evaluate --source my.toml --cutoff 2026-03-01
+
+Reads the window's tables at the cycle's versions and the candidate's and the reference's checkpoints.
+Leaves their rows in `ranks`, and measures computed from these rows alone. Judges nothing: that is the
+stage `funnel`.
+"""
+
+from __future__ import annotations
+
+from model.evaluation.measures import measures
+from model.evaluation.names import CANDIDATE, CHAMPION
+from model.evaluation.ranking import NotFiniteScoreError
+from pipeline.cycle.context import StageContext
+from pipeline.cycle.figures import EvaluateFigures
+from pipeline.cycle.records import StageResult
+from pipeline.evaluation.models import incomparable, open_contender, open_reference, weights_megabytes
+from pipeline.evaluation.ranking import (
+    YARDSTICKS,
+    latency_milliseconds,
+    rank_contender,
+    rank_yardsticks,
+    stored_ranks,
+)
+from pipeline.evaluation.window import open_window, window_figures
+
+
+def evaluate(context: StageContext) -> StageResult:
+    """The stage. A candidate whose scores are not finite gets no ranks; the figures say so, and the
+    funnel then refuses it."""
+    window, reference = open_window(context), context.cycle.reference
+    version = rank_yardsticks(context, window)
+    models = [*YARDSTICKS]
+    problem = incomparable(context, reference) if reference else None
+    if reference is not None and problem is None:
+        version = rank_contender(context, window, open_reference(context, reference, CANDIDATE, CHAMPION))
+        models = [CHAMPION, *models]
+    candidate, latency, not_finite = open_contender(context, CANDIDATE), None, None
+    try:
+        version = rank_contender(context, window, candidate)
+        models = [CANDIDATE, *models]
+        latency = latency_milliseconds(context, window, candidate)
+    except NotFiniteScoreError as error:
+        not_finite = str(error)
+    stored = stored_ranks(context, version)
+    figures = EvaluateFigures(
+        window=window_figures(window),
+        checkpoint_digest=candidate.digest,
+        size_megabytes=weights_megabytes(context, CANDIDATE),
+        latency_milliseconds=latency,
+        not_finite=not_finite,
+        reference_not_comparable=problem,
+        measures=measures(stored, list(window.ends), tuple(models), context.config.evaluation),
+    )
+    return StageResult(figures, versions={"ranks": version})
