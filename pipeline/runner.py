@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def _call(stage: Stage, context: StageContext) -> StageResult:
     if not stage.is_spark_job:
         return function(context)
     result = function(context.session(), spark_job(context))
-    return StageResult(versions=dict(result.versions), figures=dict(result.figures))
+    return StageResult(versions=dict(result.versions), figures=asdict(result.figures))
 
 
 def _load_beside_session(stage: Stage, context: StageContext) -> Callable[..., Any]:

@@ -122,12 +122,11 @@ def verdicts(record: StageRecord) -> dict[str, Any]:
 def landed(record: StageRecord) -> dict[str, Any]:
     """What came in, with the reasons of what was refused, the most frequent first."""
     found = record.figures
-    start = "rejected: "
-    reasons = {name.removeprefix(start): count for name, count in found.items() if name.startswith(start)}
+    reasons = found["rejected_by_reason"]
     return {
         **found,
         "reasons": sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0])),
-        "absent": [name.partition(": ")[2] for name in found if name.startswith("absent column: ")],
+        "absent": found["absent_columns"],
     }
 
 

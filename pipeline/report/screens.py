@@ -119,7 +119,7 @@ def _cycle(settings: Settings, source: str, name: str) -> str:
 
 def _data_lines(stages: dict[str, StageRecord]) -> list[str]:
     events = stages["events"].figures if "events" in stages else {}
-    reasons = {key.partition(": ")[2]: value for key, value in events.items() if key.startswith("rejected: ")}
+    reasons = events.get("rejected_by_reason", {})
     worst = ", ".join(
         f"{count:,} {reason}" for reason, count in sorted(reasons.items(), key=lambda one: -one[1])[:3]
     )

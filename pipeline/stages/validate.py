@@ -18,8 +18,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from expectations import report
-from expectations.drift import Window, drift, window
+from expectations.drift import drift, window
 from expectations.expectation import SuiteResult
+from expectations.figures import Window
 from expectations.runner import judge
 from expectations.suites import events as events_suite
 from expectations.suites import items as items_suite
@@ -50,7 +51,7 @@ def validate_events(context: StageContext) -> StageResult:
     judged_before = _judged_before(context)
     earlier = _earlier_windows(context, judged_before)
     measured = events_suite.Measured(
-        new=events_suite.landed(ingested, rejected, list(judged_before), HARMLESS),
+        new=events_suite.new_lines(ingested, rejected, list(judged_before), HARMLESS),
         now=now,
         moved=drift(now, list(earlier.values())),
     )
@@ -135,7 +136,9 @@ def _conclude(
         context.say(f"{result.table}: {report.counted(result)} in {result.seconds:.1f} s")
     if any(result.red for result in judged):
         raise ExpectationsFailed(_message(judged, page))
-    return StageResult(figures=figures | {"judgements": report.plain(judged), "page": page.name})
+    return StageResult(
+        figures=figures | {"judgements": [asdict(row) for row in report.rows(judged)], "page": page.name}
+    )
 
 
 def _message(judged: Sequence[SuiteResult], page: Path) -> str:
