@@ -19,6 +19,7 @@ from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 
 from expectations.expectation import Judgement, SuiteResult
+from expectations.figures import JudgementRow
 from expectations.page import render
 
 _FETCHED = re.compile(
@@ -72,21 +73,21 @@ def counted(result: SuiteResult) -> str:
     return ", ".join(f"{count} {outcome}" for count, outcome in counts if count)
 
 
-def plain(results: Sequence[SuiteResult]) -> list[dict[str, Any]]:
-    """Every judgement as plain values for a record, without failing keys."""
-    return [_plain(result.table, judgement) for result in results for judgement in result.judgements]
+def rows(results: Sequence[SuiteResult]) -> tuple[JudgementRow, ...]:
+    """Every judgement for a record, without its failing rows."""
+    return tuple(_row(result.table, judgement) for result in results for judgement in result.judgements)
 
 
-def _plain(table: str, judgement: Judgement) -> dict[str, Any]:
-    return {
-        "table": table,
-        "name": judgement.expectation.name,
-        "words": judgement.expectation.words,
-        "outcome": judgement.outcome,
-        "observed": judgement.observed,
-        "allowed": judgement.expectation.allowed,
-        "message": judgement.message,
-    }
+def _row(table: str, judgement: Judgement) -> JudgementRow:
+    return JudgementRow(
+        table=table,
+        name=judgement.expectation.name,
+        words=judgement.expectation.words,
+        outcome=judgement.outcome,
+        observed=judgement.observed,
+        allowed=judgement.expectation.allowed,
+        message=judgement.message,
+    )
 
 
 def _data_docs(table: str, batch: str, results: list[Any]) -> str:

@@ -176,12 +176,3 @@ class Job(Section):
     vocabulary: VocabularyConfig = VocabularyConfig()
     features: FeaturesConfig = FeaturesConfig()
     sequences: SequencesConfig = SequencesConfig()
-
-
-class JobResult(Section):
-    """What a job did: the versions it left, and figures for the report."""
-
-    versions: dict[str, int]
-    """Delta version written (or found unchanged), by table."""
-    figures: dict[str, float | int | str]
-    """Counts and measures for the cycle's record; names carry their unit."""

@@ -6,75 +6,29 @@ The Spark jobs' own are in `spark_jobs.figures`; a record carries the name of it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from expectations.figures import Drift, JudgementRow, NewLines, Window
 from model.evaluation.figures import Measures
 from pipeline.gates.rules import Verdict
 
 
 @dataclass(frozen=True)
-class WindowFigures:
-    """Events of a cycle's evaluation window."""
-
-    days: float
-    """W."""
-    events: int
-    action_counts: Mapping[str, int]
-    """Events by action."""
-
-
-@dataclass(frozen=True)
-class NewLines:
-    """Lines of the files that no cycle has passed yet."""
-
-    lines: int
-    """Lines excluded by `where` and repeated events are not counted."""
-    faulty: int
-    examples: tuple[str, ...] = ()
-    """The most frequent reasons: how many lines, and where the first one is."""
-
-
-@dataclass(frozen=True)
-class DriftFigures:
-    """The window against earlier cycles'."""
-
-    volume_ratio: float
-    """Events a day over the median of the earlier windows'."""
-    action_mix_distance: float
-    """Total variation distance of the action shares, 0 to 1."""
-
-
-@dataclass(frozen=True)
-class JudgementFigures:
-    """One judged expectation, without the failing keys."""
-
-    table: str
-    name: str
-    words: str
-    outcome: str
-    """`passed`, `failed`, `crashed` or `not_applicable`."""
-    observed: str
-    allowed: str
-    message: str
-
-
-@dataclass(frozen=True)
 class ValidateEventsFigures:
-    window: WindowFigures
+    window: Window
     new_lines: NewLines
-    drift: DriftFigures | None
+    drift: Drift | None
     """None: no earlier cycle to compare with."""
     compared_with: tuple[str, ...]
     """Earlier cycles whose windows were compared."""
-    judgements: tuple[JudgementFigures, ...]
+    judgements: tuple[JudgementRow, ...]
     page: str
     """File name of the expectation page in the cycle's report folder."""
 
 
 @dataclass(frozen=True)
 class ValidateSequencesFigures:
-    judgements: tuple[JudgementFigures, ...]
+    judgements: tuple[JudgementRow, ...]
     page: str
     """File name of the expectation page in the cycle's report folder."""
 

@@ -1,25 +1,27 @@
 """Judges a cycle's tables by their expectations; a failure ends the run before anything is trained.
 
-In: the tables at the versions that this cycle pinned, and what earlier cycles saw in their windows.
-Out: figures for the records (window, drift, judgements) and a page with every judgement. A failing
-or crashed expectation raises, so that no record is written and readers stay on the last versions
-that passed. What must be true is said in `expectations.suites`.
+    python -m pipeline validate_events --source my.toml --cutoff 2026-03-01
+    python -m pipeline validate_sequences --source my.toml --cutoff 2026-03-01
+
+Reads the tables at the versions that this cycle pinned, those of the version that it continues, and the
+windows of earlier cycles. Leaves a page with every judgement in the cycle's report folder. A failed or
+crashed expectation raises, so that no record is written and readers stay on the last versions that
+passed. The expectations themselves are in `expectations.suites`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from expectations import report
-from expectations.drift import Window, drift, window
+from expectations.drift import drift, window
 from expectations.expectation import SuiteResult
+from expectations.figures import Window
 from expectations.runner import judge
 from expectations.suites import events as events_suite
 from expectations.suites import items as items_suite
@@ -28,13 +30,15 @@ from expectations.suites import vocabulary as vocabulary_suite
 from expectations.tables import EVENTS, INGESTED_FILES, ITEMS, REJECTED_EVENTS, SEQUENCES, VOCABULARY, Table
 from pipeline.cycle import accepted
 from pipeline.cycle.definition import AcceptedVersion
-from pipeline.cycle.records import StageContext, StageResult, read_records
+from pipeline.cycle.context import StageContext, figures_of
+from pipeline.cycle.figures import ValidateEventsFigures, ValidateSequencesFigures
+from pipeline.cycle.records import StageResult, read_records
 from spark_jobs.events import DUPLICATE, EARLIEST, LATEST
 from spark_jobs.lake import delta
 from spark_jobs.landing.reading import EXCLUDED
 
 HARMLESS = (DUPLICATE, EXCLUDED)
-"""Reasons of a refusal that say nothing against the log."""
+"""Reasons of rejection that do not speak against the log."""
 
 
 class ExpectationsFailed(RuntimeError):
@@ -50,7 +54,7 @@ def validate_events(context: StageContext) -> StageResult:
     judged_before = _judged_before(context)
     earlier = _earlier_windows(context, judged_before)
     measured = events_suite.Measured(
-        new=events_suite.landed(ingested, rejected, list(judged_before), HARMLESS),
+        new=events_suite.new_lines(ingested, rejected, list(judged_before), HARMLESS),
         now=now,
         moved=drift(now, list(earlier.values())),
     )
@@ -73,13 +77,16 @@ def validate_events(context: StageContext) -> StageResult:
             items_suite.AGGREGATES,
         )
     )
-    figures = {
-        "window": asdict(now) | {"events": now.events},
-        "new_lines": asdict(measured.new),
-        "drift": asdict(measured.moved) if measured.moved else None,
-        "compared_with": list(earlier),
-    }
-    return _conclude(context, "validate_events", judged, figures)
+    page = _conclude(context, judged)
+    figures = ValidateEventsFigures(
+        window=now,
+        new_lines=measured.new,
+        drift=measured.moved,
+        compared_with=tuple(earlier),
+        judgements=report.rows(judged),
+        page=page.name,
+    )
+    return StageResult(figures)
 
 
 def validate_sequences(context: StageContext) -> StageResult:
@@ -113,13 +120,12 @@ def validate_sequences(context: StageContext) -> StageResult:
     batches = sequences_suite.batches(rows, events, items, limits)
     expected = sequences_suite.expectations(limits)
     judged.append(judge(SEQUENCES.name, batches, expected, sequences_suite.AGGREGATES))
-    return _conclude(context, "validate_sequences", judged, {})
+    page = _conclude(context, judged)
+    return StageResult(ValidateSequencesFigures(report.rows(judged), page.name))
 
 
-def _conclude(
-    context: StageContext, stage: str, judged: Sequence[SuiteResult], figures: dict[str, Any]
-) -> StageResult:
-    """Writes the page and returns the stage's result. Raises ExpectationsFailed when one is red."""
+def _conclude(context: StageContext, judged: Sequence[SuiteResult]) -> Path:
+    """Writes the page and returns its path. Raises ExpectationsFailed when a judgement is red."""
     cycle = context.cycle
     folder = context.settings.report_folder(cycle.source, cycle.name)
     pinned = {result.table: context.versions[result.table] for result in judged}
@@ -130,25 +136,25 @@ def _conclude(
         "cutoff": f"{cycle.cutoff:%Y-%m-%d %H:%M} UTC",
         "table versions": ", ".join(f"{table} {version}" for table, version in pinned.items()),
     }
-    page = report.write(folder, stage, judged, facts)
+    page = report.write(folder, context.stage.name, judged, facts)
     for result in judged:
         context.say(f"{result.table}: {report.counted(result)} in {result.seconds:.1f} s")
     if any(result.red for result in judged):
         raise ExpectationsFailed(_message(judged, page))
-    return StageResult(figures=figures | {"judgements": report.plain(judged), "page": page.name})
+    return page
 
 
 def _message(judged: Sequence[SuiteResult], page: Path) -> str:
-    told = []
+    red = []
     for result in judged:
         for judgement in result.red:
             rows = "" if judgement.failing_count is None else f", {judgement.failing_count:,} rows"
-            told.append(f"{result.table}.{judgement.expectation.name} ({judgement.outcome}{rows})")
-    shown = ", ".join(told[:5]) + (f" and {len(told) - 5} more" if len(told) > 5 else "")
+            red.append(f"{result.table}.{judgement.expectation.name} ({judgement.outcome}{rows})")
+    shown = ", ".join(red[:5]) + (f" and {len(red) - 5} more" if len(red) > 5 else "")
     return f"data expectations are not met: {shown}; failing keys: {page}"
 
 
-def _table(context: StageContext, table: Table, versions: dict[str, int] | None = None) -> DataFrame:
+def _table(context: StageContext, table: Table, versions: Mapping[str, int] | None = None) -> DataFrame:
     pinned = (context.versions if versions is None else versions)[table.name]
     return delta.read(context.session(), context.settings.lake, context.cycle.source, table, pinned)
 
@@ -160,20 +166,25 @@ def _of_version(context: StageContext, table: Table, version: AcceptedVersion | 
     return _table(context, table, accepted.table_versions(context.settings, context.cycle.source, version))
 
 
-def _judged_before(context: StageContext) -> dict[str, dict[str, Any]]:
+def _judged_before(context: StageContext) -> dict[str, ValidateEventsFigures]:
     """What every other cycle whose events passed recorded of them, by cycle, oldest first."""
     folder = context.settings.cycle_folder(context.cycle.source, context.cycle.name)
     others = sorted(path for path in folder.parent.glob("*") if path.name != folder.name)
     records = {path.name: read_records(path).get("validate_events") for path in others}
-    return {name: record.figures for name, record in records.items() if record is not None}
+    return {
+        name: figures_of(record, ValidateEventsFigures)
+        for name, record in records.items()
+        if record is not None
+    }
 
 
-def _earlier_windows(context: StageContext, judged_before: dict[str, dict[str, Any]]) -> dict[str, Window]:
-    """What the last cycles with an earlier cutoff saw, by cycle, oldest first."""
+def _earlier_windows(
+    context: StageContext, judged_before: Mapping[str, ValidateEventsFigures]
+) -> dict[str, Window]:
+    """The windows of the last cycles with an earlier cutoff, by cycle, oldest first."""
     earlier = [name for name in judged_before if name < context.cycle.name]
-    windows = {name: judged_before[name]["window"] for name in earlier}
     kept = earlier[-context.config.expectations.drift_cycles :]
-    return {name: Window(windows[name]["days"], windows[name]["action_counts"]) for name in kept}
+    return {name: judged_before[name].window for name in kept}
 
 
 def _utc(instant: datetime) -> datetime:

@@ -140,7 +140,7 @@ def figures_by_stage() -> dict[str, dict[str, Any]]:
     return {
         "events": {
             "files_new": 2, "files_read_again": 1, "files_skipped": 1, "files_landed_again": 1, "bytes": 120_000, "lines": 703, "accepted": 700,
-            "rejected": 3, "rejected: not JSON": 2, "rejected: missing user": 1, "absent column: device": 1,
+            "rejected": 3, "rejected_by_reason": {"missing user": 1, "not JSON": 2}, "absent_columns": ["device"],
         },
         "items": {"items": 31},
         "validate_events": {
@@ -152,7 +152,8 @@ def figures_by_stage() -> dict[str, dict[str, Any]]:
             "page": "validate_events.html",
         },
         "vocabulary": {"cold_start_rate": 0.11, "masking_rate": 0.11, "labels": 450, "cold_labels": 50},
-        "item_features": {"known_items": 30, "items": 31, "with_language": 30, "with_graph": 29, "with_annotation": 7},
+        "item_features": {"known_items": 30, "items": 31, "texts_encoded": 30,
+            "vectors_by_modality": {"language": 30, "graph": 29, "annotation": 7}},
         "sequences": {
             "events": 640, "rows": 45, "users": 40, "stored_tokens": 700, "loss_positions": 640, "targets": 300,
             "tail_targets": 20, "bytes_on_disk": 6300, "bytes_per_token": 9.0, "overlap_fraction": 0.0857,
