@@ -232,9 +232,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--preset",
-        default=presets.DEFAULT,
         choices=sorted(presets.PRESETS),
-        help="a named run (default: %(default)s)",
+        help=f"a named run (default: the TOML file's `preset`, else {presets.DEFAULT})",
     )
     common.add_argument("--trace", action="store_true", help="show the traceback of an error")
     run = argparse.ArgumentParser(add_help=False, parents=[common])
@@ -257,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("release", parents=[run], help="end the lease of a cycle that no longer runs")
     status = commands.add_parser("status", help="cycles, versions, what is live")
     status.add_argument("--source", help="one source only")
-    status.add_argument("--preset", default=presets.DEFAULT, help=argparse.SUPPRESS)
+    status.add_argument("--preset", help=argparse.SUPPRESS)
     show = commands.add_parser("config", parents=[common], help="the whole configuration of a run")
     show.add_argument("--show", action="store_true", help="print it (the default)")
     check = commands.add_parser(

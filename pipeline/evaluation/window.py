@@ -41,7 +41,7 @@ from model.training.checkpoint import (
     finished_state,
     load_weights,
 )
-from pipeline.config import Config, parse
+from pipeline.config import Config, parse_stored
 from pipeline.cycle import accepted
 from pipeline.cycle.definition import Parent
 from pipeline.cycle.records import StageContext
@@ -124,7 +124,7 @@ def _context_names(context: StageContext) -> dict[str, dict[int, str]]:
             context.settings.lake, cycle.source, version, field, *span, config.sequences.context_buckets
         )
         for field in config.evaluation.slices
-        if field in config.model.context_fields
+        if field in config.source.context_fields
     }
 
 
@@ -143,7 +143,7 @@ def window_figures(window: Window) -> dict[str, Any]:
 def champion_config(context: StageContext, champion: Parent) -> Config:
     """The configuration that the champion was made with."""
     content = accepted.configuration(context.settings, context.cycle.source, champion)
-    return parse(content, f"version {champion.version}")
+    return parse_stored(content, f"version {champion.version}")
 
 
 def incomparable(context: StageContext, champion: Parent) -> str | None:
@@ -160,7 +160,8 @@ def _read_by_models(config: Config) -> dict[str, Any]:
         name: [{key: value for key, value in one.items() if key != "files"} for one in several]
         for name, several in mappings.items()
     }
-    return {name: getattr(config.model, name) for name in INPUT_FIELDS} | {
+    network = config.network()
+    return {name: getattr(network, name) for name in INPUT_FIELDS} | {
         "features": config.features,
         **described,
     }

@@ -113,9 +113,9 @@ def _log_params(store: MlflowClient, run: str, context: StageContext, model: str
         "configuration_digest": config.digest,
         "preset": config.preset,
     }
-    for section in ("model", "objective", "training"):
-        values = getattr(config, section).model_dump(mode="json")
-        params |= {f"{section}.{key}": value for key, value in values.items()}
+    sections = {"model": config.network(), "objective": config.objective, "training": config.training}
+    for name, section in sections.items():
+        params |= {f"{name}.{key}": value for key, value in section.model_dump(mode="json").items()}
     if model != CANDIDATE:
         params["model.size"] = model.removeprefix("rung-")
     entries = [Param(key, str(value)[:500]) for key, value in params.items()]
@@ -182,7 +182,7 @@ def log_model(
             python_model=str(code),
             artifacts={"weights": str(weights)},
             code_paths=[str(path) for path in packages],
-            signature=_signature(context.config.model.context_fields),
+            signature=_signature(context.config.source.context_fields),
             pip_requirements=requirements,
         )
     return info.model_uri

@@ -93,12 +93,13 @@ def _log_model(context: StageContext) -> str:
 
 def _write_serving_folder(context: StageContext, folder: Path) -> None:
     config, cycle, settings = context.config, context.cycle, context.settings
+    network = config.network()
     tables = CycleTables(settings.lake, cycle.source, cycle.name, context.versions)
-    items = load_items(tables, config.model.features)
+    items = load_items(tables, network.features)
     write_serving_folder(
         folder,
         settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE) / "model.safetensors",
-        config.model,
+        network,
         items.catalogue,
         _named(context, items.retired),
         Meaning(

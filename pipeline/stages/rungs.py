@@ -122,8 +122,6 @@ def _rank_reference(context: StageContext, window: Window, name: str, size: str)
     if _compared(older, size) != _compared(_as_rungs_train(context.config), size):
         control = f"{name}-control"
         sections = {section: getattr(older, section) for section in COMPARED_SECTIONS}
-        # How long a sequence is, is a matter of today's data.
-        sections["model"] = older.model.model_copy(update={"max_length": context.config.model.max_length})
         config = context.config.model_copy(update=sections)
         fit(dataclasses.replace(context, config=config), control, size, parent_model=name)
         recommender, catalogue = open_model(context, control)

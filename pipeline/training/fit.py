@@ -98,7 +98,7 @@ def fit(
     """
     cycle, say = context.cycle, context.say
     folder = context.settings.checkpoint_folder(cycle.source, cycle.name, model_name)
-    config = ModelConfig(**{**context.config.model.model_dump(), "size": size})
+    config = context.config.network(size)
     start = _start(context, parent_model or model_name, config)
     digest = _inputs_digest(context, config, start)
     done = _found(context, folder, digest)
