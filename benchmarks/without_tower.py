@@ -58,8 +58,7 @@ def variants(config: Config) -> dict[str, dict[str, Any]]:
     """What is taken out of the model, by name."""
     found: dict[str, dict[str, Any]] = {"without": {"modalities": []}}
     if config.model.freshness:
-        smaller = {"freshness": False, "output_width": config.model.semantic_output_width}
-        found["without tower and freshness"] = found["without"] | smaller
+        found["without tower and freshness"] = found["without"] | {"freshness": False}
     return found
 
 

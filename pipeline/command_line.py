@@ -72,7 +72,9 @@ def parser() -> argparse.ArgumentParser:
         epilog="python -m pipeline COMMAND --help shows a command's options, an example and its exit codes.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--list", action="store_true", help="show the map: every stage, what it reads and writes")
+    top.add_argument(
+        "--list", action="store_true", help="show the map: every stage, what it reads and writes"
+    )
     top.set_defaults(trace=False, source=_default_source(), preset=None)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
 
@@ -140,7 +142,9 @@ def _common() -> argparse.ArgumentParser:
 
 def _run() -> argparse.ArgumentParser:
     run = argparse.ArgumentParser(add_help=False)
-    run.add_argument("--cutoff", help="end of the cycle: a date or an instant in UTC, for instance 2026-03-01")
+    run.add_argument(
+        "--cutoff", help="end of the cycle: a date or an instant in UTC, for instance 2026-03-01"
+    )
     run.add_argument(
         "--run-type",
         default="manual",

@@ -39,7 +39,7 @@ from airflow.timetables.events import EventsTimetable
 
 from pipeline.config import ScheduleConfig
 from pipeline.local.service_settings import SPARK_CONNECTION
-from pipeline.presets import DEFAULT, PRESETS
+from pipeline.presets import PRESETS
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.sources import SOURCES
 from pipeline.workflows.refresh_cycle import Stage
@@ -64,8 +64,6 @@ def timetable(schedule: ScheduleConfig) -> CronTriggerTimetable | EventsTimetabl
     the list and not the DAG, which after its own end date never starts a run triggered by hand.
     """
     if schedule.cron:
-        if schedule.end_date:
-            raise ValueError("schedule.cron and schedule.end_date cannot be combined; leave one of them out")
         return CronTriggerTimetable(schedule.cron, timezone="UTC", interval=timedelta(days=schedule.interval))
     due = due_times(schedule)
     if not due:
@@ -111,7 +109,11 @@ def form(source: str) -> dict[str, Param]:
             description="A packaged source, or the path of a TOML file on the worker.",
         ),
         "preset": Param(
-            DEFAULT, enum=sorted(PRESETS), title="Preset", description="The named run to start from."
+            None,
+            type=["null", "string"],
+            enum=[None, *sorted(PRESETS)],
+            title="Preset",
+            description="The named run to start from. Empty: the source's own.",
         ),
         "cold_start": Param(
             False, type="boolean", title="Cold start", description="Train from scratch, without a parent."

@@ -72,7 +72,7 @@ def test_a_log_with_only_user_item_and_time_is_a_source(tmp_path):
         'user = "u"\nitem = "i"\ntime = "t"\n'
     )
     config = presets.load(str(path))
-    assert config.model.context_fields == () and config.source.high_value == "true"
+    assert config.source.context_fields == () and config.source.high_value == "true"
 
 
 def test_the_table_of_stages_is_the_map():

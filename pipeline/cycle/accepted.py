@@ -18,7 +18,7 @@ from pathlib import Path
 
 from model.evaluation.names import CANDIDATE
 from model.training.checkpoint import MOMENTS, STATE, WEIGHTS
-from pipeline.config import Config, parse
+from pipeline.config import Config, parse_stored
 from pipeline.cycle.definition import AcceptedVersion, Cycle
 from pipeline.cycle.formats import upgrade_cycle
 from pipeline.cycle.records import StageRecord, read_records
@@ -62,7 +62,7 @@ def configuration(settings: Settings, source: str, version: AcceptedVersion) -> 
     accepts it."""
     path = settings.accepted_folder(source, version.checkpoint_digest) / "cycle.json"
     content = upgrade_cycle(json.loads(path.read_text()))["configuration"]
-    return parse(content, f"the configuration of version {version.version}")
+    return parse_stored(content, f"the configuration of version {version.version}")
 
 
 def _files(settings: Settings, cycle: Cycle) -> Iterator[tuple[Path, Path]]:

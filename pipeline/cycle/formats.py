@@ -1,7 +1,7 @@
 """Formats of a cycle's records: the number that every record carries, and readers of the one before.
 
-Format 1 (before the number was written): `champion` for what a candidate is compared with, the model's
-derived inputs among its configuration, and figures as one flat mapping whose keys carried words.
+Format 1 (before the number was written): `champion` for what a candidate is compared with, and figures as
+one flat mapping whose keys carried words. Its configurations are read by `pipeline.config.parse_stored`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,8 @@ def upgrade_cycle(content: dict[str, Any]) -> dict[str, Any]:
     """The content of a `cycle.json` in today's format. Raises RecordFormatError for a later one."""
     if _format(content, "cycle.json") == FORMAT:
         return content
-    configuration = content.get("configuration", {})
-    model = configuration.get("model", {})
-    derived = ("actions", "context_fields", "context_buckets", "max_length")
-    kept = {key: value for key, value in model.items() if key not in derived}
-    return {
-        **{key: value for key, value in content.items() if key != "champion"},
-        "reference": content["champion"],
-        "configuration": {**configuration, "model": kept} if model else configuration,
-    }
+    renamed = {"champion": "reference"}
+    return {renamed.get(key, key): value for key, value in content.items()}
 
 
 def upgrade_record(content: dict[str, Any]) -> dict[str, Any] | None:

@@ -172,7 +172,9 @@ def _exclusive(path: Path, *, wait: bool) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise SourceBusyError(f"{path.stem} is locked by another process; retry when it finishes") from None
+            raise SourceBusyError(
+                f"{path.stem} is locked by another process; retry when it finishes"
+            ) from None
         yield
     finally:
         os.close(handle)

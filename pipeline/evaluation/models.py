@@ -105,7 +105,8 @@ def _inputs(config: Config) -> dict[str, Any]:
         name: [{key: value for key, value in mapping.items() if key != "files"} for mapping in several]
         for name, several in mappings.items()
     }
-    return {name: getattr(config.model, name) for name in INPUT_FIELDS} | {
+    network = config.network()
+    return {name: getattr(network, name) for name in INPUT_FIELDS} | {
         "features": config.features,
         **described,
     }

@@ -99,7 +99,7 @@ def _context_names(context: StageContext) -> dict[str, dict[int, str]]:
             context.settings.lake, cycle.source, version, field, *span, config.sequences.context_buckets
         )
         for field in config.evaluation.slices
-        if field in config.model.context_fields
+        if field in config.source.context_fields
     }
 
 

@@ -21,12 +21,13 @@ from pipeline.cycle.context import StageContext
 def write(context: StageContext, folder: Path) -> None:
     """Writes this cycle's candidate as it will be served."""
     config, cycle, settings = context.config, context.cycle, context.settings
+    network = config.network()
     tables = CycleTables(settings.lake, cycle.source, cycle.name, context.versions)
-    items = load_items(tables, config.model.features)
+    items = load_items(tables, network.features)
     write_serving_folder(
         folder,
         settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE) / WEIGHTS,
-        config.model,
+        network,
         items.catalogue,
         _named(context, items.retired),
         Meaning(

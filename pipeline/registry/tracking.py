@@ -175,9 +175,9 @@ def _log_params(store: MlflowClient, run: str, context: StageContext, model: Mod
         "configuration_digest": config.digest,
         "preset": config.preset,
     }
-    for section in ("model", "objective", "training"):
-        values = getattr(config, section).model_dump(mode="json")
-        params |= {f"{section}.{key}": value for key, value in values.items()}
+    sections = {"model": config.network(), "objective": config.objective, "training": config.training}
+    for name, section in sections.items():
+        params |= {f"{name}.{key}": value for key, value in section.model_dump(mode="json").items()}
     if model.size is not None:
         params["model.size"] = model.size
     entries = [Param(key, str(value)[:500]) for key, value in params.items()]
@@ -246,7 +246,7 @@ def log_model(
             python_model=str(code),
             artifacts={"weights": str(weights)},
             code_paths=[str(path) for path in packages],
-            signature=_signature(context.config.model.context_fields),
+            signature=_signature(context.config.source.context_fields),
             pip_requirements=requirements,
         )
     return info.model_uri

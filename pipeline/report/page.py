@@ -116,9 +116,7 @@ def headline(records: Records) -> Headline:
         reasons = failing_checks(verdicts_of(refused)) or [refused.refused]
         saved = getattr(refused.figures, "saved", None)
         sentences = [sentence(words) for words in (*reasons, *([saved] if saved else []))]
-        return Headline(
-            "refused", f"Refused by {refuser(refused)}: nothing was registered", tuple(sentences)
-        )
+        return Headline("refused", f"Refused by {refuser(refused)}: nothing was registered", tuple(sentences))
     registered = _figures(records, "register", RegisterFigures)
     if registered is None:
         last = max(records.values(), key=lambda record: record.started_at, default=None)

@@ -222,7 +222,9 @@ def _verdict_lines(records: Records) -> list[str]:
 def _cost_lines(stages: Workflow, records: Records) -> list[str]:
     """Seconds of every stage, several a line."""
     costs = [
-        f"{stage.name} {records[stage.name].seconds:.0f} s" for stage in stages.stages if stage.name in records
+        f"{stage.name} {records[stage.name].seconds:.0f} s"
+        for stage in stages.stages
+        if stage.name in records
     ]
     total = sum(record.seconds for record in records.values())
     lines, current = [], "cost      "

@@ -72,8 +72,12 @@ def rejected_lines(context: StageContext) -> dict[str, list[RejectedLine]]:
 def history_lengths(context: StageContext) -> list[tuple[str, int]]:
     """Users by number of events up to the split, in bins 1, 2–3, 4–7, 8–15 and so on."""
     end = pc.field("first_position") + pc.list_value_length(pc.field("item_index")).cast("int64")
-    rows = _table(context, SEQUENCES).dataset().to_table(
-        {"user_id": pc.field("user_id"), "events": end}, filter=pc.field("cycle") == context.cycle.name
+    rows = (
+        _table(context, SEQUENCES)
+        .dataset()
+        .to_table(
+            {"user_id": pc.field("user_id"), "events": end}, filter=pc.field("cycle") == context.cycle.name
+        )
     )
     lengths = rows.group_by("user_id").aggregate([("events", "max")])["events_max"]
     counts: dict[int, int] = {}
@@ -96,6 +100,4 @@ def vocabulary_by_cycle(context: StageContext) -> list[tuple[str, int]]:
 
 
 def _table(context: StageContext, table: Table) -> PinnedTable:
-    return PinnedTable(
-        context.settings.lake, context.cycle.source, table, context.versions[table.name]
-    )
+    return PinnedTable(context.settings.lake, context.cycle.source, table, context.versions[table.name])

@@ -65,7 +65,7 @@ OVERLAY = {
     "vocabulary": {"min_events": 1},
     "sequences": {"max_length": 128, "context_length": 64},
     # A third of the labels fall on games of the last weeks: freshness lets a request prefer them.
-    "model": {"size": "100k", "item_width": 64, "output_width": 97, "freshness": True},
+    "model": {"size": "100k", "item_width": 64, "semantic_output_width": 64, "freshness": True},
     # Lists are entered one game after the other: what comes next tells more than what comes later.
     "objective": {
         "label_window": 1,

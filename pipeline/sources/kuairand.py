@@ -76,8 +76,8 @@ OVERLAY = {
     "model": {
         "size": "100k",
         "item_width": 64,
-        "output_width": 64,
-        "modalities": [["graph", 64], ["annotation", 64]],
+        "semantic_output_width": 64,
+        "modalities": ["graph", "annotation"],
     },
     "objective": {
         "label_window": 3,

@@ -72,7 +72,7 @@ OVERLAY = {
     # only the last of a tie is asked for labels, as a request would.
     "vocabulary": {"min_events": 3},
     "sequences": {"max_length": 128, "context_length": 64},
-    "model": {"size": "100k", "item_width": 64, "output_width": 64, "dropout": 0.2},
+    "model": {"size": "100k", "item_width": 64, "semantic_output_width": 64, "dropout": 0.2},
     "objective": {
         "label_window": 5,
         "horizon_hours": 24.0,

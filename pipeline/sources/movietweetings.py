@@ -58,7 +58,7 @@ OVERLAY = {
     },
     "vocabulary": {"min_events": 2},
     "sequences": {"max_length": 128, "context_length": 64},
-    "model": {"size": "100k", "item_width": 64, "output_width": 64},
+    "model": {"size": "100k", "item_width": 64, "semantic_output_width": 64},
     "objective": {
         "label_window": 3,
         "horizon_hours": 720.0,

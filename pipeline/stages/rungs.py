@@ -169,8 +169,6 @@ def _rank_comparison(context: StageContext, window: Window, name: ModelName, siz
     if _compared(older, size) != _compared(_as_rungs_train(context.config), size):
         control = ModelName.rung(size, Variant.CONTROL)
         sections = {section: getattr(older, section) for section in COMPARED_SECTIONS}
-        # The length of a row follows from today's data.
-        sections["model"] = older.model.model_copy(update={"max_length": context.config.model.max_length})
         config = context.config.model_copy(update=sections)
         fit(dataclasses.replace(context, config=config), control, size, parent_model=name)
         rank_contender(context, window, open_contender(context, control), (window.judged,))

@@ -29,8 +29,8 @@ from expectations.suites import sequences as sequences_suite
 from expectations.suites import vocabulary as vocabulary_suite
 from expectations.tables import EVENTS, INGESTED_FILES, ITEMS, REJECTED_EVENTS, SEQUENCES, VOCABULARY, Table
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.context import StageContext, figures_of
+from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.figures import ValidateEventsFigures, ValidateSequencesFigures
 from pipeline.cycle.records import StageResult, read_records
 from spark_jobs.events import DUPLICATE, EARLIEST, LATEST

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from spark_jobs.figures import VocabularyFigures
 
 from expectations.instants import microseconds
 from model.config import ModelConfig
@@ -37,6 +36,7 @@ from pipeline.cycle.context import StageContext
 from pipeline.cycle.figures import TrainingFigures
 from pipeline.cycle.records import plain_figures, typed_figures
 from pipeline.training.start import Start, find_start
+from spark_jobs.figures import VocabularyFigures
 
 DAY_US = 86_400_000_000
 FINAL_LOSS_POINTS = 10
@@ -70,7 +70,7 @@ def fit(
     """
     cycle, say = context.cycle, context.say
     folder = context.settings.checkpoint_folder(cycle.source, cycle.name, model_name)
-    config = ModelConfig(**{**context.config.model.model_dump(), "size": size})
+    config = context.config.network(size)
     start = find_start(context, parent_model or model_name, config)
     digest = _inputs_digest(context, config, start)
     done = _found(context, folder, digest)

@@ -131,7 +131,7 @@ def test_a_grown_vocabulary_changes_no_score_before_training(three_cycles):
     older, as_cold = open_champion_model(context, third.reference, "candidate")
     _, today = open_model(context, "candidate")
     assert today.vocabulary_size > as_cold.vocabulary_size
-    grown = Recommender(house.config.model, today.vocabulary_size).eval()
+    grown = Recommender(house.config.network(), today.vocabulary_size).eval()
     folder = accepted.model_folder(house.settings, "tiny", third.parent, "candidate")
     growth = start_from_parent(grown, load_weights(folder))
     assert growth.new_rows == today.vocabulary_size - as_cold.vocabulary_size

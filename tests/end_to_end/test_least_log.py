@@ -114,7 +114,7 @@ def test_users_items_and_times_alone_make_a_whole_cycle(log):
     assert len(items) == records["items"].figures["items_new"] == ITEMS
     # Nothing is known of an item but its events: its vectors are zeros of the width that the model reads.
     features = log.rows("item_features", records["item_features"].versions["item_features"])
-    widths = dict(config.model.modalities)
+    widths = dict(config.network().modalities)
     assert len(features) == ITEMS
     assert {name: len(row[name]) for row in features for name in widths} == widths
     assert not any(any(row[name]) for row in features for name in widths)

@@ -93,11 +93,6 @@ def test_without_cron_and_start_there_are_manual_runs_alone():
     assert orchestration.timetable(ScheduleConfig()) is None
 
 
-def test_cron_with_an_end_is_refused():
-    with pytest.raises(ValueError, match="cannot be combined"):
-        orchestration.timetable(ScheduleConfig(cron="0 0 * * 1", end_date=date(2026, 1, 1)))
-
-
 def test_exit_codes_become_airflows_outcomes():
     orchestration.judge(0, "done", 1)
     with pytest.raises(AirflowSkipException, match="refused: below the margin"):

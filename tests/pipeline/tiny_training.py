@@ -13,13 +13,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
+from model.config import ModelSection, ObjectiveConfig, TrainingConfig
 from pipeline.config import Config
 from pipeline.cycle import accepted
 from pipeline.cycle.definition import AcceptedVersion, Cycle
 from pipeline.cycle.records import StageContext, StageRecord, write_record
 from pipeline.settings import Settings
-from tests.factories import tiny_config
+from spark_jobs.config import FeaturesConfig
+from tests.factories import tiny_config, tiny_source
 from tests.model import lake
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,17 +41,13 @@ def config(**training: Any) -> Config:
         "threads": 1,
         "accelerator": "cpu",
     }
+    source = tiny_source()
+    events = source.events.model_copy(update={"position": None, "country": None})
     return tiny_config(
-        model=ModelConfig(
-            size="25k",
-            item_width=16,
-            output_width=32,
-            dropout=0.2,
-            modalities=(("graph", 8),),
-            actions=3,
-            context_fields=("page",),
-            context_buckets=32,
-            max_length=16,
+        source=source.model_copy(update={"events": events}),
+        features=FeaturesConfig(language_encoder="none", graph_width=8),
+        model=ModelSection(
+            size="25k", item_width=16, semantic_output_width=32, dropout=0.2, modalities=("graph",)
         ),
         objective=ObjectiveConfig(label_window=3, half_life_hours=48.0),
         training=TrainingConfig(**(settings | training)),

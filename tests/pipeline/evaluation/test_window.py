@@ -101,8 +101,8 @@ def test_the_champion_keeps_its_own_vocabulary_over_todays_items(second):
 def test_a_champion_is_comparable_while_the_model_reads_the_same_inputs(second):
     champion = second.cycle.reference
     assert window.incomparable(second, champion) is None
-    model = second.config.model.model_copy(update={"actions": 4})
-    changed = replace(second, config=second.config.model_copy(update={"model": model}))
+    grown = second.config.source.model_copy(update={"actions": (*second.config.source.actions, "shared")})
+    changed = replace(second, config=second.config.model_copy(update={"source": grown}))
     assert window.incomparable(changed, champion) == "actions changed since cycle 2024-02-10"
     rounds = second.config.features.model_copy(update={"graph_rounds": 3})
     tags = (TagMapping(files=("x.csv",), format="csv", item="id", tag="tag"),)

@@ -15,7 +15,10 @@ def elements(svg: str, tag: str) -> list:
 
 
 def test_dots_stand_on_a_common_axis_from_zero():
-    series = [Series("model", [Estimate(0.1, 0.05, 0.2), Estimate(0.05)]), Series("a & b", [None, Estimate(None)])]
+    series = [
+        Series("model", [Estimate(0.1, 0.05, 0.2), Estimate(0.05)]),
+        Series("a & b", [None, Estimate(None)]),
+    ]
     svg = dots(["all", "<task>"], series, "MRR")
     circles = [float(one.get("cx")) for one in elements(svg, "circle")]
     # The first circle is the legend's. The axis runs from 190 for 0 to 860 for the highest end, 0.2.

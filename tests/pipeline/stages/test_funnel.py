@@ -131,8 +131,9 @@ def test_after_a_change_of_configuration_the_old_one_is_trained_on_the_same_data
 
 
 def test_a_champion_that_cannot_read_todays_tables_is_not_compared(second):
-    model = second.config.model.model_copy(update={"context_fields": ("page",)})
-    context = small_lake.with_config(second, model=model)
+    source = second.config.source
+    events = source.events.model_copy(update={"position": None, "country": None})
+    context = small_lake.with_config(second, source=source.model_copy(update={"events": events}))
     assert stage._rank_reference(context, None, "rung-25k", "25k") == (
         None,
         "context_fields changed since cycle 2024-02-10",

@@ -196,8 +196,8 @@ def test_a_second_cycle_starts_from_the_first_and_trains_on_newer_labels_alone(u
 
 def test_a_cycle_trains_on_the_labels_between_its_parents_split_and_its_own_held_out_days(finetuned):
     second, _, _ = finetuned
-    start = module._start(second, CANDIDATE, second.config.model)
-    _, _, batches, examples = module._data(second, second.config.model, start)
+    start = module._start(second, CANDIDATE, second.config.network())
+    _, _, batches, examples = module._data(second, second.config.network(), start)
     assert batches.interval == LabelInterval(20 * lake.DAY, 28 * lake.DAY)
     high = [at for events in histories(30).values() for _, at, reward in events if reward > 0]
     assert examples.examples == sum(at > 28 * lake.DAY for at in high) > 0
@@ -269,7 +269,7 @@ def test_damaged_moments_of_a_parent_are_an_error_for_the_full_model(bare_parent
 def test_damaged_moments_do_not_matter_where_none_are_carried(bare_parent):
     second, _, _ = bare_parent
     fresh = config(carry_moments=False)
-    start = module._start(replace(second, config=fresh), CANDIDATE, fresh.model)
+    start = module._start(replace(second, config=fresh), CANDIDATE, fresh.network())
     assert start.digest == second.cycle.parent.checkpoint_digest
 
 
@@ -282,9 +282,9 @@ def test_a_model_may_start_from_one_of_another_name(finetuned):
 def test_a_cycle_may_train_with_the_item_features_of_its_parents_split(finetuned):
     second, _, _ = finetuned
     earlier = config(features_as_of="parent split")
-    start = module._start(second, CANDIDATE, earlier.model)
-    own, *_ = module._data(second, second.config.model, start)
-    older, *_ = module._data(replace(second, config=earlier), earlier.model, start)
+    start = module._start(second, CANDIDATE, earlier.network())
+    own, *_ = module._data(second, second.config.network(), start)
+    older, *_ = module._data(replace(second, config=earlier), earlier.network(), start)
     graph = (own.catalogue.features["graph"], older.catalogue.features["graph"])
     assert not torch.equal(*graph)
     first = CycleTables(second.settings.lake, "tiny", second.cycle.parent.cycle, second.versions)
