@@ -19,7 +19,7 @@ from airflow.sdk import DAG
 
 from pipeline import presets
 from pipeline.orchestration import first_start, form, phase_groups, release_task, task_for, timetable
-from pipeline.workflows.refresh_cycle import RESOLVE, STAGES
+from pipeline.workflows.refresh_cycle import workflow
 
 
 def refresh_cycle(dag_id: str, source: str) -> DAG:
@@ -44,15 +44,16 @@ def refresh_cycle(dag_id: str, source: str) -> DAG:
         # Never fails, so it never blocks a later cycle; because of it Airflow refuses to backfill
         # backwards, which would make a cycle the parent of an earlier one.
         in_order = EmptyOperator(task_id="in_order", depends_on_past=True)
-        groups = phase_groups(STAGES)
-        tasks = {stage.name: task_for(stage, groups.get(stage.phase)) for stage in (RESOLVE, *STAGES)}
-        in_order >> tasks[RESOLVE.name]
-        for stage in STAGES:
+        stages = workflow(config)
+        groups = phase_groups(stages)
+        tasks = {stage.name: task_for(stage, groups.get(stage.phase)) for stage in stages}
+        in_order >> tasks[stages.resolve.name]
+        for stage in stages.stages:
             [tasks[name] for name in stage.after] >> tasks[stage.name]
         # A teardown runs whatever happened, and its success does not turn a failed run green. That
         # `resolve` is its set-up means: clearing any task of the cycle takes the lease again.
         ends = [task for task in tasks.values() if not task.downstream_list]
-        ends >> release_task().as_teardown(setups=tasks[RESOLVE.name])
+        ends >> release_task().as_teardown(setups=tasks[stages.resolve.name])
     return dag
 
 

@@ -42,7 +42,7 @@ from pipeline.local.service_settings import SPARK_CONNECTION
 from pipeline.presets import PRESETS
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.sources import SOURCES
-from pipeline.workflows.refresh_cycle import Stage
+from pipeline.workflows.stage import Stage
 
 DONE, FAILED, TRY_LATER, REFUSED = 0, 1, 75, 99
 """Exit codes of a stage that mean something; any other is a crash."""

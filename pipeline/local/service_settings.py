@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.cycle.records import write_atomically
+from expectations.files import write_atomically
 from pipeline.settings import CHECKOUT, Settings
 
 LOOPBACK = "127.0.0.1"

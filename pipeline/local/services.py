@@ -28,8 +28,8 @@ from pathlib import Path
 
 import psutil
 
+from expectations.files import write_atomically
 from pipeline.cycle import lease
-from pipeline.cycle.records import write_atomically
 from pipeline.local.airflow_api import open_directly
 from pipeline.local.processes import descendants, end_families, is_alive, started_ticks
 from pipeline.local.service_settings import (

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from expectations.files import replacing, write_atomically
 from pipeline.settings import Settings
 from spark_jobs.config import SourceConfig
 
@@ -54,19 +55,15 @@ def put_bytes(path: Path, content: bytes) -> None:
     """Writes a file as one step; one that has this content already is left alone."""
     if path.is_file() and path.read_bytes() == content:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    write_atomically(path, content, mode=0o644)
 
 
 def _put(origin: Path, target: Path) -> None:
     if target.is_file() and target.stat().st_size == origin.stat().st_size:
         return
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(origin, temporary)
-    except OSError:  # another file system, or links not allowed
-        shutil.copyfile(origin, temporary)
-    os.replace(temporary, target)
+    with replacing(target) as temporary:
+        temporary.unlink()
+        try:
+            os.link(origin, temporary)
+        except OSError:  # another file system, or links not allowed
+            shutil.copyfile(origin, temporary)
