@@ -23,6 +23,8 @@ from deltalake import DeltaTable, write_deltalake
 from expectations import tables
 from expectations.instants import microseconds
 from model.config import TrainingConfig
+from model.evaluation.names import CANDIDATE
+from model.training.checkpoint import digest_of_weights
 from pipeline.config import Config
 from pipeline.cycle import accepted, definition
 from pipeline.cycle.context import StageContext
@@ -173,15 +175,18 @@ def with_config(context: StageContext, **sections: Any) -> StageContext:
     return replace(context, config=changed, stage=workflow(changed)[context.stage.name])
 
 
-def accept(context: StageContext, checkpoint_digest: str = "kept") -> AcceptedVersion:
-    """Keeps the cycle as version 1, as `register` does: its records, configuration and checkpoints."""
+def accept(context: StageContext) -> AcceptedVersion:
+    """Keeps the cycle as version 1, as `register` does: its records, configuration and checkpoints. Its
+    candidate need not have been trained."""
     settings, cycle = context.settings, context.cycle
     folder = settings.cycle_folder(cycle.source, cycle.name)
     for finished in context.finished.values():
         write_record(folder, finished)
     definition.write_cycle(settings, cycle, context.config, cold_start=True)
-    accepted.keep(settings, cycle, checkpoint_digest)
-    return AcceptedVersion(1, cycle.name, cycle.split, checkpoint_digest)
+    candidate = settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE)
+    digest = digest_of_weights(candidate) if candidate.exists() else "no candidate"
+    accepted.keep(settings, cycle, digest)
+    return AcceptedVersion(1, cycle.name, cycle.split, digest)
 
 
 def next_cycle(context: StageContext, **options: Any) -> StageContext:
