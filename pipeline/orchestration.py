@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,61 +34,51 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
 )
 
-# The SDK's class of this name cannot be serialized in Airflow 3.3.2 (its encoder leaves `_summary` out).
-from airflow.timetables.events import EventsTimetable
-
 from pipeline.config import ScheduleConfig
+from pipeline.cycle.definition import cutoff_of
 from pipeline.local.service_settings import SPARK_CONNECTION
 from pipeline.presets import DEFAULT, PRESETS
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.sources import SOURCES
+from pipeline.timetable import CutoffTimetable
 from pipeline.workflows.refresh_cycle import Stage
 
 DONE, FAILED, TRY_LATER, REFUSED = 0, 1, 75, 99
 """Exit codes of a stage that mean something; any other is a crash."""
 CRASH_TRIES = 2
 """A crash is tried at most this often, however often a busy source is."""
-LONGEST_GRID = 1000
-"""Due times listed for a schedule without an end."""
 
 _POOLS = {"spark": "spark", "torch": "gpu", "python": "default_pool"}
 _MASTER = re.compile(r"local(\[(\*|\d+)(,\d+)?\])?|yarn|(spark|k8s)://\S+")
 
 
-def timetable(schedule: ScheduleConfig) -> CronTriggerTimetable | EventsTimetable | None:
+def timetable(schedule: ScheduleConfig) -> CronTriggerTimetable | CutoffTimetable | None:
     """When a source's cycles are due; None: manual triggers alone.
 
-    A cron expression gets the interval between cycles as its data interval (a plain cron string
-    gives intervals of no length). Without one a cycle is due at `start_date` and every interval
-    after it, up to `end_date`: an interval of 28 or 180 days is no cron expression. `end_date` ends
-    the list and not the DAG, which after its own end date never starts a run triggered by hand.
+    The data interval of a run ends at its cutoff and is as long as the time between two cycles (a plain
+    cron string would give intervals of no length). `end_date` is part of the timetable, because a DAG
+    with an end date in the past starts no manual run either. Raises ValueError for cron with `end_date`.
     """
     if schedule.cron:
         if schedule.end_date:
             raise ValueError("schedule.cron and schedule.end_date cannot be combined; leave one of them out")
-        return CronTriggerTimetable(schedule.cron, timezone="UTC", interval=timedelta(days=schedule.interval))
-    due = due_times(schedule)
-    if not due:
-        return None
-    description = f"every {schedule.interval:g} days, {due[0]:%Y-%m-%d} to {due[-1]:%Y-%m-%d}"
-    return EventsTimetable(due, presorted=True, description=description)
-
-
-def due_times(schedule: ScheduleConfig) -> list[datetime]:
-    """Every due cutoff of a schedule without cron, UTC, in order."""
+        return CronTriggerTimetable(schedule.cron, timezone="UTC", interval=_interval(schedule))
     if schedule.start_date is None:
-        return []
-    first = datetime.combine(schedule.start_date, time(), tzinfo=UTC)
-    last = datetime.combine(schedule.end_date, time(), tzinfo=UTC) if schedule.end_date else None
-    grid = (first + number * timedelta(days=schedule.interval) for number in range(LONGEST_GRID))
-    return [due for due in grid if last is None or due <= last]
+        return None
+    last = cutoff_of(schedule.end_date) if schedule.end_date else None
+    return CutoffTimetable(cutoff_of(schedule.start_date), _interval(schedule), last)
 
 
 def first_start(schedule: ScheduleConfig) -> datetime | None:
     """The DAG's start date: where the data interval of the first cycle begins."""
     if schedule.start_date is None:
         return None
-    return datetime.combine(schedule.start_date, time(), tzinfo=UTC) - timedelta(days=schedule.interval)
+    return cutoff_of(schedule.start_date) - _interval(schedule)
+
+
+def _interval(schedule: ScheduleConfig) -> timedelta:
+    """Time between two cycles, in whole minutes as every cutoff: a third of a day, written 0.333, is 8 hours."""
+    return timedelta(minutes=max(1, round(schedule.interval * 24 * 60)))
 
 
 def form(source: str) -> dict[str, Param]:
@@ -162,8 +152,7 @@ def arguments(command: str, context: Context) -> list[str]:
     }
     if told["--run-type"] != "manual":
         start, end = run.data_interval_start, run.data_interval_end
-        # A listed due time is an interval of no length: its end is the cutoff, its start says nothing.
-        told["--interval-start"] = start.isoformat() if start and start != end else None
+        told["--interval-start"] = start.isoformat() if start else None
         told["--interval-end"] = end.isoformat() if end else None
     words = [command, *(word for name, value in told.items() if value for word in (name, value))]
     return [*words, "--cold-start"] if params["cold_start"] else words

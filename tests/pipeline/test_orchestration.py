@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from pipeline import orchestration
 from pipeline.config import ScheduleConfig
 from pipeline.settings import CHECKOUT
+from pipeline.timetable import CutoffTimetable
 
 
 def context(
@@ -39,12 +40,6 @@ def test_a_scheduled_run_passes_its_interval():
     ]  # fmt: skip
 
 
-def test_a_listed_due_time_passes_its_end_alone():
-    due = datetime(1998, 3, 26, tzinfo=UTC)
-    words = orchestration.arguments("resolve", context("backfill", due, due))
-    assert words[5:] == ["--run-type", "backfill", "--interval-end", "1998-03-26T00:00:00+00:00"]
-
-
 def test_a_run_triggered_by_another_dag_counts_as_manual():
     assert "manual" in orchestration.arguments("resolve", context("operator_triggered", cutoff="1998-03-26"))
 
@@ -56,7 +51,7 @@ def test_the_path_of_a_source_file_is_taken_from_the_checkout():
 
 def test_stages_understand_the_arguments():
     due = datetime(1998, 3, 26, tzinfo=UTC)
-    words = orchestration.arguments("release", context("backfill", due, due))
+    words = orchestration.arguments("release", context("backfill", due - timedelta(days=28), due))
     answer = subprocess.run(
         [sys.executable, "-m", "pipeline", *words, "--help"],
         check=False,
@@ -73,20 +68,21 @@ def test_a_cron_schedule_has_the_interval_between_cycles():
     assert schedule.interval.days == 7
 
 
-def test_due_times_are_a_grid_from_the_first_to_the_last():
+def test_a_schedule_without_cron_is_due_every_interval_from_its_first_to_its_last_cutoff():
     schedule = ScheduleConfig(window_days=28, start_date=date(1998, 1, 29), end_date=date(1998, 3, 27))
-    assert [due.date() for due in orchestration.due_times(schedule)] == [
-        date(1998, 1, 29),
-        date(1998, 2, 26),
-        date(1998, 3, 26),
-    ]
+    due = orchestration.timetable(schedule)
+    assert isinstance(due, CutoffTimetable)
+    assert (due.first, due.interval, due.last) == (
+        datetime(1998, 1, 29, tzinfo=UTC),
+        timedelta(days=28),
+        datetime(1998, 3, 27, tzinfo=UTC),
+    )
     assert orchestration.first_start(schedule) == datetime(1998, 1, 1, tzinfo=UTC)
 
 
-def test_a_log_that_goes_on_has_a_long_list_of_due_times():
-    due = orchestration.due_times(ScheduleConfig(interval_days=0.5, start_date=date(2026, 1, 1)))
-    assert len(due) == orchestration.LONGEST_GRID
-    assert due[1] == datetime(2026, 1, 1, 12, tzinfo=UTC)
+def test_an_interval_is_whole_minutes_as_every_cutoff_is():
+    schedule = ScheduleConfig(interval_days=0.3333, start_date=date(2026, 1, 1))
+    assert orchestration.timetable(schedule).interval == timedelta(hours=8)
 
 
 def test_without_cron_and_start_there_are_manual_runs_alone():
