@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from airflow.dag_processing.collection import update_dag_parsing_results_in_db
 from airflow.jobs.job import Job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.models.dag import DagModel
+from airflow.models.dagbag import DBDagBag
 from airflow.models.dagbundle import DagBundleModel
 from airflow.models.dagrun import DagRun
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG
+from airflow.utils.types import DagRunTriggeredByType
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -40,3 +44,20 @@ def create_due_run(model: DagModel, session: Session) -> None:
 def runs(dag_id: str, session: Session) -> list[DagRun]:
     """The runs of a DAG by the end of their data interval."""
     return list(session.scalars(select(DagRun).filter_by(dag_id=dag_id).order_by(DagRun.data_interval_end)))
+
+
+def start_run(dag: DAG, session: Session) -> DagRun:
+    """A running manual run of a DAG, whose task instances have no state yet."""
+    parse(dag, session)
+    stored = DBDagBag().get_latest_version_of_dag(dag.dag_id, session=session)
+    moment = datetime(2026, 3, 1, tzinfo=UTC)
+    return stored.create_dagrun(
+        run_id="manual__test",
+        logical_date=moment,
+        data_interval=(moment, moment),
+        run_after=moment,
+        run_type="manual",
+        triggered_by=DagRunTriggeredByType.TEST,
+        state="running",
+        session=session,
+    )

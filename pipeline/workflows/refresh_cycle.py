@@ -39,7 +39,7 @@ class Stage:
     refusable: bool = False
     """Whether it may refuse the candidate (exit code 99, a result and not an error)."""
     retries: int = 0
-    """Times Airflow tries again where trying again can help."""
+    """Times Airflow runs it again after a crash; waiting for a busy source uses up none."""
     always: bool = False
     """Whether it runs after a refusal too."""
 
@@ -62,9 +62,9 @@ RESOLVE = Stage(
     after=(),
     reads=("registry",),
     writes=("cycle record",),
-    retries=60,
+    retries=1,
 )
-"""Runs before any record exists; 60 tries a minute apart queue behind another cycle of the source."""
+"""Runs before any record exists; under Airflow it waits up to an hour for another cycle of the source."""
 
 _DATA = ("source", "schedule")
 _MODEL = ("source", "schedule", "model", "objective", "training", "vocabulary")
@@ -245,7 +245,7 @@ STAGES: tuple[Stage, ...] = (
         reads=("checkpoint", "verdicts"),
         writes=("registered version",),
         sections=("source", "model"),
-        retries=2,
+        retries=1,
     ),
     Stage(
         "promote",
@@ -257,7 +257,7 @@ STAGES: tuple[Stage, ...] = (
         reads=("registered version",),
         writes=("alias",),
         sections=("registry",),
-        retries=2,
+        retries=1,
     ),
     Stage(
         "report",
