@@ -12,6 +12,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 ACTIVE = ("queued", "running")
@@ -35,18 +36,22 @@ class Airflow:
         self._token: str | None = None
 
     def wait_for_dag(self, dag: str, seconds: float = 90.0) -> None:
-        """Returns when the DAG is read from its file. Raises AirflowError when it cannot be, or not in time."""
+        """Returns when Airflow has the DAG of the file `<dag>.py`.
+
+        Raises AirflowError when that file cannot be imported, or when the DAG does not appear in time. Import
+        errors of other files, a broken source's for instance, do not matter to it.
+        """
         deadline = time.monotonic() + seconds
         while True:
             errors = self._call("GET", "/importErrors")["import_errors"]
-            if errors:
-                raise AirflowError(
-                    f"{errors[0]['filename']} cannot be read: {errors[0]['stack_trace'].strip()}"
-                )
+            own = next((error for error in errors if Path(error["filename"]).name == f"{dag}.py"), None)
+            if own is not None:
+                raise AirflowError(_import_error(own))
             if self._call("GET", f"/dags/{dag}", missing_is_none=True) is not None:
                 return
             if time.monotonic() > deadline:
-                raise AirflowError(f"the DAG {dag} did not appear in {seconds:.0f} s")
+                reasons = "".join(f"; {_import_error(error)}" for error in errors)
+                raise AirflowError(f"the DAG {dag} did not appear in {seconds:.0f} s{reasons}")
             time.sleep(0.5)
 
     def is_paused(self, dag: str) -> bool:
@@ -107,6 +112,10 @@ class Airflow:
         request = urllib.request.Request(self._address + path, content, headers, method=method)
         with open_directly(request, 60) as answer:
             return json.loads(answer.read() or b"{}")
+
+
+def _import_error(error: dict[str, Any]) -> str:
+    return f"{error['filename']} cannot be imported: {error['stack_trace'].strip()}"
 
 
 def _quote(run: str) -> str:

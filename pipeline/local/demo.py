@@ -91,8 +91,11 @@ def _run(
     port = Ports.from_environment().airflow
     ran_before = services.is_running(settings)
     services.prepare_airflow(settings, source, port, say)
+    wanted = services.airflow_services(settings, source, port)
+    # A DAG runs its own source, so an Airflow that runs for another one is of no use.
+    services.end_changed(settings, wanted, say)
     say("starting Airflow (about 20 s)")
-    services.start(settings, services.airflow_services(settings, source, port), say)
+    services.start(settings, wanted, say)
     airflow = Airflow(f"http://{LOOPBACK}:{port}", USER, password(settings))
     idle = Idle()
     try:
@@ -101,7 +104,7 @@ def _run(
         with _unpaused(airflow):
             for name, day in days.items():
                 say(f"cycle {name}")
-                run = airflow.trigger(DAG, {"source": source, "cutoff": day}, f"{config.source.name}_{name}")
+                run = airflow.trigger(DAG, {"cutoff": day}, f"{config.source.name}_{name}")
                 _Watch(airflow, settings, run, idle).follow(name)
     finally:
         if not ran_before:

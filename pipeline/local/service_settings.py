@@ -112,6 +112,8 @@ def airflow_environment(settings: Settings, source: str, port: int) -> dict[str,
         "REPRISE_SOURCE": source,
         "AIRFLOW_HOME": str(airflow_home(settings)),
         "AIRFLOW__CORE__DAGS_FOLDER": str(CHECKOUT / "dags"),
+        # The timetable of `pipeline.timetable`, which Airflow only finds through a plugin.
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(CHECKOUT / "dags" / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         # The default forks 32 workers; two cores serve a stage and, beside it, the odd other task.

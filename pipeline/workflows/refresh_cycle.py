@@ -21,9 +21,9 @@ RESOLVE = Stage(
     after=(),
     reads=("registry",),
     writes=("cycle record", "landed files"),
-    retries=60,
+    retries=1,
 )
-"""60 retries a minute apart: a cycle queues behind another cycle of its source."""
+"""Under Airflow it waits up to an hour for another cycle of the source."""
 
 _DATA = ("source", "schedule")
 _MODEL = ("source", "schedule", "model", "objective", "training", "vocabulary")

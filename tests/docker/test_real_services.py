@@ -174,10 +174,10 @@ def test_a_stage_runs_on_a_spark_cluster_by_a_change_of_connection(
         services.start(home, started, say=print)
         words = ["--source", str(mapping), "--cutoff", "2023-11-19"]
         subprocess.run([sys.executable, "-m", "pipeline", "resolve", *words], cwd=CHECKOUT, check=True)
-        operator = task_for(BY_NAME["events"])
-        params = {"source": str(mapping), "preset": "laptop", "cutoff": "2023-11-19", "cold_start": False}
+        operator = task_for(BY_NAME["events"], str(mapping))
+        params = {"preset": None, "cutoff": "2023-11-19", "cold_start": False}
         run = SimpleNamespace(run_type="manual", data_interval_start=None, data_interval_end=None)
-        operator.execute({"params": params, "dag_run": run, "ti": SimpleNamespace(try_number=1)})
+        operator.execute({"params": params, "dag_run": run, "task_reschedule_count": 0})
     finally:
         services.stop(home)
     record = json.loads((home.cycle_folder("tiny", "2023-11-19") / "stage-events.json").read_text())

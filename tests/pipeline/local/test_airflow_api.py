@@ -78,13 +78,26 @@ def test_it_waits_until_the_dag_is_read(server: Recorded, airflow: Airflow):
     assert server.answers["GET", "/api/v2/dags/refresh_cycle"] == []
 
 
-def test_a_dag_that_cannot_be_read_is_told_at_once(server: Recorded, airflow: Airflow):
+def test_a_dag_file_that_cannot_be_imported_is_an_error_at_once(server: Recorded, airflow: Airflow):
     broken = {"filename": "refresh_cycle.py", "stack_trace": "ConfigError: source 'x' is unknown\n"}
     server.answers["GET", "/api/v2/importErrors"] = [(200, {"import_errors": [broken]})]
     with pytest.raises(
-        AirflowError, match=r"refresh_cycle\.py cannot be read: ConfigError: source 'x' is unknown"
+        AirflowError, match=r"refresh_cycle\.py cannot be imported: ConfigError: source 'x' is unknown"
     ):
         airflow.wait_for_dag("refresh_cycle")
+
+
+def test_an_import_error_of_another_file_matters_only_if_the_dag_does_not_appear(
+    server: Recorded, airflow: Airflow
+):
+    other = {"filename": "broken_sources.py", "stack_trace": "my.toml is not valid TOML\n"}
+    server.answers["GET", "/api/v2/importErrors"] = [(200, {"import_errors": [other]})] * 2
+    server.answers["GET", "/api/v2/dags/refresh_cycle"] = [(200, {}), (404, {"detail": "not found"})]
+    airflow.wait_for_dag("refresh_cycle")
+    with pytest.raises(
+        AirflowError, match=r"did not appear in 0 s; broken_sources\.py cannot be imported: my"
+    ):
+        airflow.wait_for_dag("refresh_cycle", seconds=0.0)
 
 
 def test_active_runs_are_found_and_one_is_marked_as_failed(server: Recorded, airflow: Airflow):
