@@ -237,7 +237,7 @@ def _registry(rungs: Sequence[str], earlier: Sequence[str]) -> list[Stage]:
             continues=True,
             writes=("registered version",),
             sections=("source", "model", "sequences"),
-            retries=2,
+            retries=1,
         ),
         Stage(
             "promote",
@@ -250,7 +250,7 @@ def _registry(rungs: Sequence[str], earlier: Sequence[str]) -> list[Stage]:
             records=("register",),
             writes=("alias",),
             sections=("registry",),
-            retries=2,
+            retries=1,
         ),
         Stage(
             "report",

@@ -17,14 +17,16 @@ from airflow.utils.state import TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType
 from sqlalchemy.orm import Session
 
+from pipeline import presets
 from pipeline.local.service_settings import POOLS
 from pipeline.orchestration import arguments
 from pipeline.settings import CHECKOUT
 from pipeline.sources import SOURCES
-from pipeline.workflows.refresh_cycle import BY_NAME, RESOLVE, STAGES
+from pipeline.workflows.refresh_cycle import refresh_cycle
 from tests.airflow_records import parse as parse_into
 from tests.airflow_records import start_run
 
+STAGES = refresh_cycle(presets.load("ml-100k").funnel.rungs)
 FILE = CHECKOUT / "dags" / "refresh_cycle.py"
 
 
@@ -46,19 +48,19 @@ def dag() -> DAG:
 
 
 def test_every_stage_of_the_map_has_one_task(dag: DAG):
-    assert sorted(dag.task_ids) == sorted(["in_order", "release", *BY_NAME])
+    assert sorted(dag.task_ids) == sorted(["in_order", "release", *(stage.name for stage in STAGES)])
 
 
 def test_arrows_are_the_maps(dag: DAG):
-    for stage in STAGES:
+    for stage in STAGES.stages:
         assert dag.get_task(stage.name).upstream_task_ids == set(stage.after), stage.name
-    assert dag.get_task(RESOLVE.name).upstream_task_ids == {"in_order"}
+    assert dag.get_task(STAGES.resolve.name).upstream_task_ids == {"in_order"}
 
 
 def test_spark_stages_go_through_the_connection_and_the_others_are_processes(dag: DAG):
-    kinds = {stage.name: type(dag.get_task(stage.name)).__name__ for stage in BY_NAME.values()}
+    kinds = {stage.name: type(dag.get_task(stage.name)).__name__ for stage in STAGES}
     assert {name for name, kind in kinds.items() if kind == "SparkStageOperator"} == {
-        stage.name for stage in BY_NAME.values() if stage.engine == "spark"
+        stage.name for stage in STAGES if stage.engine == "spark"
     }
     assert set(kinds.values()) == {"SparkStageOperator", "StageOperator"}
     assert dag.get_task("sequences")._conn_id == "spark_reprise"
@@ -72,15 +74,15 @@ def test_phases_are_groups_and_no_part_of_a_tasks_name(dag: DAG):
 
 def test_engines_wait_in_their_own_pool(dag: DAG):
     pools = {"spark": "spark", "torch": "gpu", "python": "default_pool"}
-    assert {stage.name: dag.get_task(stage.name).pool for stage in BY_NAME.values()} == {
-        stage.name: pools[stage.engine] for stage in BY_NAME.values()
+    assert {stage.name: dag.get_task(stage.name).pool for stage in STAGES} == {
+        stage.name: pools[stage.engine] for stage in STAGES
     }
     assert {name: pool["slots"] for name, pool in POOLS.items()} == {"spark": 2, "gpu": 1}
 
 
 def test_retries_are_the_maps_and_bad_data_has_none(dag: DAG):
-    assert {stage.name: dag.get_task(stage.name).retries for stage in BY_NAME.values()} == {
-        stage.name: stage.retries for stage in BY_NAME.values()
+    assert {stage.name: dag.get_task(stage.name).retries for stage in STAGES} == {
+        stage.name: stage.retries for stage in STAGES
     }
     assert dag.get_task("validate_events").retries == dag.get_task("validate_sequences").retries == 0
     assert dag.get_task("resolve").retries == 1
@@ -133,12 +135,12 @@ def test_cycles_come_one_at_a_time_in_order_and_not_by_themselves(dag: DAG):
 
 
 def test_every_failure_is_logged_by_the_task_itself(dag: DAG):
-    silent = [stage.name for stage in BY_NAME.values() if not dag.get_task(stage.name).on_failure_callback]
+    silent = [stage.name for stage in STAGES if not dag.get_task(stage.name).on_failure_callback]
     assert silent == []
 
 
 def test_every_task_says_what_it_does(dag: DAG):
-    assert all(stage.title in dag.get_task(stage.name).doc_md for stage in BY_NAME.values())
+    assert all(stage.title in dag.get_task(stage.name).doc_md for stage in STAGES)
 
 
 @pytest.mark.parametrize(

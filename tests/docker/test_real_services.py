@@ -26,7 +26,7 @@ from pipeline.local import service_settings, services
 from pipeline.local.services import Service
 from pipeline.orchestration import task_for
 from pipeline.settings import CHECKOUT, Settings
-from pipeline.workflows.refresh_cycle import BY_NAME
+from pipeline.workflows.refresh_cycle import refresh_cycle
 
 COMPOSE = CHECKOUT / "docker" / "compose.yaml"
 PASSWORD = "secret-of-postgres"
@@ -174,7 +174,7 @@ def test_a_stage_runs_on_a_spark_cluster_by_a_change_of_connection(
         services.start(home, started, say=print)
         words = ["--source", str(mapping), "--cutoff", "2023-11-19"]
         subprocess.run([sys.executable, "-m", "pipeline", "resolve", *words], cwd=CHECKOUT, check=True)
-        operator = task_for(BY_NAME["events"], str(mapping))
+        operator = task_for(refresh_cycle(["25k"])["events"], str(mapping))
         params = {"preset": None, "cutoff": "2023-11-19", "cold_start": False}
         run = SimpleNamespace(run_type="manual", data_interval_start=None, data_interval_end=None)
         operator.execute({"params": params, "dag_run": run, "task_reschedule_count": 0})

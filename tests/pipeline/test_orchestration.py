@@ -27,7 +27,7 @@ from pipeline import orchestration
 from pipeline.config import ScheduleConfig
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.timetable import CutoffTimetable
-from pipeline.workflows.refresh_cycle import BY_NAME
+from pipeline.workflows.refresh_cycle import refresh_cycle
 from tests.airflow_records import start_run
 
 
@@ -158,7 +158,7 @@ class Life:
 
     def __init__(self, stage: str, session: Session) -> None:
         with DAG("cycles", schedule=None) as dag:
-            orchestration.task_for(BY_NAME[stage], "ml-100k")
+            orchestration.task_for(STAGES[stage], "ml-100k")
         self.session, self.run = session, start_run(dag, session)
 
     @property
@@ -242,6 +242,7 @@ def test_release_of_a_run_without_a_cutoff_ends_nobodys_lease():
         released.execute(context())
 
 
+STAGES = refresh_cycle(["25k", "50k"])
 SECRETS = {
     "AIRFLOW__CORE__FERNET_KEY": "fernet-secret",
     "AIRFLOW__API_AUTH__JWT_SECRET": "jwt-secret",
@@ -279,7 +280,7 @@ def test_a_stages_process_has_no_variable_of_airflow(tmp_path: Path, monkeypatch
         monkeypatch.setenv(name, value)
     seen_by(tmp_path / "python", tmp_path / "environment.json")
     monkeypatch.setattr(orchestration.sys, "executable", str(tmp_path / "python"))
-    orchestration.task_for(BY_NAME["train"], "ml-100k").execute(context(cutoff="2026-03-01"))
+    orchestration.task_for(STAGES["train"], "ml-100k").execute(context(cutoff="2026-03-01"))
     assert_without_secrets(tmp_path / "environment.json")
 
 
@@ -293,7 +294,7 @@ def test_spark_submit_has_no_variable_of_airflow(
         monkeypatch.setenv(name, value.replace("MASTER", master))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     seen_by(tmp_path / "spark-submit", output)
-    task = orchestration.task_for(BY_NAME["events"], "ml-100k")
+    task = orchestration.task_for(STAGES["events"], "ml-100k")
     task.execute(context(cutoff="2026-03-01"))
     assert_without_secrets(output)
     environment = json.loads(output.read_text())
