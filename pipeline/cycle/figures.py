@@ -105,14 +105,15 @@ class RungFigures:
     outcome: str
     """`passed` or `refused`."""
     training: TrainingFigures | None = None
-    """None: training or scoring met a number that was not finite."""
+    """None: the loss was not a finite number."""
     compared_with: str | None = None
-    """What the rung was compared with, in words."""
+    """What the rung was compared with, in words; None: there was nothing, and a verdict says why."""
     relative_difference: float | None = None
-    """(MRR − MRR of what it was compared with) / the latter, all labels."""
+    """(MRR − MRR of what it was compared with) / the latter, all labels; None as `compared_with`."""
     saved: str | None = None
-    """What the refusal saved, in words."""
+    """What the refusal saved, in words; None: the rung passed."""
     measures: Measures | None = None
+    """None: no rank is stored, since a loss or score was not a finite number."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,11 @@ class EvaluateFigures:
     latency_milliseconds: float | None
     """Median time to score one history against the whole catalogue; None: scores were not finite."""
     not_finite: str | None
-    """Which score was not a finite number."""
+    """Which score was not a finite number; the candidate then has no ranks. None: all were."""
     reference_not_comparable: str | None
-    """Why the version before could not be ranked on today's tables."""
+    """Why the reference cannot be ranked on today's tables; None: it was, or there is none."""
     measures: Measures
+    """Of the candidate beside the champion and the yardsticks, as far as they were ranked."""
 
 
 @dataclass(frozen=True)

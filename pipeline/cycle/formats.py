@@ -92,8 +92,11 @@ def _measures(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rung(found: dict[str, Any]) -> dict[str, Any]:
-    kept = ("size", "verdicts", "outcome", "compared_with", "relative_difference", "saved")
+    kept = ("size", "verdicts", "outcome", "relative_difference", "saved")
+    # Where the rung was compared with nothing, `compared_with` held the reason, which a verdict holds too.
+    was_compared = found.get("relative_difference") is not None
     return {name: found[name] for name in kept if name in found} | {
+        "compared_with": found.get("compared_with") if was_compared else None,
         "window": _window(found),
         "training": _training(found["training"]) if "training" in found else None,
         "measures": _measures(found) if "metrics" in found else None,

@@ -1,4 +1,10 @@
-"""The models that are compared on a window: opened from their checkpoints, each with its catalogue."""
+"""The models that are compared on a window, opened from their checkpoints, each with its catalogue.
+
+    candidate = open_contender(context, CANDIDATE)
+    champion = open_reference(context, context.cycle.reference, CANDIDATE, CHAMPION)
+
+Ranking them is in `ranking`.
+"""
 
 from __future__ import annotations
 
@@ -28,27 +34,27 @@ from pipeline.cycle.context import StageContext
 from pipeline.cycle.definition import AcceptedVersion
 
 INPUT_FIELDS = ("modalities", "actions", "context_fields", "context_buckets")
-"""Fields of the network's configuration that say what it reads."""
+"""Fields of the network's configuration that define its inputs."""
 ID_TABLE = "item_tower.table.weight"
 """Name of the ID table among a model's weights."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A model that is ranked: its name in `ranks`, and all that its scores are a function of."""
+    """A model to be ranked: its name in `ranks`, and everything its scores are a function of."""
 
     name: ModelName
     recommender: Recommender
     """In evaluation mode, on the configured device."""
     catalogue: Catalogue
-    """Vocabulary and features of today's items, on the same device."""
+    """Vocabulary and features of this cycle's items, on the same device."""
     digest: str
     """SHA-256 of the weights."""
 
 
 def open_contender(context: StageContext, name: ModelName) -> Contender:
-    """A model that this cycle trained. Raises `model.training.checkpoint.CheckpointError` when it is
-    missing, unfinished or altered."""
+    """A model that this cycle trained. Raises `model.training.checkpoint.CheckpointError` when its
+    checkpoint is missing, unfinished or altered."""
     folder = checkpoint_folder(context, name)
     recommender = _load(context, folder)
     return Contender(name, recommender, _catalogue(context, recommender), digest_of_weights(folder))
@@ -57,31 +63,36 @@ def open_contender(context: StageContext, name: ModelName) -> Contender:
 def open_reference(
     context: StageContext, reference: AcceptedVersion, checkpoint: ModelName, name: ModelName
 ) -> Contender:
-    """A model of the reference's cycle as it would be served today: its weights and vocabulary, over
-    today's items and features. `checkpoint`: its name there. Raises as `open_contender`."""
+    """A model of the reference's cycle as it would be served today: its own weights and vocabulary, over
+    this cycle's items and features.
+
+    `checkpoint` is its name in that cycle, `name` the one in `ranks`. Raises as `open_contender`.
+    """
     cycle, settings = context.cycle, context.settings
     folder = accepted.model_folder(settings, cycle.source, reference, checkpoint)
     recommender = _load(context, folder)
-    today = _catalogue(context, recommender)
+    catalogue = _catalogue(context, recommender)
     version = accepted.table_versions(settings, cycle.source, reference)["vocabulary"]
-    member = read_vocabulary(settings.lake, cycle.source, reference.cycle, version, today.items).member
-    known = torch.from_numpy(member).to(today.item_token.device)
-    catalogue = Catalogue(torch.where(known, today.item_token, OUT_OF_VOCABULARY), today.features)
-    return Contender(name, recommender, catalogue, digest_of_weights(folder))
+    older = read_vocabulary(settings.lake, cycle.source, reference.cycle, version, catalogue.items)
+    tokens = catalogue.item_token
+    is_known = torch.from_numpy(older.member).to(tokens.device)
+    own = Catalogue(torch.where(is_known, tokens, OUT_OF_VOCABULARY), catalogue.features)
+    return Contender(name, recommender, own, digest_of_weights(folder))
 
 
 def checkpoint_folder(context: StageContext, name: ModelName) -> Path:
-    """Where this cycle keeps a model's weights."""
+    """Folder of a model that this cycle trained."""
     return context.settings.checkpoint_folder(context.cycle.source, context.cycle.name, name)
 
 
 def weights_megabytes(context: StageContext, name: ModelName) -> float:
-    """Size of the weights of a model of this cycle."""
+    """Size of the weights of a model that this cycle trained."""
     return (checkpoint_folder(context, name) / WEIGHTS).stat().st_size / 1e6
 
 
 def reference_has(context: StageContext, reference: AcceptedVersion, checkpoint: ModelName) -> bool:
-    """Whether the reference's cycle left this model, finished and unaltered."""
+    """Whether the reference's cycle has kept a finished checkpoint of this name. Raises CheckpointError
+    when it was altered."""
     folder = accepted.model_folder(context.settings, context.cycle.source, reference, checkpoint)
     return finished_state(folder) is not None
 
@@ -92,14 +103,15 @@ def reference_config(context: StageContext, reference: AcceptedVersion) -> Confi
 
 
 def incomparable(context: StageContext, reference: AcceptedVersion) -> str | None:
-    """Why models of the reference's cycle cannot read today's tables; None when they can."""
-    older, today = _inputs(reference_config(context, reference)), _inputs(context.config)
-    changed = [name for name in today if older[name] != today[name]]
+    """Why models of the reference's cycle cannot read this cycle's tables; None when they can."""
+    older, newer = _inputs(reference_config(context, reference)), _inputs(context.config)
+    changed = [name for name in newer if older[name] != newer[name]]
     return f"{', '.join(changed)} changed since cycle {reference.cycle}" if changed else None
 
 
 def _inputs(config: Config) -> dict[str, Any]:
-    """What a model's inputs mean, by name: their fields, and what an item's vectors are made of."""
+    """What defines a model's inputs, by name: their fields, and what an item's vectors are made from. The
+    names of the files do not matter."""
     mappings = config.source.model_dump(mode="json", include={"items", "tags", "edges"})
     described = {
         name: [{key: value for key, value in mapping.items() if key != "files"} for mapping in several]
@@ -113,7 +125,7 @@ def _inputs(config: Config) -> dict[str, Any]:
 
 
 def _load(context: StageContext, folder: Path) -> Recommender:
-    """A finished model on the configured device."""
+    """A finished model, in evaluation mode on the configured device."""
     state, training = finished_state(folder), context.config.training
     if state is None:
         raise CheckpointError(f"{folder} holds no finished model")

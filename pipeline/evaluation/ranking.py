@@ -1,6 +1,6 @@
 """Ranks the labels of a window by models and yardsticks, and writes the rows of `ranks`.
 
-It judges nothing: that is `pipeline.gates`.
+Models are judged in `pipeline.gates`, not here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from pipeline.evaluation.models import Contender
 from pipeline.evaluation.window import Ints, Window
 
 YARDSTICKS = tuple(yardsticks.DEFINITIONS)
+EXCHANGE_ROUNDS = 20
+"""How often examples that kept their own user are exchanged again, at random."""
 LATENCY_RUNS = 20
 """Histories scored one by one to measure latency, after a first that warms up."""
 
@@ -36,7 +38,7 @@ def rank_contender(
     contender: Contender,
     conditions: tuple[Condition, ...] | None = None,
 ) -> int:
-    """Ranks the window by one model and writes its rows; `conditions` None is all of them.
+    """Ranks the window by one model, under some conditions or (None) all of them, and writes its rows.
 
     Returns the version of `ranks`. Raises `model.evaluation.ranking.NotFiniteScoreError` when a score is
     not finite.
@@ -52,10 +54,10 @@ def rank_contender(
 def rank_exchanged(
     context: StageContext, window: Window, contender: Contender, name: ModelName
 ) -> int | None:
-    """Ranks every label from the history of another user's example, drawn at random, under the judged
-    condition: what the model would be worth if it did not matter whose history it reads.
+    """Ranks every label from another user's history, drawn at random, under the condition that gates read;
+    the rows are written under `name`. A model that ignores histories ranks as well from these.
 
-    Returns the version of `ranks`, or None where the window has one user only.
+    Returns the version of `ranks`, or None where the window has a single user. Raises as `rank_contender`.
     """
     user = window.examples.user
     partner = exchange(user)
@@ -67,28 +69,32 @@ def rank_exchanged(
 
 
 def exchange(user: Ints) -> Ints:
-    """A permutation of the examples, int64 [X], that gives (nearly) each one of another user."""
+    """A permutation of the examples, int64 [X], that gives each an example of another user.
+
+    `user` is the user of each example, int64 [X]. Where one user has more than half of the examples, some
+    keep an example of the same user.
+    """
     generator = np.random.default_rng(SEED)
     partner = generator.permutation(user.size)
-    for _ in range(20):
-        own = np.flatnonzero(user[partner] == user)
-        if own.size == 0:
+    for _ in range(EXCHANGE_ROUNDS):
+        same_user = np.flatnonzero(user[partner] == user)
+        if same_user.size == 0:
             break
-        other = generator.integers(0, user.size, own.size)
-        for one, two in zip(own, other, strict=True):
-            partner[one], partner[two] = partner[two], partner[one]
+        drawn = generator.integers(0, user.size, same_user.size)
+        for example, other in zip(same_user, drawn, strict=True):
+            partner[example], partner[other] = partner[other], partner[example]
     return partner
 
 
 def rank_yardsticks(context: StageContext, window: Window) -> int:
-    """Ranks the window by every yardstick, unless `ranks` holds them already, counted from these very
+    """Ranks the window by every yardstick, unless `ranks` holds their rows already, counted from the same
     tables. Returns the version of `ranks`."""
     cycle, lake, versions = context.cycle, context.settings.lake, context.versions
     examples, candidates, split_us = window.examples, window.candidates, microseconds(cycle.split)
-    key = yardsticks_key(context)
-    known = [ranked_with(lake, cycle.source, cycle.name, name, key) for name in YARDSTICKS]
-    if None not in known:
-        return max(known)
+    key = _yardsticks_key(context)
+    stored = [ranked_with(lake, cycle.source, cycle.name, name, key) for name in YARDSTICKS]
+    if None not in stored:
+        return max(stored)
     longest = max(condition.delay_hours for condition in window.ends)
     after_us = split_us - round(longest * HOUR_US) - yardsticks.POPULARITY_DAYS * DAY_US - 1
     log = yardsticks.read_events(
@@ -98,21 +104,20 @@ def rank_yardsticks(context: StageContext, window: Window) -> int:
         lake, cycle.source, cycle.name, versions["sequences"], window.items.launched_at_us.size
     )
     frozen = yardsticks.frozen_popularity_ranks(examples, candidates, log, split_us)
-    ranks: dict[str, dict[Condition, NDArray[np.float64]]] = {name: {} for name in YARDSTICKS}
+    ranks: dict[ModelName, dict[Condition, NDArray[np.float64]]] = {name: {} for name in YARDSTICKS}
     for condition, ends in window.ends.items():
         ranks[FROZEN][condition] = frozen
         ranks[MARKOV][condition] = yardsticks.markov_ranks(examples, candidates, log, chain, ends, split_us)
-        # At a request that stands at the split, moving popularity is the frozen one.
-        moving = condition.protocol == "replay"
+        # Under the cutoff protocol every request is made at the split, where both popularities are the same.
         ranks[MOVING][condition] = (
             yardsticks.popularity_ranks(examples, candidates, log, condition.delay_hours)
-            if moving
+            if condition.protocol == "replay"
             else frozen
         )
-    nothing = np.full(examples.size, np.nan)
+    no_probability = np.full(examples.size, np.nan)
     version = 0
     for name, by_condition in ranks.items():
-        rankings = {condition: Ranking(rank, nothing) for condition, rank in by_condition.items()}
+        rankings = {condition: Ranking(rank, no_probability) for condition, rank in by_condition.items()}
         version = _write(context, window, name, key, rankings)
     context.say(f"yardsticks: {log.item_index.size:,} events and {chain.nnz:,} transitions counted")
     return version
@@ -157,7 +162,7 @@ def _rank(context: StageContext, window: Window, contender: Contender, views: li
 
 
 def _write(
-    context: StageContext, window: Window, name: str, digest: str, rankings: dict[Condition, Ranking]
+    context: StageContext, window: Window, name: ModelName, digest: str, rankings: dict[Condition, Ranking]
 ) -> int:
     cycle = context.cycle
     parts = [(condition, window.ends[condition], ranking) for condition, ranking in rankings.items()]
@@ -165,9 +170,9 @@ def _write(
     return write_ranks(rows, context.settings.lake, cycle.source, cycle.name, name)
 
 
-def yardsticks_key(context: StageContext) -> str:
-    """Digest of everything that the yardsticks' ranks of this cycle are a function of; it stands in
-    `ranks` where a model has that of its weights."""
+def _yardsticks_key(context: StageContext) -> str:
+    """Digest of everything that the yardsticks' ranks are a function of. `ranks` holds it where it holds the
+    digest of a model's weights."""
     tables = ("events", "items", "vocabulary", "sequences", "evaluation_sequences")
     reference = context.cycle.reference
     content = [

@@ -1,4 +1,4 @@
-"""One cycle's evaluation window: its examples, the eligible items, and what each condition may see."""
+"""One cycle's evaluation window: its examples, the eligible items, and what each condition lets a model see."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Window:
-    """One cycle's evaluation window: what is ranked, among what, and what may be seen."""
+    """One cycle's evaluation window. X: label events."""
 
     examples: Examples
     candidates: Candidates
     items: ItemFacts
     ends: dict[Condition, Ints]
-    """Where histories end, int64 [X] for every condition; the first is the one that gates read."""
-    asked_at_us: dict[Condition, Ints]
-    """When each example is asked for, int64 [X] for every condition."""
+    """Where each visible history ends, int64 [X], by condition; gates read the first condition."""
+    requested_at_us: dict[Condition, Ints]
+    """When each label's recommendations are requested, int64 [X], by condition; microseconds since
+    1970-01-01 UTC."""
 
     @property
     def judged(self) -> Condition:
@@ -48,15 +49,15 @@ class Window:
         return next(iter(self.ends))
 
     def view(self, condition: Condition, partner: Ints | None = None) -> View:
-        """What every example is ranked from under a condition; with `partner`, int64 [X], as if it were
-        that example."""
+        """The histories from which the labels are ranked under a condition: each its own or, with `partner`
+        (int64 [X]), that of another example."""
         chosen = np.arange(self.examples.size) if partner is None else partner
-        user, end, asked = self.examples.user, self.ends[condition], self.asked_at_us[condition]
-        return View(user[chosen], end[chosen], asked[chosen])
+        user, end, request = self.examples.user, self.ends[condition], self.requested_at_us[condition]
+        return View(user[chosen], end[chosen], request[chosen])
 
 
 def open_window(context: StageContext) -> Window:
-    """Reads the window's examples. Raises `model.evaluation.examples.ExamplesError` when it has none."""
+    """Reads the window's examples. Raises `model.evaluation.examples.ExamplesError` when there are none."""
     config, cycle, lake = context.config.evaluation, context.cycle, context.settings.lake
     source, versions = cycle.source, context.versions
     items = read_item_facts(lake, source, versions["items"])
@@ -81,17 +82,18 @@ def open_window(context: StageContext) -> Window:
         candidates=Candidates.of(items.launched_at_us, vocabulary.retired),
         items=items,
         ends={
-            one: history_ends(examples, one.protocol, one.delay_hours, split_us) for one in conditions(config)
+            condition: history_ends(examples, condition.protocol, condition.delay_hours, split_us)
+            for condition in conditions(config)
         },
-        asked_at_us={
-            one: request_times(examples, one.protocol, one.delay_hours, split_us)
-            for one in conditions(config)
+        requested_at_us={
+            condition: request_times(examples, condition.protocol, condition.delay_hours, split_us)
+            for condition in conditions(config)
         },
     )
 
 
 def _context_names(context: StageContext) -> dict[str, dict[int, str]]:
-    """The window's values of every context field that makes slices, by code."""
+    """Values in the window by code, for every context field that makes slices."""
     config, cycle = context.config, context.cycle
     version, span = context.versions["events"], (microseconds(cycle.split), microseconds(cycle.cutoff))
     return {
@@ -104,7 +106,7 @@ def _context_names(context: StageContext) -> dict[str, dict[int, str]]:
 
 
 def window_figures(window: Window) -> EvaluationWindowFigures:
-    """Counts of the window."""
+    """Counts of the window, for the record."""
     examples, size = window.examples, window.candidates.sizes_at(window.examples.event_at_us)
     return EvaluationWindowFigures(
         labels=examples.size,

@@ -1,6 +1,6 @@
-"""Verdicts on a model, made from its measured ranks and the configured margins.
+"""Verdicts on a model, from its measured ranks and the configured margins.
 
-The rules themselves are in `rules`; nothing is ranked or trained here.
+The rules are in `rules`. Nothing is ranked or trained here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pipeline.gates import rules
 from pipeline.gates.rules import Verdict
 
 HISTORY_WORTH = 0.05
-"""A rung must gain more than this (relative MRR) by reading the right user's history."""
-NOTHING_BEFORE = "nothing was accepted before this cycle"
+"""Relative MRR that a rung must gain from ranking by the right user's history."""
+NOTHING_BEFORE = "no version was accepted before this cycle"
 
 
 def non_inferiority(
@@ -25,59 +25,66 @@ def non_inferiority(
     reference: str,
     words: str,
     config: Config,
-    tasks_not_applicable: tuple[str, ...],
+    tasks_not_applicable: Sequence[str],
 ) -> list[Verdict]:
-    """One verdict for all labels, one a task and one a slice, of `model` against `reference`.
+    """Verdicts of `model` against `reference`: one for all labels, one a task, one a slice.
 
-    A task without a label event in this window is not judged, nor is a task or slice of too few users.
+    `words` names the reference for people. A task or slice with too few users is not judged, nor is a
+    task without a label in this window.
     """
     funnel = config.funnel
     verdicts = [
         rules.paired(
-            f"all labels against {words}",
+            f"{ALL.words} against {words}",
             measured.difference(model, reference, ALL),
             funnel.task_margin,
             measured.users(ALL),
         )
     ]
     for task in config.evaluation.tasks:
-        check, group = f"task {task.name} against {words}", Group("task", task.name)
+        group = Group("task", task.name)
+        check = f"{group.words} against {words}"
         if task.name in tasks_not_applicable:
-            verdicts.append(rules.not_applicable(check, "the source cannot have it"))
+            why = "it needs launch dates or gaps between events, which this log does not have"
+            verdicts.append(rules.not_applicable(check, why))
         elif group not in measured.groups:
-            verdicts.append(rules.not_judged(check, "no label event of this window counts for it"))
+            verdicts.append(rules.not_judged(check, "no label of this window belongs to it"))
         else:
             difference = measured.difference(model, reference, group)
             users = measured.users(group)
             verdicts.append(
                 rules.paired_part(check, difference, funnel.task_margin, users, rules.FEWEST_USERS)
             )
-    for group in measured.groups:
-        if group.kind == "slice":
-            verdicts.append(
-                rules.paired_part(
-                    f"slice {group.name} against {words}",
-                    measured.difference(model, reference, group),
-                    funnel.slice_margin,
-                    measured.users(group),
-                    funnel.min_users,
-                )
-            )
+    verdicts += [
+        rules.paired_part(
+            f"{group.words} against {words}",
+            measured.difference(model, reference, group),
+            funnel.slice_margin,
+            measured.users(group),
+            funnel.min_users,
+        )
+        for group in measured.groups
+        if group.kind == "slice"
+    ]
     return verdicts
 
 
 def reads_history(measured: Summary, name: str, exchanged: str | None) -> Verdict:
-    """A model whose labels had nothing to do with its contexts ranks as well by anybody's history."""
+    """Whether a model ranks better from its users' own histories than from other users'.
+
+    A model whose labels have nothing to do with its inputs ranks as well from any history. `exchanged` is
+    the name under which other users' histories were ranked; None where the window has a single user.
+    """
     check = "own histories against other users'"
     if exchanged is None:
-        return rules.not_applicable(check, "the window has one user")
+        return rules.not_applicable(check, "the window has a single user")
     return rules.paired(check, measured.difference(name, exchanged, ALL), HISTORY_WORTH, measured.users(ALL))
 
 
 def beats(measured: Summary, model: str, yardstick: str, *, binding: bool) -> Verdict:
-    """Whether all labels rank better than by a yardstick; `binding`: whether the funnel refuses otherwise."""
+    """Whether a model is better than a yardstick over all labels; `binding`: whether it must be."""
     return rules.beats(
-        f"all labels against {ModelName(yardstick).in_a_sentence}",
+        f"{ALL.words} against {ModelName(yardstick).in_a_sentence}",
         measured.difference(model, yardstick, ALL),
         measured.users(ALL),
         binding=binding,
@@ -90,7 +97,7 @@ def relative(measured: Summary, model: str, reference: str) -> float:
 
 
 def refusal(context: StageContext, verdicts: Sequence[Verdict]) -> str | None:
-    """Why the verdicts refuse the model, in words; None when they do not. Shows every verdict."""
+    """Shows every verdict. Returns why they refuse the model; None when they do not."""
     for verdict in verdicts:
-        context.say(f"{verdict.check}: {verdict.outcome}; {verdict.explanation}")
+        context.say(verdict.words)
     return rules.refusal(verdicts, context.config.funnel.strictness)

@@ -2,8 +2,8 @@
 
     python -m pipeline evaluate --source my.toml --cutoff 2026-03-01
 
-Reads the window's tables at the cycle's versions and the candidate's and the reference's checkpoints.
-Leaves their rows in `ranks`, and measures computed from these rows alone. Judges nothing: that is the
+Reads the window's tables at the cycle's versions, and the candidate's and the reference's checkpoints.
+Leaves their rows in `ranks`, and measures computed from these rows alone. The verdicts follow in the
 stage `funnel`.
 """
 
@@ -29,17 +29,17 @@ from pipeline.evaluation.window import open_window, window_figures
 def evaluate(context: StageContext) -> StageResult:
     """The stage. A candidate whose scores are not finite gets no ranks; the figures say so, and the
     funnel then refuses it."""
-    window, reference = open_window(context), context.cycle.reference
+    window = open_window(context)
     version = rank_yardsticks(context, window)
-    models = [*YARDSTICKS]
-    problem = incomparable(context, reference) if reference else None
-    if reference is not None and problem is None:
+    ranked = list(YARDSTICKS)
+    reference, problem = context.cycle.reference, None
+    if reference is not None and (problem := incomparable(context, reference)) is None:
         version = rank_contender(context, window, open_reference(context, reference, CANDIDATE, CHAMPION))
-        models = [CHAMPION, *models]
+        ranked = [CHAMPION, *ranked]
     candidate, latency, not_finite = open_contender(context, CANDIDATE), None, None
     try:
         version = rank_contender(context, window, candidate)
-        models = [CANDIDATE, *models]
+        ranked = [CANDIDATE, *ranked]
         latency = latency_milliseconds(context, window, candidate)
     except NotFiniteScoreError as error:
         not_finite = str(error)
@@ -51,6 +51,6 @@ def evaluate(context: StageContext) -> StageResult:
         latency_milliseconds=latency,
         not_finite=not_finite,
         reference_not_comparable=problem,
-        measures=measures(stored, list(window.ends), tuple(models), context.config.evaluation),
+        measures=measures(stored, list(window.ends), tuple(ranked), context.config.evaluation),
     )
     return StageResult(figures, versions={"ranks": version})

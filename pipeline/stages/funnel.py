@@ -3,8 +3,8 @@
     python -m pipeline funnel --source my.toml --cutoff 2026-03-01
 
 Reads `ranks` and the records of the rungs and of `evaluate`. Leaves verdicts, and how often the rungs
-agreed with the full model in this and earlier cycles. It trains nothing and so does not load Lightning,
-whose import takes longer than the judgement.
+agreed with the full model in this and earlier cycles. It trains nothing and therefore does not import
+Lightning, which takes longer than the judgement.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from model.evaluation.measures import judged, summary
 from model.evaluation.metrics import MetricsError
 from model.evaluation.names import CANDIDATE, CHAMPION, FROZEN
+from model.sizes import SIZES
 from pipeline.cycle.context import StageContext, figures_of
 from pipeline.cycle.figures import Agreement, CyclePair, EvaluateFigures, FunnelFigures, RungFigures
 from pipeline.cycle.records import Records, StageResult, read_records
@@ -28,16 +29,14 @@ RUNGS_FOR_A_FORECAST = 4
 def funnel(context: StageContext) -> StageResult:
     """The stage: judges the full model by the ranks that `evaluate` wrote."""
     evaluated, budget = context.figures("evaluate", EvaluateFigures), context.config.funnel
-    verdicts = [rules.finite("scores", evaluated.not_finite)]
+    verdicts = [rules.finite(evaluated.not_finite)]
     loses_to: tuple[str, ...] = ()
     difference: float | None = None
     if evaluated.not_finite is None:
         compared, loses_to, difference = _compare(context, evaluated)
         verdicts += compared
     verdicts += [
-        rules.not_applicable(
-            "the forecast", f"{len(budget.rungs)} rungs, and a forecast needs {RUNGS_FOR_A_FORECAST}"
-        ),
+        _forecast(len(budget.rungs)),
         rules.within("latency", evaluated.latency_milliseconds, budget.max_latency_milliseconds, "ms"),
         rules.within("size", evaluated.size_megabytes, budget.max_size_megabytes, "MB"),
     ]
@@ -52,39 +51,13 @@ def funnel(context: StageContext) -> StageResult:
     return StageResult(figures, refused=reason)
 
 
-def _compare(
-    context: StageContext, evaluated: EvaluateFigures
-) -> tuple[list[Verdict], tuple[str, ...], float | None]:
-    """Verdicts against yardsticks and champion, the yardsticks that rank better, and the relative
-    difference to the champion (None without one)."""
-    config, problem = context.config, evaluated.reference_not_comparable
-    champion = (CHAMPION,) if context.cycle.reference and problem is None else ()
-    stored = stored_ranks(context, context.versions["ranks"])
-    try:
-        measured = summary(
-            stored, judged(config.evaluation), (CANDIDATE, *champion, *YARDSTICKS), config.evaluation
-        )
-    except MetricsError as error:
-        return [Verdict("ranks", "fail", str(error))], (), None
-    verdicts = [
-        beats(measured, CANDIDATE, yardstick, binding=yardstick == FROZEN) for yardstick in YARDSTICKS
-    ]
-    loses_to = tuple(name for name in YARDSTICKS if relative(measured, CANDIDATE, name) < 0)
-    if not champion:
-        verdicts.append(rules.not_applicable("the champion", problem or NOTHING_BEFORE))
-        return verdicts, loses_to, None
-    missing = evaluated.window.tasks_not_applicable
-    verdicts += non_inferiority(measured, CANDIDATE, CHAMPION, "the champion", config, missing)
-    return verdicts, loses_to, relative(measured, CANDIDATE, CHAMPION)
-
-
 def agreement(context: StageContext, today: float | None) -> tuple[Agreement, ...]:
     """How often each rung and the full model pointed the same way, over this and all earlier cycles that
-    measured both; `today` is this cycle's relative difference of the full model."""
+    measured both. `today`: this cycle's relative difference of the full model to the champion."""
     cycle = context.cycle
     own = context.settings.cycle_folder(cycle.source, cycle.name)
     pairs: dict[str, list[CyclePair]] = {}
-    for folder in sorted(folder for folder in own.parent.glob("*") if folder.name <= own.name):
+    for folder in sorted(path for path in own.parent.glob("*") if path.name <= own.name):
         records, full = (context.records, today) if folder == own else _earlier(folder)
         if full is None:
             continue
@@ -93,13 +66,53 @@ def agreement(context: StageContext, today: float | None) -> tuple[Agreement, ..
                 pair = CyclePair(folder.name, record.figures.relative_difference, full)
                 pairs.setdefault(record.figures.size, []).append(pair)
     return tuple(
-        Agreement(size, len(found), sum((pair.rung >= 0) == (pair.full >= 0) for pair in found), tuple(found))
-        for size, found in sorted(pairs.items())
+        Agreement(
+            rung=size,
+            cycles=len(measured),
+            agreed=sum((pair.rung >= 0) == (pair.full >= 0) for pair in measured),
+            pairs=tuple(measured),
+        )
+        for size, measured in sorted(pairs.items(), key=lambda pair: SIZES[pair[0]].parameters)
     )
 
 
+def _compare(
+    context: StageContext, evaluated: EvaluateFigures
+) -> tuple[list[Verdict], tuple[str, ...], float | None]:
+    """Verdicts against yardsticks and champion, the yardsticks that rank better, and the relative
+    difference to the champion (None without one)."""
+    config, problem = context.config, evaluated.reference_not_comparable
+    has_champion = context.cycle.reference is not None and problem is None
+    models = (CANDIDATE, *((CHAMPION,) if has_champion else ()), *YARDSTICKS)
+    stored = stored_ranks(context, context.versions["ranks"])
+    try:
+        measured = summary(stored, judged(config.evaluation), models, config.evaluation)
+    except MetricsError as error:
+        return [Verdict("ranks", "fail", str(error))], (), None
+    verdicts = [
+        beats(measured, CANDIDATE, yardstick, binding=yardstick == FROZEN) for yardstick in YARDSTICKS
+    ]
+    loses_to = tuple(name for name in YARDSTICKS if relative(measured, CANDIDATE, name) < 0)
+    if not has_champion:
+        verdicts.append(rules.not_applicable(CHAMPION.in_a_sentence, problem or NOTHING_BEFORE))
+        return verdicts, loses_to, None
+    missing = evaluated.window.tasks_not_applicable
+    verdicts += non_inferiority(measured, CANDIDATE, CHAMPION, CHAMPION.in_a_sentence, config, missing)
+    return verdicts, loses_to, relative(measured, CANDIDATE, CHAMPION)
+
+
+def _forecast(rungs: int) -> Verdict:
+    """The forecast of the full model's quality from its rungs is not made yet; why, for the report."""
+    why = (
+        f"it needs {RUNGS_FOR_A_FORECAST} rungs, and there are {rungs}"
+        if rungs < RUNGS_FOR_A_FORECAST
+        else "this release makes none"
+    )
+    return rules.not_applicable("the forecast", why)
+
+
 def _earlier(folder: Path) -> tuple[Records, float | None]:
-    """Records of an earlier cycle, and its full model's relative difference."""
+    """Records of an earlier cycle, and its full model's relative difference; None when it had none."""
     records = read_records(folder)
     if "funnel" not in records:
         return records, None

@@ -1,15 +1,15 @@
-"""The rungs: small backbones, trained and judged in order before anything is spent on the full model.
+"""The rungs: small backbones, trained and judged in order before the full model is trained.
 
     python -m pipeline rung_1 --source my.toml --cutoff 2026-03-01
 
 Reads the tables of training and evaluation, the vocabulary's masking rate, and the checkpoints of the
-reference's cycle. Leaves the checkpoint of the rung (and of the control, where the configuration
-changed), their rows in `ranks`, and verdicts; a refusal says what it saved.
+cycle's parent and reference. Leaves the rung's checkpoint (and the control's, where the configuration
+changed), their rows in `ranks`, and verdicts. A refusal ends the cycle and says what it saved.
 """
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass, replace
 
 from model.evaluation.measures import measures, summary
 from model.evaluation.metrics import Summary
@@ -49,141 +49,88 @@ from pipeline.gates.verdicts import (
 )
 from pipeline.registry import tracking
 from pipeline.training.fit import fit
+from pipeline.wording import seconds
 
 COMPARED_SECTIONS = ("model", "objective", "training")
-"""Sections of the configuration whose change makes the older rung an unfair comparison."""
+"""Sections of the configuration; when one has changed, the reference's rung as it is would be an unfair
+comparison."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Comparison:
     """What a rung is compared with."""
 
+    name: ModelName | None
+    """Its name in `ranks`; None: there is nothing to compare with."""
     words: str
     """What it is, or why there is nothing, for people."""
-    name: ModelName | None = None
-    """Its name in `ranks`; None: there is nothing to compare with."""
 
 
 def rung(context: StageContext) -> StageResult:
     """The stage: trains one rung, ranks it beside what it is compared with, and judges it.
 
-    Every rung must rank better from its users' own histories than from other users'. It is then compared
-    with the same rung of the reference's cycle, or, where the configuration changed, with the reference's
-    configuration trained on the same data; where there is neither, with the yardsticks.
+    Every rung must rank better from its users' own histories than from other users'. It is compared with
+    the same rung of the reference's cycle or, where the configuration has changed since, with a control:
+    the reference's configuration, trained on this cycle's data. Where neither exists, it must beat frozen
+    popularity.
     """
-    size = context.config.funnel.rungs[context.stage.rung - 1]
-    name = ModelName.rung(size)
+    name = ModelName.rung(context.config.funnel.rungs[context.stage.rung - 1])
     window = open_window(context)
     version = rank_yardsticks(context, window)
-    trained: TrainingFigures | None = None
+    figures = RungFigures(name.size, window_figures(window), verdicts=(), outcome="passed")
     try:
-        short = dataclasses.replace(context, config=_as_rungs_train(context.config))
-        trained = fit(short, name, size, tracking.live_metrics(context, name)).figures
-        comparison = _rank_comparison(context, window, name, size)
+        figures = replace(figures, training=_train(context, name))
+        comparison = _rank_comparison(context, window, name)
         version, exchanged = _rank_rung(context, window, name)
     except (NotFiniteError, NotFiniteScoreError) as error:
-        figures = RungFigures(
-            size=size,
-            window=window_figures(window),
-            verdicts=(rules.finite("scores", str(error)),),
-            outcome="passed",
-            training=trained,
-        )
-        return _conclude(context, figures, version)
+        return _result(context, replace(figures, verdicts=(rules.finite(str(error)),)), version)
     compared = [model for model in (comparison.name, exchanged) if model is not None]
-    models = (name, *compared, *YARDSTICKS)
+    models, config = (name, *compared, *YARDSTICKS), context.config.evaluation
     stored = stored_ranks(context, version)
-    measured = summary(stored, window.judged, models, context.config.evaluation)
-    figures = RungFigures(
-        size=size,
-        window=window_figures(window),
-        verdicts=tuple(_verdicts(context, window, measured, name, comparison, exchanged)),
-        outcome="passed",
-        training=trained,
-        compared_with=comparison.words,
-        relative_difference=relative(measured, name, comparison.name) if comparison.name else None,
-        measures=measures(stored, [window.judged], models, context.config.evaluation),
+    measured = summary(stored, window.judged, models, config)
+    figures = replace(
+        figures,
+        verdicts=tuple(_verdicts(context, measured, figures, comparison, exchanged)),
+        measures=measures(stored, [window.judged], models, config),
     )
-    return _conclude(context, figures, version)
+    if comparison.name is not None:
+        difference = relative(measured, name, comparison.name)
+        figures = replace(figures, compared_with=comparison.words, relative_difference=difference)
+    return _result(context, figures, version)
 
 
-def _verdicts(
-    context: StageContext,
-    window: Window,
-    measured: Summary,
-    name: ModelName,
-    comparison: Comparison,
-    exchanged: ModelName | None,
-) -> list[Verdict]:
-    verdicts = [rules.finite("scores", None), reads_history(measured, name, exchanged)]
-    verdicts.append(beats(measured, name, FROZEN, binding=comparison.name is None))
-    verdicts += [
-        beats(measured, name, yardstick, binding=False) for yardstick in YARDSTICKS if yardstick != FROZEN
-    ]
-    if comparison.name is None:
-        verdicts.append(rules.not_applicable("the same rung before", comparison.words))
-    else:
-        verdicts += non_inferiority(
-            measured,
-            name,
-            comparison.name,
-            comparison.words,
-            context.config,
-            window.examples.not_applicable,
-        )
-    return verdicts
+def _train(context: StageContext, name: ModelName) -> TrainingFigures:
+    shorter = replace(context, config=_as_rungs_train(context.config))
+    return fit(shorter, name, name.size, tracking.live_metrics(context, name)).figures
 
 
-def _conclude(context: StageContext, figures: RungFigures, version: int) -> StageResult:
-    reason = refusal(context, figures.verdicts)
-    if reason:
-        saved = saved_words(context)
-        figures = dataclasses.replace(figures, outcome="refused", saved=saved)
-        reason = f"{reason}. {saved}"
-    return StageResult(figures, versions={"ranks": version}, refused=reason)
-
-
-def saved_words(context: StageContext) -> str:
-    """What a refusal at this rung saved, in words."""
-    config, number = context.config, context.stage.rung
-    rungs, full = config.funnel.rungs, config.model.size
-    skipped = [f"the rung {size}" for size in rungs[number:]] + [f"the full model {full}"]
-    ratio = SIZES[full].parameters / SIZES[rungs[number - 1]].parameters
-    words = f"Saved: {' and '.join(skipped)} were not trained ({ratio:.0f} times this rung's backbone)"
-    reference = context.cycle.reference
-    if reference is not None:
-        records = accepted.records(context.settings, context.cycle.source, reference)
-        if "train" in records:
-            return f"{words}; in the champion's cycle the full training took {records['train'].seconds:.0f} s"
-    return words
-
-
-def _rank_comparison(context: StageContext, window: Window, name: ModelName, size: str) -> Comparison:
-    """Ranks what the rung is compared with, if there is anything."""
+def _rank_comparison(context: StageContext, window: Window, name: ModelName) -> Comparison:
+    """Ranks what the rung is compared with, if there is anything; trains the control where one is needed."""
     reference = context.cycle.reference
     if reference is None:
-        return Comparison(NOTHING_BEFORE)
+        return Comparison(None, NOTHING_BEFORE)
     if (problem := incomparable(context, reference)) is not None:
-        return Comparison(problem)
+        return Comparison(None, problem)
     older = _as_rungs_train(reference_config(context, reference))
-    if _compared(older, size) != _compared(_as_rungs_train(context.config), size):
-        control = ModelName.rung(size, Variant.CONTROL)
+    if _compared(older, name.size) != _compared(_as_rungs_train(context.config), name.size):
+        control = ModelName.rung(name.size, Variant.CONTROL)
         sections = {section: getattr(older, section) for section in COMPARED_SECTIONS}
         config = context.config.model_copy(update=sections)
-        fit(dataclasses.replace(context, config=config), control, size, parent_model=name)
+        fit(replace(context, config=config), control, name.size, parent_model=name)
         rank_contender(context, window, open_contender(context, control), (window.judged,))
-        return Comparison(f"the configuration of cycle {reference.cycle} on the same data", control)
+        return Comparison(control, f"the configuration of cycle {reference.cycle} on the same data")
     if not reference_has(context, reference, name):
-        return Comparison(f"cycle {reference.cycle} has no rung of this size")
-    contender = open_reference(context, reference, name, ModelName.rung(size, Variant.OLDER))
+        return Comparison(None, f"cycle {reference.cycle} has no rung of this size")
+    contender = open_reference(context, reference, name, ModelName.rung(name.size, Variant.OLDER))
     rank_contender(context, window, contender, (window.judged,))
-    return Comparison(f"the same rung of cycle {reference.cycle}", contender.name)
+    return Comparison(contender.name, f"the same rung of cycle {reference.cycle}")
 
 
 def _rank_rung(context: StageContext, window: Window, name: ModelName) -> tuple[int, ModelName | None]:
-    """Ranks the rung by its users' own histories and by others'.
+    """Ranks the rung from its users' own histories and from other users'.
 
-    Returns the version of `ranks` and the second one's name there; None where the window has one user.
+    Returns the version of `ranks`, and the name of the latter there; None where the window has a single
+    user.
     """
     contender = open_contender(context, name)
     version = rank_contender(context, window, contender, (window.judged,))
@@ -192,14 +139,60 @@ def _rank_rung(context: StageContext, window: Window, name: ModelName) -> tuple[
     return (version, None) if later is None else (later, exchanged)
 
 
+def _verdicts(
+    context: StageContext,
+    measured: Summary,
+    figures: RungFigures,
+    comparison: Comparison,
+    exchanged: ModelName | None,
+) -> list[Verdict]:
+    name = ModelName.rung(figures.size)
+    verdicts = [rules.finite(None), reads_history(measured, name, exchanged)]
+    verdicts += [
+        beats(measured, name, yardstick, binding=yardstick == FROZEN and comparison.name is None)
+        for yardstick in YARDSTICKS
+    ]
+    if comparison.name is None:
+        return [*verdicts, rules.not_applicable("the same rung of an earlier cycle", comparison.words)]
+    missing = figures.window.tasks_not_applicable
+    compared = non_inferiority(measured, name, comparison.name, comparison.words, context.config, missing)
+    return [*verdicts, *compared]
+
+
+def _result(context: StageContext, figures: RungFigures, version: int) -> StageResult:
+    """What the stage returns; `figures` hold the verdicts, `version` is that of `ranks`."""
+    reason = refusal(context, figures.verdicts)
+    if reason:
+        figures = replace(figures, outcome="refused", saved=_saved(context))
+        reason = f"{reason}. {figures.saved}"
+    return StageResult(figures, versions={"ranks": version}, refused=reason)
+
+
+def _saved(context: StageContext) -> str:
+    """What a refusal by this rung saved: the training that does not take place, in words."""
+    config, number = context.config, context.stage.rung
+    rungs, full = config.funnel.rungs, config.model.size
+    ratio = SIZES[full].parameters / SIZES[rungs[number - 1]].parameters
+    skipped = [f"rung {size}" for size in rungs[number:]]
+    skipped.append(f"the full model {full} ({ratio:.0f} times this rung's backbone)")
+    words = f"This saved training {', '.join(skipped[:-1])}{' and ' if skipped[1:] else ''}{skipped[-1]}"
+    reference = context.cycle.reference
+    if reference is not None:
+        records = accepted.records(context.settings, context.cycle.source, reference)
+        if "train" in records:
+            took = seconds(records["train"].seconds)
+            return f"{words}; the full training of cycle {reference.cycle} took {took}"
+    return words
+
+
 def _as_rungs_train(config: Config) -> Config:
-    """The configuration with the passes over the data that a rung makes."""
+    """The configuration with the rungs' number of passes over the data."""
     training, fraction = config.training, config.funnel.rung_epochs_fraction
     passes = {name: fraction * getattr(training, name) for name in ("epochs", "finetune_epochs")}
     return config.model_copy(update={"training": training.model_copy(update=passes)})
 
 
 def _compared(config: Config, size: str) -> str:
-    """Digest of what a rung's training depends on; the full model's size is not part of it."""
+    """Digest of what a rung's training depends on, which does not include the full model's size."""
     model = config.model.model_copy(update={"size": size})
     return config.model_copy(update={"model": model}).digest_of(*COMPARED_SECTIONS)
