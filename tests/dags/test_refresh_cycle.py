@@ -117,6 +117,7 @@ def test_every_task_says_what_it_does(dag: DAG):
         {"cutoff": "1998-03-26"},
         {"cutoff": None, "cold_start": True},
         {"source": "logs/my.toml", "preset": "quick"},
+        {"preset": None},
     ],
 )
 def test_the_form_takes(dag: DAG, values: dict):

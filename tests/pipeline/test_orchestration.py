@@ -45,6 +45,11 @@ def test_a_listed_due_time_passes_its_end_alone():
     assert words[5:] == ["--run-type", "backfill", "--interval-end", "1998-03-26T00:00:00+00:00"]
 
 
+def test_an_empty_preset_leaves_the_choice_to_the_source():
+    assert orchestration.form("ml-100k")["preset"].value is None
+    assert "--preset" not in orchestration.arguments("events", context(preset=None))
+
+
 def test_a_run_triggered_by_another_dag_counts_as_manual():
     assert "manual" in orchestration.arguments("resolve", context("operator_triggered", cutoff="1998-03-26"))
 
