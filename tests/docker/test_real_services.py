@@ -22,11 +22,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from pipeline.local import service_settings, services
+from pipeline.local import control, service_settings, services
 from pipeline.local.services import Service
 from pipeline.orchestration import task_for
 from pipeline.settings import CHECKOUT, Settings
-from pipeline.workflows.refresh_cycle import BY_NAME
+from pipeline.workflows.refresh_cycle import refresh_cycle
 
 COMPOSE = CHECKOUT / "docker" / "compose.yaml"
 PASSWORD = "secret-of-postgres"
@@ -118,14 +118,14 @@ def test_airflow_and_mlflow_run_on_postgres(postgres: int, tmp_path: Path):
         replace(mlflow, command=command, environment={**base, **environment_of("mlflow", replaced)}),
     ]
     try:
-        services.start(settings, wanted, say=print)
+        control.start(settings, wanted, say=print)
         tables = ask(postgres, "airflow", "select count(*) from slot_pool where pool in ('spark', 'gpu')")
         assert tables == "2"
         assert ask(postgres, "mlflow", "select count(*) from experiments") == "1"
         heartbeats = ask(postgres, "airflow", "select count(*) from job where state = 'running'")
         assert int(heartbeats) >= 2
     finally:
-        services.stop(settings)
+        control.stop(settings)
 
 
 def ask(port: int, database: str, query: str) -> str:
@@ -171,15 +171,15 @@ def test_a_stage_runs_on_a_spark_cluster_by_a_change_of_connection(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_REPRISE", json.dumps({"conn_type": "spark", "host": master}))
     try:
-        services.start(home, started, say=print)
+        control.start(home, started, say=print)
         words = ["--source", str(mapping), "--cutoff", "2023-11-19"]
         subprocess.run([sys.executable, "-m", "pipeline", "resolve", *words], cwd=CHECKOUT, check=True)
-        operator = task_for(BY_NAME["events"])
-        params = {"source": str(mapping), "preset": "laptop", "cutoff": "2023-11-19", "cold_start": False}
+        operator = task_for(refresh_cycle(["25k"])["events"], str(mapping))
+        params = {"preset": None, "cutoff": "2023-11-19", "cold_start": False}
         run = SimpleNamespace(run_type="manual", data_interval_start=None, data_interval_end=None)
-        operator.execute({"params": params, "dag_run": run, "ti": SimpleNamespace(try_number=1)})
+        operator.execute({"params": params, "dag_run": run, "task_reschedule_count": 0})
     finally:
-        services.stop(home)
+        control.stop(home)
     record = json.loads((home.cycle_folder("tiny", "2023-11-19") / "stage-events.json").read_text())
     assert record["versions"]["events"] >= 0
     # The executor's folder in the worker's: the work was done there and not in the driver.
