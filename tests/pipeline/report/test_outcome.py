@@ -72,10 +72,10 @@ def test_a_rung_refuses_with_the_failed_check_and_what_that_saved():
     found = headline(refused_by_first_rung())
     assert (found.outcome, found.tone) == ("refused", "fail")
     assert found.title == "Refused by rung 25k: nothing was registered"
-    assert found.reasons == (
-        "Own histories against other users': fail, −1.0 %, below the +5.0 % margin.",
-        "Saved: the rung 50k and the full model 400k were not trained (16 times this rung's backbone).",
-    )
+    assert reasons(refused_by_first_rung()) == [
+        "Own histories against other users': fail, −1.0 %, below the +5.0 % margin at 95 % confidence (upper bound +4.0 %).",
+        "This saved training rung 50k and the full model 400k (16 times this rung's backbone).",
+    ]
 
 
 def test_the_third_of_four_rungs_refuses():
@@ -91,7 +91,9 @@ def test_training_refuses_with_what_was_not_finite():
 def test_the_funnel_refuses_with_its_failed_checks():
     found = headline(refused_by_funnel())
     assert found.title == "Refused by the funnel's last gate: nothing was registered"
-    assert found.reasons == ("All labels against the champion: fail, −11.1 %, below the −2.0 % margin.",)
+    assert reasons(refused_by_funnel()) == [
+        "All labels against the champion: fail, −11.1 %, below the −2.0 % margin at 95 % confidence (upper bound −6.1 %)."
+    ]
 
 
 def test_many_failed_checks_are_counted():
@@ -99,7 +101,10 @@ def test_many_failed_checks_are_counted():
     failing = tuple(Verdict(f"check {number}", "fail", "no") for number in range(REASONS_SHOWN + 2))
     figures = replace(records["funnel"].figures, verdicts=failing)
     found = headline(records | {"funnel": record("funnel", figures, refused="no")})
-    assert found.reasons[-2:] == (f"Check {REASONS_SHOWN - 1}: fail, no.", "2 more checks refused it.")
+    assert found.reasons[-2:] == (
+        f"Check {REASONS_SHOWN - 1}: fail, no.",
+        "2 more checks are listed in the report.",
+    )
 
 
 def test_a_gate_that_measured_nothing_gives_its_reason():

@@ -82,8 +82,9 @@ def test_an_accepted_cycle_is_reported_in_words_and_numbers():
         "2024-02-20 (this one) 50",
         "with a non-zero vector: language 30, graph 29, annotation 7.",
         "Trained from version 1, cycle 2024-02-10: 40 steps in 12.5 s",
-        "latency ✓ pass 4.2 ms of 200 ms",
-        "all labels against the Markov chain (informative) ✗ fail −9.1 %: it does not beat it 120 −9.1 % 0.0 %",
+        "latency ✓ pass 4.2 ms, within the budget of 200 ms",
+        "all labels against the Markov chain (informative) ✗ fail −9.1 %, below zero at 95 % confidence",
+        "(upper bound −4.1 %) 120 −9.1 % 0.0 %",
         "Rung 25k and the candidate moved in the same direction in 1 of the 2 cycles that measured both.",
         "feedfacecafebeef",
         "events 3, ranks 12",
@@ -105,8 +106,8 @@ def test_a_rungs_refusal_says_why_what_was_saved_and_what_did_not_run():
     assert_has(
         text,
         "Refused by rung 25k: nothing was registered",
-        "Own histories against other users': fail, −1.0 %, below the +5.0 % margin.",
-        "Saved: the rung 50k and the full model 400k were not trained",
+        "Own histories against other users': fail, −1.0 %, below the +5.0 % margin at 95 % confidence (upper bound +4.0 %).",
+        "This saved training rung 50k and the full model 400k (16 times this rung's backbone).",
         "The candidate has no measures; these are of rung 25k.",
         "rung 25k of the champion's cycle",
         "Measured for the candidate only.",
@@ -133,10 +134,10 @@ def test_a_refusal_by_the_funnel_shows_the_candidates_figures():
     assert_has(
         words(page(cycle_records.refused_by_funnel())),
         "Refused by the funnel's last gate: nothing was registered",
-        "All labels against the champion: fail, −11.1 %, below the −2.0 % margin.",
+        "All labels against the champion: fail, −11.1 %, below the −2.0 % margin at 95 % confidence (upper bound −6.1 %).",
         "MRR, candidate",
         "Candidate: ✗ refused",
-        "all labels against the champion ✗ fail −11.1 %, below the −2.0 % margin 120 −11.1 % −2.0 %",
+        "all labels against the champion ✗ fail −11.1 %, below the −2.0 % margin at 95 % confidence (upper bound −6.1 %) 120 −11.1 % −2.0 %",
         "Did not run: register , promote .",
     )
 
