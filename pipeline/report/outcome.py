@@ -100,7 +100,7 @@ def _reasons(refusing: StageRecord) -> list[str]:
 
 
 def _standing(records: Records) -> tuple[str, ...]:
-    """Which other models the candidate loses to and beats over all labels, one sentence each."""
+    """What the candidate loses to and beats over all labels, a sentence each."""
     ranked = measured(records)
     if ranked is None:
         return ()

@@ -67,7 +67,7 @@ def test_an_accepted_cycle_is_reported_in_words_and_numbers():
         "−40.0 %",
         "2 new files with 703 lines: 700 became events, 3 were rejected.",
         "1 file was read again, after a changed mapping or a failed reading.",
-        "1 file was skipped as already ingested, 1 of them under another name.",
+        "1 file was skipped as already ingested; 1 landed under another name.",
         "Columns that the mapping names and the files lack: device.",
         'events-1.jsonl:7 {"user": <u1>',
         "not JSON 2 events-1.jsonl:7",
