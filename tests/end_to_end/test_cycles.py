@@ -13,8 +13,8 @@ from deltalake import DeltaTable
 
 from expectations.tables import location
 from model.evaluation.names import CANDIDATE, CHAMPION
-from model.evaluation.ranking import candidate_vectors, encode_histories
 from model.network.recommender import Recommender, score
+from model.serving.encoding import encode_histories, encode_items
 from model.training.checkpoint import digest_of_weights, load_weights
 from model.training.warm_start import start_from_parent
 from pipeline.cycle import accepted
@@ -145,7 +145,7 @@ def test_a_grown_vocabulary_changes_no_score_before_training(three_cycles):
     scores = []
     for recommender, catalogue in ((older, as_cold), (grown, today)):
         with torch.inference_mode():
-            items = candidate_vectors(recommender, catalogue, window.candidates.item_index)
+            items = encode_items(recommender, catalogue, window.eligible.item_index)
             users = encode_histories(
                 recommender, catalogue, examples.histories, examples.user, ends, context_length=64
             )

@@ -28,7 +28,7 @@ from pipeline.stages import rungs as stage
 from pipeline.stages.funnel import agreement, funnel
 from pipeline.stages.rungs import rung
 from tests.factories import CUTOFFS
-from tests.model.window_of import candidates, examples
+from tests.model.window_of import eligible, examples
 from tests.pipeline import small_lake
 
 
@@ -178,7 +178,7 @@ def full(first, tmp_path, candidate: float, champion: float | None = None, evalu
             model,
             "d",
             found,
-            candidates(40),
+            eligible(40),
             [(judged, ends, Ranking(rank + jitter, -jitter))],
         )
         version = write_ranks(rows, str(tmp_path), "tiny", context.cycle.name, model)
