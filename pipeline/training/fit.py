@@ -1,9 +1,11 @@
-"""Trains a model of a cycle: from its parent or from scratch, resumed where a task was killed.
+"""Trains a model of a cycle: from its parent or from scratch, resumed where a run was killed.
 
-In: the cycle's `sequences`, `vocabulary`, `item_features` and `items`, and the parent's checkpoint.
-Out: a finished checkpoint and its figures. The weights are a function of the configuration, the
-tables' versions, the split and the parent's weights; `evaluation_sequences` cannot be opened here.
-The full model is named `candidate`, a small one of the funnel `rung-<size>`.
+    fitted = fit(context, CANDIDATE, "200k")                    # the full model
+    fitted = fit(context, ModelName.rung("25k"), "25k")         # a small model of the funnel
+
+Reads the cycle's `sequences`, `vocabulary`, `item_features` and `items`, and the parent's checkpoint;
+`evaluation_sequences` cannot be opened from here. Leaves a finished checkpoint with its figures. The
+weights are a function of the configuration, the tables' versions, the split and the parent's weights.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from model.data.cycle_tables import READABLE, CycleTables
 from model.data.items import Items, load_items, training_candidates
 from model.data.sequences import Sequences, load_sequences
 from model.draws import Purpose, torch_seed
+from model.evaluation.names import ModelName
 from model.network.recommender import Recommender
 from model.training import checkpoint
 from model.training.checkpoint import CheckpointError, Snapshot, TrainingState
@@ -40,7 +43,7 @@ from spark_jobs.figures import VocabularyFigures
 
 DAY_US = 86_400_000_000
 FINAL_LOSS_POINTS = 10
-"""Last points of the loss curve whose mean is the final loss."""
+"""The final loss is the mean of this many last points of the loss curve."""
 
 
 @dataclass(frozen=True)
@@ -56,27 +59,28 @@ class Fitted:
 
 def fit(
     context: StageContext,
-    model_name: str,
+    model_name: ModelName,
     size: str,
     log_metrics: LogMetrics | None = None,
-    parent_model: str | None = None,
+    parent_model: ModelName | None = None,
 ) -> Fitted:
-    """A finished model of this cycle: found, resumed, or trained now.
+    """A finished model of this cycle: the stored one, where it was trained on the same inputs, else one
+    that is resumed or trained now.
 
-    `log_metrics` receives figures while it trains. `parent_model` names the model of the parent's
-    cycle that it starts from; None is the one of the same name. Raises CycleError when the full
-    model's parent is missing, altered or of another architecture; DatasetError when the tables
-    cannot be trained on; NotFiniteError when the loss leaves the numbers.
+    `size` is the backbone's. `log_metrics` receives figures during training. `parent_model` is the model
+    of the parent's cycle to start from, by default the one of the same name. Raises CycleError when the
+    full model's parent is missing, altered or of another architecture, DatasetError when the tables cannot
+    be trained on, NotFiniteError when the loss is not a finite number.
     """
     cycle, say = context.cycle, context.say
     folder = context.settings.checkpoint_folder(cycle.source, cycle.name, model_name)
     config = context.config.network(size)
     start = find_start(context, parent_model or model_name, config)
     digest = _inputs_digest(context, config, start)
-    done = _found(context, folder, digest)
-    if done is not None:
-        say(f"{model_name}: trained before on the same inputs")
-        return done
+    stored = _stored(context, folder, digest)
+    if stored is not None:
+        say(f"{model_name}: already trained on the same inputs")
+        return stored
     torch.set_num_threads(context.config.training.threads)
     session = _Session(context, config, start, digest, folder)
     session.resume_or_begin()
@@ -86,7 +90,7 @@ def fit(
 
 
 class _Session:
-    """One run in one process: data, model and progress, and how they are saved."""
+    """One training run in one process: its data, model and progress, and how they are saved."""
 
     def __init__(
         self, context: StageContext, config: ModelConfig, start: Start, inputs_digest: str, folder: Path
@@ -112,7 +116,7 @@ class _Session:
         self.progress = Progress(self.batches.total_steps, self.batches.steps_per_epoch)
 
     def resume_or_begin(self) -> None:
-        """Continues a partial state of the same inputs, else takes the parent's weights, if any."""
+        """Loads the last saved state of the same inputs, else the parent's weights, if any."""
         say = self.context.say
         snapshot = checkpoint.load_partial(self.folder, self.inputs_digest, say)
         if snapshot is not None:
@@ -128,12 +132,12 @@ class _Session:
         self.module = RefreshModule(self.model, self.optimizers, self.plan, self.progress)
 
     def description(self) -> str:
-        """What will be trained on what, for people."""
+        """The run in one line, for people."""
         batches, coverage = self.batches, self.batches.coverage
         return (
             f"{self.start.name}, {batches.total_steps} steps over {coverage.positions:,} loss positions of "
             f"{len(coverage.sequences):,} sequences, {batches.packing.efficiency:.1%} of the slots used, "
-            f"{len(self.plan.candidates):,} candidates, "
+            f"{len(self.plan.candidates):,} eligible items, "
             f"{_backbone_parameters(self.model):,} backbone parameters"
         )
 
@@ -190,30 +194,31 @@ class _Session:
 def _data(
     context: StageContext, config: ModelConfig, start: Start
 ) -> tuple[Items, Sequences, TrainingBatches, HeldOut | None]:
-    """Reads the cycle's tables and lays out the run's batches and its held-out examples."""
+    """Reads the cycle's tables: items, sequences, training batches, and the held-out examples, if any."""
     cycle, training = context.cycle, context.config.training
     split_us = microseconds(cycle.split)
     after_us = None if start.after is None else microseconds(start.after)
     tables = CycleTables(context.settings.lake, cycle.source, cycle.name, context.versions)
     items = load_items(tables, config.features, _earlier_features(context, start, tables))
     sequences = load_sequences(tables, config.context_fields, after_us, split_us, items.catalogue.items)
+    row_length = config.max_length + 1  # with the start token
     trained_until_us = split_us - round(training.validation_days * DAY_US)
     batches = TrainingBatches(
         sequences,
         context.config.objective,
         LabelInterval(after_us, trained_until_us),
         batch_tokens=training.batch_tokens,
-        row_length=config.max_length + 1,  # with the start token
+        row_length=row_length,
         epochs=training.epochs if start.folder is None else training.finetune_epochs,
         seed=training.seed,
     )
-    last_days = LabelInterval(trained_until_us, split_us)
-    examples = held_out(sequences, last_days, training.batch_tokens, config.max_length + 1, training.seed)
+    held_out_labels = LabelInterval(trained_until_us, split_us)
+    examples = held_out(sequences, held_out_labels, training.batch_tokens, row_length, training.seed)
     return items, sequences, batches, examples if examples.examples else None
 
 
 def _earlier_features(context: StageContext, start: Start, tables: CycleTables) -> CycleTables | None:
-    """The parent's tables where the item features are to be as of its split."""
+    """The parent's tables, where training uses item features as of the parent's split."""
     if start.folder is None or context.config.training.features_as_of == "split":
         return None
     parent = context.cycle.parent
@@ -221,8 +226,8 @@ def _earlier_features(context: StageContext, start: Start, tables: CycleTables) 
     return replace(tables, cycle=parent.cycle, versions=versions)
 
 
-def _found(context: StageContext, folder: Path, digest: str) -> Fitted | None:
-    """The finished model in the folder, when it is of these inputs and sound."""
+def _stored(context: StageContext, folder: Path, digest: str) -> Fitted | None:
+    """The finished model in the folder, when it is sound and was trained on these inputs."""
     try:
         state = checkpoint.finished_state(folder)
     except CheckpointError as error:
@@ -234,7 +239,7 @@ def _found(context: StageContext, folder: Path, digest: str) -> Fitted | None:
     try:
         figures = typed_figures(TrainingFigures.__name__, state.progress)
     except ValueError:
-        context.say("trains again: the finished state was written by an earlier revision")
+        context.say("trains again: the stored model was written by an earlier revision")
         return None
     return Fitted(folder, weights, replace(figures, checkpoint_digest=weights))
 

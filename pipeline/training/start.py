@@ -1,4 +1,7 @@
-"""From which checkpoint a model of a cycle starts training."""
+"""Which checkpoint a model of a cycle starts training from.
+
+start = find_start(context, CANDIDATE, config)     # start.folder is None: from scratch
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from model.config import ModelConfig
-from model.evaluation.names import CANDIDATE
+from model.evaluation.names import CANDIDATE, ModelName
 from model.training import checkpoint
 from model.training.checkpoint import CheckpointError
 from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext
-from pipeline.cycle.definition import CycleError
+from pipeline.cycle.definition import AcceptedVersion, CycleError
 
 NOT_WEIGHTS = ("dropout", "max_length")
-"""Fields of the network's configuration in which a parent may differ: they shape no weights."""
+"""Fields of the network's configuration in which a parent may differ, since no weight depends on them."""
 
 
 @dataclass(frozen=True)
@@ -24,44 +27,53 @@ class Start:
     """What training starts from."""
 
     folder: Path | None = None
-    """The parent's checkpoint; None is a cold start."""
+    """The parent's checkpoint; None: from scratch."""
     digest: str | None = None
     """SHA-256 of the parent's weights."""
     after: datetime | None = None
-    """Split of the parent; only later labels are trained on."""
+    """Split of the parent; only labels after it are trained on."""
     name: str = "from scratch"
     """For people."""
 
 
-def find_start(context: StageContext, model_name: str, config: ModelConfig) -> Start:
-    """The parent's checkpoint of the same name. The full model's must be sound, with its optimizer
-    moments where they are carried; a rung without a sound one of the same architecture starts cold
-    and says so."""
+def find_start(context: StageContext, model_name: ModelName, config: ModelConfig) -> Start:
+    """The checkpoint of this name of the parent's cycle.
+
+    The full model's must be sound and of the same architecture, with its optimizer moments where they are
+    carried over: CycleError otherwise. Any other model then starts from scratch and says so.
+    """
     parent = context.cycle.parent
     if parent is None:
         return Start()
     folder = accepted.model_folder(context.settings, context.cycle.source, parent, model_name)
-    problem = ""
     try:
-        state = checkpoint.finished_state(folder)
-        if state is None:
-            problem = f"{folder} holds no finished model"
-        elif model_name == CANDIDATE and state.digests[checkpoint.WEIGHTS] != parent.checkpoint_digest:
-            problem = f"the weights in {folder} are not those registered as version {parent.version}"
-        elif _architecture(state.model) != _architecture(config.model_dump(mode="json")):
-            problem = f"the model in {folder} has another architecture"
-        elif context.config.training.carry_moments:
-            checkpoint.check_moments(folder)
-    except CheckpointError as error:
-        problem = str(error)
-    if not problem:
-        name = f"version {parent.version}, cycle {parent.cycle}"
-        return Start(folder, state.digests[checkpoint.WEIGHTS], parent.split, name)
-    if model_name == CANDIDATE:
-        advice = "pass --cold-start to start anew"
-        raise CycleError(f"cannot fine-tune from version {parent.version}: {problem}; {advice}")
-    context.say(f"starts from scratch, not from {model_name}: {problem}")
-    return Start()
+        digest = _usable(context, parent, folder, model_name, config)
+    except CheckpointError as problem:
+        if model_name == CANDIDATE:
+            raise CycleError(
+                f"cannot fine-tune from version {parent.version}: {problem}; "
+                "pass --cold-start to train from scratch"
+            ) from None
+        context.say(f"starts from scratch, not from {model_name}: {problem}")
+        return Start()
+    return Start(folder, digest, parent.split, f"version {parent.version}, cycle {parent.cycle}")
+
+
+def _usable(
+    context: StageContext, parent: AcceptedVersion, folder: Path, model_name: ModelName, config: ModelConfig
+) -> str:
+    """Digest of the weights in the folder. Raises CheckpointError when training cannot start from them."""
+    state = checkpoint.finished_state(folder)
+    if state is None:
+        raise CheckpointError(f"{folder} holds no finished model")
+    digest = state.digests[checkpoint.WEIGHTS]
+    if model_name == CANDIDATE and digest != parent.checkpoint_digest:
+        raise CheckpointError(f"the weights in {folder} are not those registered as version {parent.version}")
+    if _architecture(state.model) != _architecture(config.model_dump(mode="json")):
+        raise CheckpointError(f"the model in {folder} has another architecture")
+    if context.config.training.carry_moments:
+        checkpoint.check_moments(folder)
+    return digest
 
 
 def _architecture(model: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from model.config import ModelSection, ObjectiveConfig, TrainingConfig
+from model.evaluation.names import CANDIDATE
+from model.training import checkpoint
 from pipeline.config import Config
 from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext
@@ -108,9 +112,24 @@ def context(
     return StageContext(workflow(configuration)["train"], configuration, cycle, settings, finished, say)
 
 
+class Killed(BaseException):
+    """Stands for a kill: nothing in the program may catch it."""
+
+
+def die_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
+    """Training ends right after this many resumable states."""
+    save, left = checkpoint.save_partial, iter(range(saves - 1, -1, -1))
+
+    def dying(*args: Any) -> None:
+        save(*args)
+        if next(left) == 0:
+            raise Killed
+
+    monkeypatch.setattr(checkpoint, "save_partial", dying)
+
+
 def main(home: str) -> None:
     """Fits the first cycle's candidate over existing tables, pausing after every saved state."""
-    from model.training import checkpoint
     from pipeline.training.fit import fit
 
     save = checkpoint.save_partial
@@ -124,7 +143,7 @@ def main(home: str) -> None:
     settings = Settings.at(Path(home))
     cycle = Cycle(lake.SOURCE, FIRST, WINDOW, None)
     versions = dict.fromkeys(("sequences", "items", "vocabulary", "item_features"), 0)
-    fit(context(settings, config(), cycle, versions, print), "candidate", "25k")
+    fit(context(settings, config(), cycle, versions, print), CANDIDATE, "25k")
 
 
 if __name__ == "__main__":
