@@ -1,6 +1,6 @@
-"""Measures of an evaluation as plain records: what `ranks` came to, for reports and later cycles.
+"""Measures of an evaluation as plain records, for reports and later cycles; `measures` computes them.
 
-Standard library only, so that a reader of a record loads neither NumPy nor torch. `measures` makes them.
+Standard library only, so that reading a record loads neither NumPy nor torch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Estimate(NamedTuple):
-    """A value with its two-sided 95 % interval; None where it is not a number."""
+    """A value with its two-sided 95 % interval; None for a number that is not finite."""
 
     value: float | None
     low: float | None = None
@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
 
     @property
     def is_significant(self) -> bool:
-        """Whether the interval of a difference excludes 0."""
+        """Of a difference: whether its interval excludes 0."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
@@ -28,7 +28,7 @@ class MetricRow:
     """Every metric of one model on one group of examples under one condition."""
 
     model: str
-    """Name in `ranks`."""
+    """Its name in `ranks`, see `names.ModelName`."""
     protocol: str
     """`replay` or `cutoff`."""
     delay_hours: float
@@ -36,7 +36,7 @@ class MetricRow:
     kind: str
     """`all`, `task` or `slice`."""
     group: str
-    """Name of the task or slice; `all` for all examples."""
+    """The task or slice, as stored; `all` for all examples. `metrics.Group` has the words."""
     examples: int
     users: int
     values: Mapping[str, Estimate]
@@ -50,7 +50,7 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class DifferenceRow:
-    """The paired difference in MRR between the first model and another."""
+    """The paired difference in MRR of the first model and another, in one group under one condition."""
 
     model: str
     against: str
@@ -61,11 +61,13 @@ class DifferenceRow:
     examples: int
     users: int
     absolute: Estimate
+    """MRR of `model` − MRR of `against`."""
     relative: Estimate
     """(MRR of `model` − MRR of `against`) / MRR of `against`."""
     lower_bound: float | None
     """One-sided 95 % lower bound of the relative difference."""
     upper_bound: float | None
+    """One-sided 95 % upper bound of the relative difference."""
     detectable: float | None
     """Relative difference that this many users would show in four cases of five."""
 
@@ -100,11 +102,11 @@ class DelayCurve:
 
 @dataclass(frozen=True)
 class Measures:
-    """What the ranks of one cycle came to; the first model is compared with the others."""
+    """The measures of one evaluation, whose first model is compared with each of the others."""
 
     mrr: Mapping[str, float] = field(default_factory=dict)
     """MRR of all examples by model, under the condition that gates read."""
     metrics: tuple[MetricRow, ...] = ()
-    """The condition that gates read comes first."""
+    """By condition, group and model; the condition that gates read comes first."""
     differences: tuple[DifferenceRow, ...] = ()
     delay_curves: tuple[DelayCurve, ...] = ()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -34,6 +33,7 @@ from pipeline.local.service_settings import (
 )
 from pipeline.local.services import SCHEDULER, Service, program
 from pipeline.settings import Settings
+from pipeline.setup.environment import SetupError, check_disk
 
 Say = Callable[[str], None]
 
@@ -229,11 +229,10 @@ def _check_port(service: Service) -> None:
 
 def _check_disk(settings: Settings) -> None:
     settings.home.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(settings.home).free // 2**20
-    if free < NEEDED_MEGABYTES:
-        raise ServiceError(
-            f"the disk that holds {settings.home} has {free} MB left; free {NEEDED_MEGABYTES} MB"
-        )
+    try:
+        check_disk(settings.home, NEEDED_MEGABYTES)
+    except SetupError as error:
+        raise ServiceError(str(error)) from None
 
 
 def _log(settings: Settings, name: str) -> Path:

@@ -82,9 +82,7 @@ def failing_checks(verdicts: Iterable[Verdict]) -> list[str]:
     binding = [verdict for verdict in verdicts if verdict.binding]
     failing = [verdict for verdict in binding if verdict.outcome == "fail"]
     inconclusive = [verdict for verdict in binding if verdict.outcome == "inconclusive"]
-    return [
-        f"{verdict.check}: {verdict.outcome}, {verdict.explanation}" for verdict in failing or inconclusive
-    ]
+    return [verdict.words for verdict in failing or inconclusive]
 
 
 def _reasons(refusing: StageRecord) -> list[str]:
@@ -95,14 +93,14 @@ def _reasons(refusing: StageRecord) -> list[str]:
         return [refusing.refused]
     reasons, hidden = checks[:REASONS_SHOWN], len(checks) - REASONS_SHOWN
     if hidden > 0:
-        reasons.append(f"{hidden} more {'check' if hidden == 1 else 'checks'} refused it")
+        reasons.append(f"{hidden} more {'check is' if hidden == 1 else 'checks are'} listed in the report")
     if isinstance(figures, RungFigures) and figures.saved:
         reasons.append(figures.saved)
     return reasons
 
 
 def _standing(records: Records) -> tuple[str, ...]:
-    """Which other models the candidate loses to and beats over all labels, one sentence each."""
+    """What the candidate loses to and beats over all labels, a sentence each."""
     ranked = measured(records)
     if ranked is None:
         return ()

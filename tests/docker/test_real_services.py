@@ -1,7 +1,7 @@
-"""The services of the compose file, started without an engine from programs on this machine.
+"""The services of the compose file, started from programs on this machine instead of containers.
 
-PostgreSQL's server comes from Debian's package, Airflow and MLflow from the environment, and their
-settings from `compose.yaml` itself, with names of containers replaced by the loopback.
+PostgreSQL's server comes from Debian's package, Airflow and MLflow from the virtual environment, and their
+settings from `compose.yaml`, with the names of containers replaced by the loopback.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ def free_port() -> int:
 
 
 def environment_of(service: str, replaced: dict[str, str]) -> dict[str, str]:
-    """A service's environment as compose would give it, its names replaced."""
+    """A service's environment as compose would set it, with the names in `replaced` exchanged."""
     values = {"REPRISE_FERNET_KEY": "A" * 43 + "=", "REPRISE_POSTGRES_PASSWORD": PASSWORD}
     given = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"][service]["environment"]
-    told = {}
+    environment = {}
     for name, text in given.items():
         filled = re.sub(
-            r"\$\{(\w+)[^}]*\}", lambda found: values.get(found[1], "secret-of-a-test" * 4), str(text)
+            r"\$\{(\w+)[^}]*\}", lambda match: values.get(match[1], "secret-of-a-test" * 4), str(text)
         )
         for old, new in replaced.items():
             filled = filled.replace(old, new)
-        told[name] = filled
-    return told
+        environment[name] = filled
+    return environment
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_a_stage_runs_on_a_spark_cluster_by_a_change_of_connection(
         control.stop(home)
     record = json.loads((home.cycle_folder("tiny", "2023-11-19") / "stage-events.json").read_text())
     assert record["versions"]["events"] >= 0
-    # The executor's folder in the worker's: the work was done there and not in the driver.
+    # The worker's folder has one of an executor: the work was done there and not in the driver.
     assert list(tmp_path.glob("app-*/0/stderr"))
 
 

@@ -130,7 +130,7 @@ def test_users_items_and_times_alone_make_a_whole_cycle(log):
     assert records["funnel"].figures.outcome == "passed"
     assert records["report"].figures.outcome == "accepted"
     page = log.settings.report_folder("least", FIRST) / records["report"].figures.page
-    assert "version 1 is the champion" in page.read_text()
+    assert "version 1, the new champion" in page.read_text()
 
 
 def test_a_failing_suite_ends_the_run_and_readers_stay_on_the_last_tables_that_passed(log, capsys):

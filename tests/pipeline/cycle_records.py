@@ -41,8 +41,9 @@ from pipeline.cycle.figures import (
     ValidateSequencesFigures,
 )
 from pipeline.cycle.records import StageRecord, write_record
-from pipeline.gates.rules import Verdict
+from pipeline.gates.rules import Outcome, Verdict
 from pipeline.settings import Settings
+from pipeline.wording import listing, percent
 from pipeline.workflows.refresh_cycle import MAX_RUNGS, refresh_cycle, rung_stage, workflow
 from spark_jobs.figures import (
     EvaluationSequencesFigures,
@@ -213,23 +214,24 @@ WINDOW = EvaluationWindowFigures(
     labels_outside_catalogue=2,
     tasks_not_applicable=("C",),
 )
-FINITE = Verdict("scores", "pass", "every score was a finite number")
-HISTORY_FAILS = Verdict(
-    "own histories against other users'",
-    "fail",
-    "−1.0 %, below the +5.0 % margin",
-    value=-0.01,
-    margin=0.05,
-    low=-0.03,
-    high=0.02,
-    users=120,
-)
+FINITE = Verdict("scores", "pass", "every score is a finite number")
 
 
-def paired_verdict(check: str, outcome: Any, explanation: str, **values: Any) -> Verdict:
-    """A verdict on a paired difference of +11.1 %."""
-    verdict = Verdict(check, outcome, explanation, value=0.111, margin=-0.02, low=0.05, high=0.2, users=120)
-    return replace(verdict, **values)
+def paired_verdict(
+    check: str, outcome: Outcome, value: float, margin: float = -0.02, *, binding: bool = True
+) -> Verdict:
+    """A verdict on a relative difference `value`, with bounds 0.05 to both sides."""
+    low, high = value - 0.05, value + 0.05
+    limit = f"the {percent(margin)} margin" if margin else "zero"
+    if outcome == "pass":
+        words = f"{percent(value)}, above {limit} at 95\u00a0% confidence (lower bound {percent(low)})"
+    else:
+        words = f"{percent(value)}, below {limit} at 95\u00a0% confidence (upper bound {percent(high)})"
+    return Verdict(check, outcome, words, value, margin, low, high, 0.08, 120, binding)
+
+
+HISTORY_FAILS = paired_verdict("own histories against other users'", "fail", -0.01, 0.05)
+WORSE_THAN_CHAMPION = paired_verdict("all labels against the champion", "fail", -0.111)
 
 
 def rung_figures(size: str) -> RungFigures:
@@ -333,18 +335,9 @@ def figures_by_stage(rungs: Sequence[str] = ONE_RUNG) -> dict[str, Any]:
         "funnel": FunnelFigures(
             verdicts=(
                 FINITE,
-                paired_verdict("all labels against the champion", "pass", "+11.1 %, above the −2.0 % margin"),
-                Verdict("latency", "pass", "4.2 ms of 200 ms", 4.2, 200.0),
-                paired_verdict(
-                    "all labels against the Markov chain",
-                    "fail",
-                    "−9.1 %: it does not beat it",
-                    value=-0.091,
-                    margin=0.0,
-                    low=-0.16,
-                    high=-0.03,
-                    binding=False,
-                ),
+                paired_verdict("all labels against the champion", "pass", 0.111),
+                paired_verdict("all labels against the Markov chain", "fail", -0.091, 0.0, binding=False),
+                Verdict("latency", "pass", "4.2 ms, within the budget of 200 ms", 4.2, 200.0),
             ),
             outcome="passed",
             agreement=tuple(Agreement(size, 2, 1, ()) for size in rungs),
@@ -389,12 +382,11 @@ def refused_by_rung(number: int = 1, rungs: Sequence[str] = ONE_RUNG) -> dict[st
     """A rung refused, counted from 1; nothing after it ran."""
     stage = rung_stage(number)
     records = until(accepted(rungs), stage)
-    skipped = [*(f"the rung {size}" for size in rungs[number:]), f"the full model {FULL_MODEL}"]
+    skipped = [*(f"rung {size}" for size in rungs[number:]), f"the full model {FULL_MODEL}"]
     ratio = SIZES[FULL_MODEL].parameters / SIZES[rungs[number - 1]].parameters
-    saved = f"Saved: {' and '.join(skipped)} were not trained ({ratio:.0f} times this rung's backbone)"
+    saved = f"This saved training {listing(skipped)} ({ratio:.0f} times this rung's backbone)"
     figures = replace(records[stage].figures, outcome="refused", verdicts=(HISTORY_FAILS,), saved=saved)
-    reason = f"{HISTORY_FAILS.check}: fail, {HISTORY_FAILS.explanation}. {saved}"
-    return records | {stage: record(stage, figures, refused=reason)}
+    return records | {stage: record(stage, figures, refused=f"{HISTORY_FAILS.words}. {saved}")}
 
 
 def refused_by_first_rung() -> dict[str, StageRecord]:
@@ -412,20 +404,14 @@ def refused_by_training() -> dict[str, StageRecord]:
 
 def refused_by_funnel() -> dict[str, StageRecord]:
     """The full model loses to the champion; nothing was registered."""
-    worse = paired_verdict(
-        "all labels against the champion",
-        "fail",
-        "−11.1 %, below the −2.0 % margin",
-        value=-0.111,
-        low=-0.2,
-        high=-0.05,
-    )
     records = until(accepted(), "funnel")
     figures = replace(
-        records["funnel"].figures, outcome="refused", verdicts=(FINITE, worse), relative_difference=-0.111
+        records["funnel"].figures,
+        outcome="refused",
+        verdicts=(FINITE, WORSE_THAN_CHAMPION),
+        relative_difference=-0.111,
     )
-    reason = f"{worse.check}: fail, {worse.explanation}"
-    return records | {"funnel": record("funnel", figures, refused=reason)}
+    return records | {"funnel": record("funnel", figures, refused=WORSE_THAN_CHAMPION.words)}
 
 
 def context(

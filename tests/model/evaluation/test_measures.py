@@ -1,15 +1,17 @@
-"""Tables of measures from ranks alone, by hand."""
+"""Measures from ranks alone, checked by hand."""
 
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from model.config import EvaluationConfig
+from model.evaluation import measures
 from model.evaluation.examples import history_ends
+from model.evaluation.figures import Estimate
 from model.evaluation.ranking import Ranking
 from model.evaluation.ranks import Condition, StoredRanks, rank_rows, write_ranks
-from pipeline.evaluation import measures
 from tests.model.window_of import candidates, examples
 
 CONFIG = EvaluationConfig(bootstrap_samples=100, hits_at=(1,))
@@ -46,28 +48,43 @@ def test_the_first_delay_is_judged_and_the_cutoff_protocol_comes_last():
 
 
 def test_every_model_and_group_has_a_row_and_the_first_model_its_differences(stored):
-    found = measures.tables(stored, [NOW, LATER], ("candidate", "markov"), CONFIG)
-    assert found["mrr"] == {"candidate": 1, "markov": 1 / 2}
-    rows = {(row["model"], row["delay_hours"], row["kind"], row["group"]): row for row in found["metrics"]}
+    found = measures.measures(stored, [NOW, LATER], ("candidate", "markov"), CONFIG)
+    assert found.mrr == {"candidate": 1, "markov": 1 / 2}
+    rows = {(row.model, row.delay_hours, row.kind, row.group): row for row in found.metrics}
+    assert len(rows) == len(found.metrics)
     whole = rows["candidate", 0.0, "all", "all"]
-    assert (whole["examples"], whole["users"]) == (4, 2)
-    assert whole["mrr"] == [1, 1, 1] and whole["hit_rate@1"] == [1, 1, 1]
-    assert rows["markov", 0.0, "task", "A"]["mrr"][0] == 1 / 2
-    assert rows["candidate", 0.0, "slice", "new_user"]["examples"] == 1
-    one = next(row for row in found["differences"] if row["group"] == "all" and row["delay_hours"] == 0)
-    assert (one["model"], one["against"]) == ("candidate", "markov")
-    assert one["relative"] == pytest.approx([1, 1, 1], abs=1e-6)
+    assert found.metrics[0] == whole and whole.condition == ("replay", 0.0)
+    assert (whole.examples, whole.users) == (4, 2)
+    assert whole.values["mrr"] == whole.values["hit_rate@1"] == Estimate(1, 1, 1)
+    assert rows["markov", 0.0, "task", "A"].values["mrr"].value == 1 / 2
+    assert rows["candidate", 0.0, "slice", "new_user"].examples == 1
+    difference = next(row for row in found.differences if row.group == "all" and row.delay_hours == 0)
+    assert (difference.model, difference.against) == ("candidate", "markov")
+    assert difference.relative == pytest.approx((1, 1, 1), abs=1e-6)
+    assert difference.relative.is_significant
+    assert (difference.lower_bound, difference.upper_bound) == pytest.approx((1, 1), abs=1e-6)
+
+
+def test_what_is_not_a_number_is_none(stored):
+    """The yardstick gives no probability, and so has no test loss."""
+    rows = stored.rows.to_pylist()
+    for row in rows:
+        row["log_probability"] = None if row["model"] == "markov" else row["log_probability"]
+    without = StoredRanks(pa.Table.from_pylist(rows, schema=stored.rows.schema))
+    found = measures.measures(without, [NOW], ("candidate", "markov"), CONFIG)
+    losses = {row.model: row.values["test_loss"] for row in found.metrics if row.group == "all"}
+    assert losses == {"candidate": Estimate(1, 1, 1), "markov": Estimate(None, None, None)}
 
 
 def test_delay_curves_use_the_examples_with_a_history_at_the_largest_delay(stored):
     curves = measures.delay_curves(stored, [NOW, LATER], ("candidate",), CONFIG)
-    whole = next(curve for curve in curves if curve["kind"] == "all")
-    assert (whole["examples"], whole["share"]) == (1, 1 / 4)
-    now, later = whole["points"]
-    assert (now["delay_hours"], later["delay_hours"]) == (0, 48)
-    assert now["mrr"][0] == 1 and later["mrr"][0] == 1 / 2
-    assert later["relative"][0] == pytest.approx(-1 / 2)
-    assert {curve["group"] for curve in curves} == {"all", "A"}
+    whole = next(curve for curve in curves if curve.kind == "all")
+    assert (whole.examples, whole.share) == (1, 1 / 4)
+    now, later = whole.points
+    assert (now.delay_hours, later.delay_hours) == (0, 48)
+    assert now.mrr.value == 1 and later.mrr.value == 1 / 2
+    assert later.relative.value == pytest.approx(-1 / 2)
+    assert {curve.group for curve in curves} == {"all", "A"}
 
 
 def test_one_delay_makes_no_curve(stored):

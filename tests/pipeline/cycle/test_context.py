@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline.cycle.context import Declared, StageContext, UndeclaredError, figures_of
+from pipeline.cycle.context import Declared, StageContext, UndeclaredError, figures_of, find_figures
 from pipeline.cycle.definition import Cycle
 from pipeline.cycle.figures import RegisterFigures, ReportFigures
 from pipeline.cycle.records import StageRecord
@@ -57,6 +57,13 @@ def test_what_is_declared_and_absent_is_absent(context):
 def test_figures_of_another_class_are_refused(context):
     with pytest.raises(TypeError, match="evaluate holds RegisterFigures, not ReportFigures"):
         figures_of(context.records["evaluate"], ReportFigures)
+
+
+def test_figures_of_a_stage_that_has_not_run_are_none(context):
+    assert find_figures(context.records, "evaluate", RegisterFigures) is FIGURES
+    assert find_figures(context.records, "train", RegisterFigures) is None
+    with pytest.raises(TypeError, match="evaluate holds RegisterFigures, not ReportFigures"):
+        find_figures(context.records, "evaluate", ReportFigures)
 
 
 def test_a_later_record_of_a_table_wins(context):

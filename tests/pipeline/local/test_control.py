@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sqlite3
 import sys
@@ -133,7 +134,7 @@ def test_the_error_of_a_busy_port_offers_another(empty_home: Settings):
 
 
 def test_a_nearly_full_disk_is_refused(empty_home: Settings, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(control.shutil, "disk_usage", lambda path: SimpleNamespace(free=3 * 2**20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3 * 2**20))
     with pytest.raises(ServiceError, match="has 3 MB left; free 500 MB"):
         control.start(empty_home, [], quietly)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.registry import served_code
-from pipeline.registry.served_code import package_name, renamed, write_served_code
+from pipeline.registry.served_code import importable, package_name, renamed, write_served_code
 from pipeline.settings import CHECKOUT
 
 
@@ -88,3 +89,14 @@ def test_the_served_packages_are_the_ones_that_the_scorer_imports():
     for name in served_code.PACKAGES:
         assert (CHECKOUT / name / "__init__.py").is_file()
     assert served_code.ENTRY.is_file()
+
+
+def test_a_package_is_importable_in_the_block_and_forgotten_after_it(tmp_path):
+    package = tmp_path / "reprise_0123456789ab"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    with importable(package):
+        importlib.import_module(package.name)
+    assert package.name not in sys.modules and str(tmp_path) not in sys.path
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(package.name)

@@ -22,7 +22,7 @@ from tests.pipeline.cycle_records import (
 
 
 def with_differences(records: dict, differences: dict[str, Estimate]) -> dict:
-    """The records with other relative differences of the candidate from some models, None for the rest."""
+    """The records with these relative differences of the candidate by model, None for the other models."""
     figures = records["evaluate"].figures
     rows = tuple(
         replace(row, relative=differences.get(row.against, Estimate(None)))
@@ -38,9 +38,9 @@ def reasons(records: dict) -> list[str]:
 
 
 def test_a_promoted_version_is_the_champion_and_its_standing_is_said():
-    found = headline(accepted())
-    assert (found.outcome, found.tone) == ("accepted", "pass")
-    assert found.title == "Accepted: the candidate is now version 2, the new champion"
+    shown = headline(accepted())
+    assert (shown.outcome, shown.tone) == ("accepted", "pass")
+    assert shown.title == "Accepted: the candidate is now version 2, the new champion"
     assert reasons(accepted()) == [
         "It loses to the Markov chain (−9.1 %).",
         "It beats the champion (+11.1 %), frozen popularity (+150.0 %) and moving popularity (+100.0 %).",
@@ -58,24 +58,24 @@ def test_a_difference_whose_interval_holds_zero_is_not_significant():
 def test_a_version_that_was_not_promoted_says_why():
     why = "version 2 stays as it is: a backfill never moves the live alias"
     promote = record("promote", PromoteFigures(version=2, champion=1, moved=False, why=why))
-    found = headline(accepted() | {"promote": promote})
-    assert found.title == "Accepted: the candidate is now version 2"
-    assert found.reasons[-1] == "Version 2 stays as it is: a backfill never moves the live alias."
+    shown = headline(accepted() | {"promote": promote})
+    assert shown.title == "Accepted: the candidate is now version 2"
+    assert shown.reasons[-1] == "Version 2 stays as it is: a backfill never moves the live alias."
 
 
 def test_a_registered_version_is_accepted_before_its_promotion_has_run():
-    found = headline(until(accepted(), "register"))
-    assert (found.outcome, found.title) == ("accepted", "Accepted: the candidate is now version 2")
+    shown = headline(until(accepted(), "register"))
+    assert (shown.outcome, shown.title) == ("accepted", "Accepted: the candidate is now version 2")
 
 
 def test_a_rung_refuses_with_the_failed_check_and_what_that_saved():
-    found = headline(refused_by_first_rung())
-    assert (found.outcome, found.tone) == ("refused", "fail")
-    assert found.title == "Refused by rung 25k: nothing was registered"
-    assert found.reasons == (
-        "Own histories against other users': fail, −1.0 %, below the +5.0 % margin.",
-        "Saved: the rung 50k and the full model 400k were not trained (16 times this rung's backbone).",
-    )
+    shown = headline(refused_by_first_rung())
+    assert (shown.outcome, shown.tone) == ("refused", "fail")
+    assert shown.title == "Refused by rung 25k: nothing was registered"
+    assert reasons(refused_by_first_rung()) == [
+        "Own histories against other users': fail, −1.0 %, below the +5.0 % margin at 95 % confidence (upper bound +4.0 %).",
+        "This saved training rung 50k and the full model 400k (16 times this rung's backbone).",
+    ]
 
 
 def test_the_third_of_four_rungs_refuses():
@@ -83,37 +83,42 @@ def test_the_third_of_four_rungs_refuses():
 
 
 def test_training_refuses_with_what_was_not_finite():
-    found = headline(refused_by_training())
-    assert found.title == "Refused in training: nothing was registered"
-    assert found.reasons == ("The loss of step 7 is not a finite number.",)
+    shown = headline(refused_by_training())
+    assert shown.title == "Refused in training: nothing was registered"
+    assert shown.reasons == ("The loss of step 7 is not a finite number.",)
 
 
 def test_the_funnel_refuses_with_its_failed_checks():
-    found = headline(refused_by_funnel())
-    assert found.title == "Refused by the funnel's last gate: nothing was registered"
-    assert found.reasons == ("All labels against the champion: fail, −11.1 %, below the −2.0 % margin.",)
+    shown = headline(refused_by_funnel())
+    assert shown.title == "Refused by the funnel's last gate: nothing was registered"
+    assert reasons(refused_by_funnel()) == [
+        "All labels against the champion: fail, −11.1 %, below the −2.0 % margin at 95 % confidence (upper bound −6.1 %)."
+    ]
 
 
 def test_many_failed_checks_are_counted():
     records = refused_by_funnel()
     failing = tuple(Verdict(f"check {number}", "fail", "no") for number in range(REASONS_SHOWN + 2))
     figures = replace(records["funnel"].figures, verdicts=failing)
-    found = headline(records | {"funnel": record("funnel", figures, refused="no")})
-    assert found.reasons[-2:] == (f"Check {REASONS_SHOWN - 1}: fail, no.", "2 more checks refused it.")
+    shown = headline(records | {"funnel": record("funnel", figures, refused="no")})
+    assert shown.reasons[-2:] == (
+        f"Check {REASONS_SHOWN - 1}: fail, no.",
+        "2 more checks are listed in the report.",
+    )
 
 
 def test_a_gate_that_measured_nothing_gives_its_reason():
     records = refused_by_funnel()
     silent = (Verdict("the forecast", "not applicable", "too few rungs"),)
     figures = replace(records["funnel"].figures, verdicts=silent)
-    found = headline(records | {"funnel": record("funnel", figures, refused="nothing was measured")})
-    assert found.reasons == ("Nothing was measured.",)
+    shown = headline(records | {"funnel": record("funnel", figures, refused="nothing was measured")})
+    assert shown.reasons == ("Nothing was measured.",)
 
 
 def test_an_unfinished_cycle_names_its_last_stage():
-    found = headline(until(accepted(), "vocabulary"))
-    assert (found.outcome, found.title, found.tone) == ("unfinished", "Not finished", "doubt")
-    assert found.reasons == ("The last stage to finish was vocabulary.",)
+    shown = headline(until(accepted(), "vocabulary"))
+    assert (shown.outcome, shown.title, shown.tone) == ("unfinished", "Not finished", "doubt")
+    assert shown.reasons == ("The last stage to finish was vocabulary.",)
     assert headline({}).reasons == ("No stage has finished.",)
 
 

@@ -51,11 +51,11 @@ def test_rejected_lines_are_a_few_of_this_cycles_files_for_each_reason(ingested)
     lines = [rejected("new", number, raw="x" * 1000) for number in range(1, EXAMPLE_LINES + 3)]
     put(ingested, "rejected_events", [*lines, rejected("new", 9, reason="missing user", raw="{}")])
     put(ingested, "rejected_events", [rejected("new", 99, reason="written after the pinned version")])
-    found = facts(ingested, ingested_files=0, rejected_events=0).rejected_lines
-    assert list(found) == ["missing user", "not JSON"]
-    assert found["missing user"] == [("a.jsonl", 9, "{}")]
-    assert len(found["not JSON"]) == EXAMPLE_LINES
-    assert {line.text for line in found["not JSON"]} == {"x" * EXAMPLE_CHARACTERS}
+    examples = facts(ingested, ingested_files=0, rejected_events=0).rejected_lines
+    assert list(examples) == ["missing user", "not JSON"]
+    assert examples["missing user"] == [("a.jsonl", 9, "{}")]
+    assert len(examples["not JSON"]) == EXAMPLE_LINES
+    assert {line.text for line in examples["not JSON"]} == {"x" * EXAMPLE_CHARACTERS}
 
 
 def test_rejected_lines_of_earlier_cycles_are_not_shown(ingested):

@@ -72,8 +72,8 @@ def test_a_refused_cycle_closes_its_runs_and_leaves_a_page(home, runs, page):
         "candidate": "refused",
     }
     assert runs.closed[CANDIDATE][1].startswith(f"{title}. Own histories against other users': fail")
-    assert "Saved: the rung 50k" in runs.closed[CANDIDATE][1]
-    assert "Saved: the rung 50k" in runs.closed[ModelName.rung("25k")][1]
+    assert "This saved training rung 50k" in runs.closed[CANDIDATE][1]
+    assert "This saved training rung 50k" in runs.closed[ModelName.rung("25k")][1]
     assert list(runs.logged) == ["rung-25k"]
     assert runs.pages == {"rung-25k": [], "candidate": ["cycle.html"]}
     assert said == [f"{title}; {page}"]
