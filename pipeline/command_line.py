@@ -59,6 +59,8 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("config", "show the whole configuration of a run", "config --show --source my.toml"),
     ),
 }
+NAME_WIDTH = 22
+"""Columns of a command's name in the overview."""
 STAGES = "Stages of a cycle (Airflow runs these; so can you)"
 
 
@@ -76,7 +78,9 @@ def parser() -> argparse.ArgumentParser:
         "--list", action="store_true", help="show the map: every stage, what it reads and writes"
     )
     top.set_defaults(trace=False, source=_default_source(), preset=None)
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
+    commands = top.add_subparsers(
+        dest="command", metavar="COMMAND", help=argparse.SUPPRESS, prog="python -m pipeline"
+    )
 
     def add(command: Command, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         return commands.add_parser(
@@ -161,7 +165,7 @@ def _overview() -> str:
     parts = ["Reprise keeps a generative recommender fresh.", ""]
     for title, group in GROUPS.items():
         parts += [f"{title}:", *(_row(command.name, command.help) for command in group)]
-        parts += [f"{'':17}example: python -m pipeline {group[0].example}", ""]
+        parts += [f"  {'':<{NAME_WIDTH}}example: python -m pipeline {group[0].example}", ""]
     first = rung_stage(1)
     shown = [stage for stage in refresh_cycle(["the smallest size"]) if stage.name != "promote"]
     parts.append(f"{STAGES}:")
@@ -169,14 +173,13 @@ def _overview() -> str:
         is_rung = stage.name == first
         name = f"{first} … {MAX_RUNGS}" if is_rung else stage.name
         parts.append(_row(name, "train and judge a small model of the funnel" if is_rung else stage.title))
-    parts += [f"{'':17}example: python -m pipeline {_stage_command(RESOLVE).example}", ""]
+    parts += [f"  {'':<{NAME_WIDTH}}example: python -m pipeline {_stage_command(RESOLVE).example}", ""]
     parts += ["Exit codes:", *(_row(str(int(code)), words) for code, words in EXIT_WORDS.items())]
     return "\n".join(parts)
 
 
 def _row(name: str, words: str) -> str:
-    # Long names (`evaluation_sequences`) take a line of their own, as in argparse's own lists.
-    return f"  {name:<14} {words}" if len(name) <= 14 else f"  {name}\n{'':17}{words}"
+    return f"  {name:<{NAME_WIDTH}}{words}"
 
 
 def _epilog(command: Command) -> str:

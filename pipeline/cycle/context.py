@@ -100,3 +100,8 @@ def figures_of(record: StageRecord, kind: type[T]) -> T:
             f"the record of {record.stage} holds {type(record.figures).__name__}, not {kind.__name__}"
         )
     return record.figures
+
+
+def find_figures(records: Records, stage: str, kind: type[T]) -> T | None:
+    """What a stage recorded; None when it has not run. Raises TypeError for figures of another class."""
+    return figures_of(records[stage], kind) if stage in records else None

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from model.config import ModelConfig
+from model.data.cycle_items import load_items
 from model.data.cycle_tables import CycleTables
-from model.data.items import load_items
-from model.evaluation.examples import read_vocabulary
+from model.data.vocabulary import read_vocabulary
 from model.evaluation.names import ModelName
-from model.network.batch import OUT_OF_VOCABULARY, Catalogue
+from model.network.catalogue import OUT_OF_VOCABULARY, Catalogue
 from model.network.recommender import Recommender
 from model.training.checkpoint import (
     WEIGHTS,

@@ -7,29 +7,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from expectations.instants import microseconds
+from expectations.instants import DAY_US, HOUR_US, microseconds
+from model.arrays import Ints
+from model.data.events import read_events
+from model.data.transitions import read_transitions
 from model.evaluation import yardsticks
 from model.evaluation.bootstrap import SEED
-from model.evaluation.examples import DAY_US, HOUR_US
 from model.evaluation.names import FROZEN, MARKOV, MOVING, ModelName
-from model.evaluation.ranking import Ranking, View, candidate_vectors, encode_histories, rank_examples
+from model.evaluation.ranking import Ranking, View, rank_examples
 from model.evaluation.ranks import Condition, StoredRanks, rank_rows, ranked_with, write_ranks
-from model.network.recommender import score
 from pipeline.cycle.context import StageContext
 from pipeline.evaluation.models import Contender
-from pipeline.evaluation.window import Ints, Window
+from pipeline.evaluation.window import Window
 
 YARDSTICKS = tuple(yardsticks.DEFINITIONS)
 EXCHANGE_ROUNDS = 20
 """How often examples that kept their own user are exchanged again, at random."""
-LATENCY_RUNS = 20
-"""Histories scored one by one to measure latency, after a first that warms up."""
 
 
 def rank_contender(
@@ -90,27 +87,27 @@ def rank_yardsticks(context: StageContext, window: Window) -> int:
     """Ranks the window by every yardstick, unless `ranks` holds their rows already, counted from the same
     tables. Returns the version of `ranks`."""
     cycle, lake, versions = context.cycle, context.settings.lake, context.versions
-    examples, candidates, split_us = window.examples, window.candidates, microseconds(cycle.split)
+    examples, eligible, split_us = window.examples, window.eligible, microseconds(cycle.split)
     key = _yardsticks_key(context)
     stored = [ranked_with(lake, cycle.source, cycle.name, name, key) for name in YARDSTICKS]
     if None not in stored:
         return max(stored)
     longest = max(condition.delay_hours for condition in window.ends)
     after_us = split_us - round(longest * HOUR_US) - yardsticks.POPULARITY_DAYS * DAY_US - 1
-    log = yardsticks.read_events(
+    log = read_events(
         lake, cycle.source, versions["events"], window.items.item_id, after_us, microseconds(cycle.cutoff)
     )
-    chain = yardsticks.read_transitions(
+    chain = read_transitions(
         lake, cycle.source, cycle.name, versions["sequences"], window.items.launched_at_us.size
     )
-    frozen = yardsticks.frozen_popularity_ranks(examples, candidates, log, split_us)
+    frozen = yardsticks.frozen_popularity_ranks(examples, eligible, log, split_us)
     ranks: dict[ModelName, dict[Condition, NDArray[np.float64]]] = {name: {} for name in YARDSTICKS}
     for condition, ends in window.ends.items():
         ranks[FROZEN][condition] = frozen
-        ranks[MARKOV][condition] = yardsticks.markov_ranks(examples, candidates, log, chain, ends, split_us)
+        ranks[MARKOV][condition] = yardsticks.markov_ranks(examples, eligible, log, chain, ends, split_us)
         # Under the cutoff protocol every request is made at the split, where both popularities are the same.
         ranks[MOVING][condition] = (
-            yardsticks.popularity_ranks(examples, candidates, log, condition.delay_hours)
+            yardsticks.popularity_ranks(examples, eligible, log, condition.delay_hours)
             if condition.protocol == "replay"
             else frozen
         )
@@ -129,32 +126,13 @@ def stored_ranks(context: StageContext, version: int) -> StoredRanks:
     return StoredRanks.read(context.settings.lake, cycle.source, cycle.name, version)
 
 
-def latency_milliseconds(context: StageContext, window: Window, contender: Contender) -> float:
-    """Median wall time of scoring one history, the window's longest, against the whole catalogue."""
-    histories = window.examples.histories
-    user = np.array([np.diff(histories.offset).argmax()])
-    end = histories.offset[user + 1]
-    recommender, catalogue = contender.recommender, contender.catalogue
-    with torch.inference_mode():
-        items = candidate_vectors(recommender, catalogue, window.candidates.item_index)
-        seconds = []
-        for _ in range(LATENCY_RUNS + 1):
-            clock = time.perf_counter()
-            vector = encode_histories(
-                recommender, catalogue, histories, user, end, context.config.sequences.context_length
-            )
-            score(vector, items).topk(min(100, items.shape[0])).indices.cpu()
-            seconds.append(time.perf_counter() - clock)
-    return round(1000 * float(np.median(seconds[1:])), 3)
-
-
 def _rank(context: StageContext, window: Window, contender: Contender, views: list[View]) -> list[Ranking]:
     config = context.config
     return rank_examples(
         contender.recommender,
         contender.catalogue,
         window.examples,
-        window.candidates,
+        window.eligible,
         views,
         config.sequences.context_length,
         config.evaluation.block_items,
@@ -166,7 +144,7 @@ def _write(
 ) -> int:
     cycle = context.cycle
     parts = [(condition, window.ends[condition], ranking) for condition, ranking in rankings.items()]
-    rows = rank_rows(cycle.name, name, digest, window.examples, window.candidates, parts)
+    rows = rank_rows(cycle.name, name, digest, window.examples, window.eligible, parts)
     return write_ranks(rows, context.settings.lake, cycle.source, cycle.name, name)
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from expectations.instants import microseconds
-from model.data.candidates import Candidates
+from model.arrays import Ints
 from model.data.context import read_context_names
+from model.data.eligible_items import EligibleItems
+from model.data.histories import read_histories
+from model.data.items import Items, read_items
+from model.data.vocabulary import read_vocabulary
 from model.evaluation.examples import (
     Examples,
-    ItemFacts,
     build_examples,
     history_ends,
-    read_histories,
-    read_item_facts,
-    read_vocabulary,
     request_times,
 )
 from model.evaluation.measures import conditions
@@ -27,16 +26,14 @@ from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext
 from pipeline.cycle.figures import EvaluationWindowFigures
 
-Ints = NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Window:
     """One cycle's evaluation window. X: label events."""
 
     examples: Examples
-    candidates: Candidates
-    items: ItemFacts
+    eligible: EligibleItems
+    items: Items
     ends: dict[Condition, Ints]
     """Where each visible history ends, int64 [X], by condition; gates read the first condition."""
     requested_at_us: dict[Condition, Ints]
@@ -60,7 +57,7 @@ def open_window(context: StageContext) -> Window:
     """Reads the window's examples. Raises `model.evaluation.examples.ExamplesError` when there are none."""
     config, cycle, lake = context.config.evaluation, context.cycle, context.settings.lake
     source, versions = cycle.source, context.versions
-    items = read_item_facts(lake, source, versions["items"])
+    items = read_items(lake, source, versions["items"])
     count, split_us = items.launched_at_us.size, microseconds(cycle.split)
     vocabulary = read_vocabulary(lake, source, cycle.name, versions["vocabulary"], count)
     reference = None
@@ -79,7 +76,7 @@ def open_window(context: StageContext) -> Window:
     )
     return Window(
         examples=examples,
-        candidates=Candidates.of(items.launched_at_us, vocabulary.retired),
+        eligible=EligibleItems.of(items.launched_at_us, vocabulary.retired),
         items=items,
         ends={
             condition: history_ends(examples, condition.protocol, condition.delay_hours, split_us)
@@ -107,11 +104,11 @@ def _context_names(context: StageContext) -> dict[str, dict[int, str]]:
 
 def window_figures(window: Window) -> EvaluationWindowFigures:
     """Counts of the window, for the record."""
-    examples, size = window.examples, window.candidates.sizes_at(window.examples.event_at_us)
+    examples, size = window.examples, window.eligible.sizes_at(window.examples.event_at_us)
     return EvaluationWindowFigures(
         labels=examples.size,
         label_users=int(np.unique(examples.user).size),
         catalogue_items=int(size.max()),
-        labels_outside_catalogue=int((window.candidates.column[examples.item_index] >= size).sum()),
+        labels_outside_catalogue=int((window.eligible.column[examples.item_index] >= size).sum()),
         tasks_not_applicable=tuple(examples.not_applicable),
     )

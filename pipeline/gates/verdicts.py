@@ -5,14 +5,13 @@ The rules are in `rules`. Nothing is ranked or trained here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from model.evaluation.metrics import ALL, Group, Summary
 from model.evaluation.names import ModelName
 from pipeline.config import Config
-from pipeline.cycle.context import StageContext
 from pipeline.gates import rules
-from pipeline.gates.rules import Verdict
+from pipeline.gates.rules import Strictness, Verdict
 
 HISTORY_WORTH = 0.05
 """Relative MRR that a rung must gain from ranking by the right user's history."""
@@ -96,8 +95,8 @@ def relative(measured: Summary, model: str, reference: str) -> float:
     return measured.difference(model, reference, ALL).relative.value
 
 
-def refusal(context: StageContext, verdicts: Sequence[Verdict]) -> str | None:
+def refusal(verdicts: Sequence[Verdict], strictness: Strictness, say: Callable[[str], None]) -> str | None:
     """Shows every verdict. Returns why they refuse the model; None when they do not."""
     for verdict in verdicts:
-        context.say(verdict.words)
-    return rules.refusal(verdicts, context.config.funnel.strictness)
+        say(verdict.words)
+    return rules.refusal(verdicts, strictness)

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.settings import CHECKOUT
@@ -40,6 +43,22 @@ def write_served_code(folder: Path) -> tuple[Path, Path]:
     loaded = folder / ENTRY.name
     loaded.write_text(renamed(entry, package.name), encoding="utf-8")
     return loaded, package
+
+
+@contextmanager
+def importable(package: Path) -> Iterator[None]:
+    """The package can be imported in the block: MLflow runs the entry once while it logs a version.
+
+    Afterwards its modules are forgotten, since the folder is a temporary one.
+    """
+    folder = str(package.parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        for name in [name for name in sys.modules if name.split(".")[0] == package.name]:
+            del sys.modules[name]
 
 
 def package_name(sources: dict[Path, str]) -> str:

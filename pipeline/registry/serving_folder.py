@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from expectations.tables import ITEMS, SEQUENCES
+from expectations.tables import SEQUENCES
+from model.data.cycle_items import load_items
 from model.data.cycle_tables import CycleTables
 from model.data.delta import PinnedTable
-from model.data.items import load_items
 from model.evaluation.names import CANDIDATE
 from model.serving.scoring import Meaning, write_serving_folder
 from model.training.checkpoint import WEIGHTS
@@ -28,8 +27,7 @@ def write(context: StageContext, folder: Path) -> None:
         folder,
         settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE) / WEIGHTS,
         network,
-        items.catalogue,
-        _named(context, items.retired),
+        items,
         Meaning(
             source=cycle.source,
             cycle=cycle.name,
@@ -38,14 +36,6 @@ def write(context: StageContext, folder: Path) -> None:
             context_length=config.sequences.context_length,
         ),
     )
-
-
-def _named(context: StageContext, retired: np.ndarray) -> pa.Table:
-    """item_id, title, launched_at_us and retired, in order of item_index."""
-    table = PinnedTable(context.settings.lake, context.cycle.source, ITEMS, context.versions[ITEMS.name])
-    rows = table.read(["item_index", "item_id", "title", "launched_at"]).sort_by("item_index")
-    launched = rows["launched_at"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-    return rows.append_column("launched_at_us", launched).append_column("retired", pa.array(retired))
 
 
 def _typical_rewards(context: StageContext) -> tuple[float, ...]:

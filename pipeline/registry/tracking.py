@@ -90,7 +90,7 @@ def check(settings: Settings, source: str) -> None:
 
 
 def _remedy(message: str, settings: Settings) -> str:
-    first = message.strip().splitlines()[0][:300]
+    first = _without_password(message).strip().splitlines()[0][:300]
     if "database schema" in message:
         return (
             f"MLflow's database is of another version of MLflow ({first}); back it up, then run: "
@@ -102,9 +102,9 @@ def _remedy(message: str, settings: Settings) -> str:
     )
 
 
-def _without_password(address: str) -> str:
-    """An address for a log: `https://user:secret@host` → `https://host`."""
-    return re.sub(r"//[^/@]*@", "//", address)
+def _without_password(text: str) -> str:
+    """Text for a log: `https://user:secret@host` → `https://host`."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 @contextmanager

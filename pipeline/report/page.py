@@ -1,23 +1,25 @@
-"""What the cycle report says: the records of a cycle as headline, tables and charts.
+"""The cycle report: the records of a cycle as one self-contained page of headline, tables and charts.
 
-Makes the values of the template `cycle.html.j2`. A part whose stage did not run is None, and the page
-says so. It reads no table and writes nothing.
+A part of the page whose stage did not run says so. Reads no table and writes no file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
-from expectations.figures import JudgementRow
+from markupsafe import Markup
+
+from expectations.page import render
+from model.evaluation.names import CANDIDATE, ModelName
 from pipeline.config import Config
-from pipeline.cycle.context import figures_of
+from pipeline.cycle.context import find_figures
 from pipeline.cycle.definition import Cycle
 from pipeline.cycle.figures import (
     FunnelFigures,
-    PromoteFigures,
-    RegisterFigures,
     RungFigures,
     TrainFigures,
     TrainingFigures,
@@ -27,9 +29,10 @@ from pipeline.cycle.figures import (
 from pipeline.cycle.records import Records, StageRecord
 from pipeline.gates.rules import Verdict
 from pipeline.report import charts
-from pipeline.report.quality import delays, measured, quality, standing
+from pipeline.report.outcome import headline, judged_model
+from pipeline.report.quality import delays, measured, quality
 from pipeline.report.table_facts import TableFacts
-from pipeline.wording import megabytes, number, percent, seconds
+from pipeline.wording import by_frequency, megabytes, number, percent, seconds
 from pipeline.workflows.refresh_cycle import workflow
 from pipeline.workflows.stage import Workflow
 from spark_jobs.figures import (
@@ -40,68 +43,94 @@ from spark_jobs.figures import (
     VocabularyFigures,
 )
 
-T = TypeVar("T")
-
-REASONS_SHOWN = 4
-"""Checks that the headline of a refused cycle names at most."""
+TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 @dataclass(frozen=True)
-class Headline:
-    """What the cycle came to."""
+class Gate:
+    """One gate's checks."""
 
-    outcome: str
-    """`accepted`, `refused` or `unfinished`."""
     title: str
-    reasons: tuple[str, ...] = ()
-    """Sentences: why, what was saved, what the model loses to and beats."""
+    """The model that it judged."""
+    outcome: str
+    """`passed` or `refused`."""
+    compared_with: str | None
+    """What a rung was compared with."""
+    verdicts: tuple[Verdict, ...]
+    seconds: float
+    """Wall time of the stage."""
 
-    @property
-    def tone(self) -> str:
-        """Class of the style sheet."""
-        return {"accepted": "pass", "refused": "fail"}.get(self.outcome, "doubt")
+
+@dataclass(frozen=True)
+class Expectations:
+    """Outcomes of the expectations on one table."""
+
+    table: str
+    page: str
+    """File name of the page with every judgement."""
+    counts: Counter[str]
+    """By outcome: `passed`, `failed`, `crashed`, `not_applicable`."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained model on the page."""
+    """One trained model."""
 
     name: str
     figures: TrainingFigures
-    charts: tuple[Any, ...]
-    """SVG of the loss and of the held-out MRR over steps."""
+    charts: tuple[Markup, ...]
+    """The loss and the held-out MRR over steps."""
 
 
-def values(
+@dataclass(frozen=True)
+class Cost:
+    """What one stage cost."""
+
+    stage: str
+    title: str
+    seconds: float
+    megabytes: float
+    """Peak memory."""
+    share: float
+    """Wall time as a fraction of the longest stage's."""
+
+
+def cycle_page(
+    cycle: Cycle, config: Config, records: Records, facts: TableFacts, lineage: dict[str, Any]
+) -> str:
+    """The report as HTML that fetches nothing."""
+    return render("cycle.html.j2", _values(cycle, config, records, facts, lineage), TEMPLATES)
+
+
+def _values(
     cycle: Cycle, config: Config, records: Records, facts: TableFacts, lineage: dict[str, Any]
 ) -> dict[str, Any]:
-    """Everything that the template needs."""
+    """Everything that the template needs; None for a part whose stage did not run."""
     stages, ranked = workflow(config), measured(records)
-    funnel = _figures(records, "funnel", FunnelFigures)
-    events = _figures(records, "events", EventsFigures)
+    funnel = find_figures(records, "funnel", FunnelFigures)
     return {
         "cycle": cycle,
         "config": config,
         "headline": headline(records),
         "facts": facts,
-        "not_run": [stage for stage in stages.stages if stage.name not in records and not stage.always],
+        "not_run": [stage for stage in stages.stages if not stage.always and stage.name not in records],
         "quality": quality(ranked) if ranked else None,
         "delays": delays(ranked) if ranked else None,
-        "gates": [gate(records[stage.name]) for stage in stages.gates if stage.name in records],
+        "gates": [_gate(records[stage.name]) for stage in stages.gates if stage.name in records],
         "agreement": funnel.agreement if funnel else (),
-        "events": events,
-        "rejected_by_reason": by_frequency(events.rejected_by_reason) if events else [],
-        "expectations": expectations(records),
-        "drift": _figures(records, "validate_events", ValidateEventsFigures),
-        "sequences": _figures(records, "sequences", SequencesFigures),
-        "evaluation_sequences": _figures(records, "evaluation_sequences", EvaluationSequencesFigures),
-        "lengths_chart": lengths_chart(facts),
-        "vocabulary": _figures(records, "vocabulary", VocabularyFigures),
-        "item_features": _figures(records, "item_features", ItemFeaturesFigures),
-        "training": trained_models(records),
+        "events": find_figures(records, "events", EventsFigures),
+        "expectations": _expectations(records),
+        "validation": find_figures(records, "validate_events", ValidateEventsFigures),
+        "sequences": find_figures(records, "sequences", SequencesFigures),
+        "evaluation_sequences": find_figures(records, "evaluation_sequences", EvaluationSequencesFigures),
+        "lengths_chart": _lengths_chart(facts),
+        "vocabulary": find_figures(records, "vocabulary", VocabularyFigures),
+        "item_features": find_figures(records, "item_features", ItemFeaturesFigures),
+        "training": _trained_models(records),
         "lineage": lineage,
-        "costs": costs(stages, records),
+        "costs": _costs(stages, records),
         "total_seconds": sum(record.seconds for record in records.values()),
+        "by_frequency": by_frequency,
         "percent": percent,
         "number": number,
         "seconds": seconds,
@@ -109,144 +138,72 @@ def values(
     }
 
 
-def headline(records: Records) -> Headline:
-    """The outcome of the whole cycle in words."""
-    refused = next((record for record in records.values() if record.refused), None)
-    if refused is not None:
-        reasons = failing_checks(verdicts_of(refused)) or [refused.refused]
-        saved = getattr(refused.figures, "saved", None)
-        sentences = [sentence(words) for words in (*reasons, *([saved] if saved else []))]
-        return Headline("refused", f"Refused by {refuser(refused)}: nothing was registered", tuple(sentences))
-    registered = _figures(records, "register", RegisterFigures)
-    if registered is None:
-        last = max(records.values(), key=lambda record: record.started_at, default=None)
-        words = f"{last.stage} was the last stage to finish" if last else "no stage has finished"
-        return Headline("unfinished", "Not finished", (sentence(words),))
-    version, promoted = registered.version, _figures(records, "promote", PromoteFigures)
-    is_champion = promoted is not None and (promoted.moved or promoted.champion == version)
-    title = (
-        f"Accepted: version {version} is the champion"
-        if is_champion
-        else f"Accepted: registered as version {version}"
+def _gate(record: StageRecord) -> Gate:
+    figures: RungFigures | FunnelFigures = record.figures
+    return Gate(
+        title=judged_model(figures).words,
+        outcome=figures.outcome,
+        compared_with=figures.compared_with if isinstance(figures, RungFigures) else None,
+        verdicts=figures.verdicts,
+        seconds=record.seconds,
     )
-    why = (sentence(promoted.why),) if promoted and promoted.why else ()
-    return Headline("accepted", title, (*standing(records), *why))
 
 
-def refuser(record: StageRecord) -> str:
-    """Which gate refused, for people: `rung 25k`, `the full model's training`, `the funnel's last gate`."""
-    match record.figures:
-        case RungFigures(size=size):
-            return f"rung {size}"
-        case TrainFigures():
-            return "the full model's training"
-        case _:
-            return "the funnel's last gate"
-
-
-def verdicts_of(record: StageRecord) -> tuple[Verdict, ...]:
-    """Verdicts of a gate; none of a stage that judges nothing."""
-    return record.figures.verdicts if isinstance(record.figures, RungFigures | FunnelFigures) else ()
-
-
-def failing_checks(verdicts: Iterable[Verdict]) -> list[str]:
-    """The binding checks that failed, else those that were inconclusive, a line each."""
-    binding = [verdict for verdict in verdicts if verdict.binding]
-    refusing = [verdict for verdict in binding if verdict.outcome == "fail"] or [
-        verdict for verdict in binding if verdict.outcome == "inconclusive"
-    ]
-    return [
-        f"{verdict.check}: {verdict.outcome}, {verdict.explanation}" for verdict in refusing[:REASONS_SHOWN]
-    ]
-
-
-def gate(record: StageRecord) -> dict[str, Any]:
-    """One gate's checks."""
-    figures = record.figures
-    is_rung = isinstance(figures, RungFigures)
-    return {
-        "title": f"Rung of {figures.size} backbone parameters" if is_rung else "Full model",
-        "outcome": figures.outcome,
-        "compared_with": figures.compared_with if is_rung else None,
-        "checks": figures.verdicts,
-        "seconds": record.seconds,
-    }
-
-
-def by_frequency(counts: dict[str, int]) -> list[tuple[str, int]]:
-    """Names with their counts, the largest first."""
-    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-
-
-def expectations(records: Records) -> list[dict[str, Any]]:
-    """Counts of outcomes by table, and the page with every judgement."""
-    rows: dict[str, dict[str, Any]] = {}
+def _expectations(records: Records) -> list[Expectations]:
+    """One row a table, in the order in which the tables were judged."""
+    rows: dict[str, Expectations] = {}
     for record in records.values():
-        if not isinstance(record.figures, ValidateEventsFigures | ValidateSequencesFigures):
-            continue
-        for judgement in record.figures.judgements:
-            row = rows.setdefault(judgement.table, _no_judgements(judgement, record.figures.page))
-            row[judgement.outcome] += 1
+        if isinstance(record.figures, ValidateEventsFigures | ValidateSequencesFigures):
+            for judgement in record.figures.judgements:
+                row = Expectations(judgement.table, record.figures.page, Counter())
+                rows.setdefault(judgement.table, row).counts[judgement.outcome] += 1
     return list(rows.values())
 
 
-def _no_judgements(judgement: JudgementRow, page: str) -> dict[str, Any]:
-    outcomes = dict.fromkeys(("passed", "failed", "crashed", "not_applicable"), 0)
-    return {"table": judgement.table, "page": page, **outcomes}
-
-
-def trained_models(records: Records) -> list[Trained]:
-    """Every model that was trained, the full model first, then the rungs from the largest."""
-    models = []
-    for record in records.values():
-        if isinstance(record.figures, TrainFigures):
-            models.append(("full model", record.figures.training))
-        elif isinstance(record.figures, RungFigures):
-            models.append((f"rung {record.figures.size}", record.figures.training))
+def _trained_models(records: Records) -> list[Trained]:
+    """Every model that was trained, the largest first."""
     return [
-        Trained(name, training, _curves(name, training))
-        for name, training in reversed(models)
+        Trained(name.words, training, _curves(training))
+        for name, training in reversed(list(_trainings(records)))
         if training is not None
     ]
 
 
-def _curves(name: str, training: TrainingFigures) -> tuple[Any, ...]:
+def _trainings(records: Records) -> Iterator[tuple[ModelName, TrainingFigures | None]]:
+    for record in records.values():
+        match record.figures:
+            case TrainFigures(training=training):
+                yield CANDIDATE, training
+            case RungFigures(size=size, training=training):
+                yield ModelName.rung(size), training
+
+
+def _curves(training: TrainingFigures) -> tuple[Markup, ...]:
     curves = (
-        (f"Training loss, {name}", training.training_curve, 0),
-        (f"MRR on held-out labels, {name}", training.validation_mrr, 3),
+        ("Training loss", training.training_curve, 0),
+        ("MRR on held-out labels", training.validation_mrr, 3),
     )
-    return tuple(charts.curve(title, pairs, "step", colour) for title, pairs, colour in curves if pairs)
+    return tuple(charts.curve(title, points, "step", colour) for title, points, colour in curves if points)
 
 
-def costs(stages: Workflow, records: Records) -> list[dict[str, Any]]:
-    """Seconds and memory by stage, in the map's order."""
+def _costs(stages: Workflow, records: Records) -> list[Cost]:
+    """One row a finished stage, in the order of the stages."""
     longest = max((record.seconds for record in records.values()), default=0) or 1
     return [
-        {
-            "stage": stage.name,
-            "title": stage.title,
-            "seconds": records[stage.name].seconds,
-            "megabytes": records[stage.name].peak_megabytes,
-            "share": records[stage.name].seconds / longest,
-        }
-        for stage in stages.stages
-        if stage.name in records
+        Cost(
+            stage=record.stage,
+            title=stages[record.stage].title,
+            seconds=record.seconds,
+            megabytes=record.peak_megabytes,
+            share=record.seconds / longest,
+        )
+        for record in records.values()
     ]
 
 
-def lengths_chart(facts: TableFacts) -> Any:
+def _lengths_chart(facts: TableFacts) -> Markup | None:
     """Users by length of their history, as bars; None without users."""
     if not facts.history_lengths:
         return None
     names, counts = zip(*facts.history_lengths, strict=True)
     return charts.bars("Users by events up to the split", names, counts, "events of a user")
-
-
-def sentence(words: str) -> str:
-    """Words with a capital and a full stop."""
-    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
-
-
-def _figures(records: Records, stage: str, kind: type[T]) -> T | None:
-    """A stage's figures; None when it did not run."""
-    return figures_of(records[stage], kind) if stage in records else None

@@ -1,200 +1,247 @@
-"""The part of the cycle report that shows ranks: MRR by group, measure and delay, for every model.
+"""The ranks on the cycle report: MRR by group, every measure, and MRR by serving delay, for every model.
 
-Made from the record of the stage that ranked; the measures were computed from `ranks` by
-`model.evaluation.measures`.
+Made from the record of the stage that ranked; `model.evaluation.measures` computed the measures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from model.evaluation.figures import DifferenceRow, Measures, MetricRow
+from markupsafe import Markup
+
+from model.evaluation.figures import DelayCurve, DifferenceRow, Estimate, Measures, MetricRow
 from model.evaluation.metrics import Group
-from model.evaluation.names import ModelName, Variant, in_order
+from model.evaluation.names import CANDIDATE, Kind, ModelName, in_order
 from pipeline.cycle.figures import EvaluateFigures, EvaluationWindowFigures, RungFigures
 from pipeline.cycle.records import Records
 from pipeline.report import charts
 from pipeline.report.charts import Series
-from pipeline.wording import percent
 
 Row = TypeVar("Row", MetricRow, DifferenceRow)
 
-METRICS = {"mrr": "MRR", "mrr_by_user": "MRR by user", "test_loss": "test loss"}
+METRICS = {"mrr": "MRR", "mrr_by_user": "MRR by user", "test_loss": "test loss, nats"}
+"""Metrics for people, where the stored name does not read well."""
 CHART_ROWS = 12
 """Groups that the MRR chart shows at most; the table has all."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The measures that matter most in a cycle: the full model's, else the last rung's."""
+    """The measures that a report shows: the candidate's, or the last rung's where it has none."""
 
-    stage: str
+    model: ModelName
+    """The model that is compared with the others."""
     window: EvaluationWindowFigures
     measures: Measures
 
     @property
     def judged(self) -> list[MetricRow]:
-        """Rows under the condition that the gates read, which comes first."""
+        """Rows under the condition that gates read."""
         return _first_condition(self.measures.metrics)
 
     @property
-    def model(self) -> ModelName:
-        """The model that is compared with the others."""
-        return ModelName(self.measures.metrics[0].model)
+    def judged_differences(self) -> list[DifferenceRow]:
+        """Differences from the other models under the condition that gates read."""
+        return _first_condition(self.measures.differences)
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """MRR of every model over one group of labels."""
+
+    title: str
+    examples: int
+    users: int
+    mrr: tuple[Estimate | None, ...]
+    """By model, in the order of `Quality.models`."""
 
     @property
-    def is_full_model(self) -> bool:
-        """False: no full model was evaluated, and these are a rung's."""
-        return self.model.size is None
+    def best(self) -> float | None:
+        """The highest MRR; None where no model has one."""
+        known = [cell.value for cell in self.mrr if cell is not None and cell.value is not None]
+        return max(known, default=None)
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """Every measure of one model over all labels under one condition."""
+
+    condition: str
+    model: str
+    cells: tuple[float | None, ...]
+    """By measure, in the order of `Quality.measure_names`."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """MRR by group and model where the gates read it, and every measure over all labels."""
+
+    is_candidate: bool
+    """False: the candidate has no measures, and these are a rung's."""
+    window: EvaluationWindowFigures
+    condition: str
+    models: tuple[str, ...]
+    """Names for people; the first is compared with the others."""
+    rows: tuple[GroupRow, ...]
+    """All labels first."""
+    hidden: int
+    """Groups that the table has and the chart omits."""
+    chart: Markup
+    measure_names: tuple[str, ...]
+    measures: tuple[MeasureRow, ...]
+
+
+@dataclass(frozen=True)
+class DelayRow:
+    """MRR of one model and group by serving delay."""
+
+    group: str
+    model: str
+    examples: int
+    share: float
+    """Fraction of the group's labels that keep a history at the largest delay."""
+    mrr: tuple[Estimate, ...]
+    """By delay, in the order of `Delays.places`."""
+    relative: Estimate
+    """Relative difference of the largest delay to the smallest."""
+
+
+@dataclass(frozen=True)
+class Delays:
+    """MRR by serving delay."""
+
+    places: tuple[str, ...]
+    """Delays for people, smallest first."""
+    legend: Markup
+    charts: tuple[Markup, ...]
+    """One a group."""
+    rows: tuple[DelayRow, ...]
 
 
 def measured(records: Records) -> Measured | None:
     """The measures to show; None when no model was ranked."""
-    ranked = [
-        Measured(record.stage, record.figures.window, record.figures.measures)
-        for record in records.values()
-        if isinstance(record.figures, EvaluateFigures | RungFigures)
-        and record.figures.measures
-        and record.figures.measures.metrics
-    ]
-    return max(ranked, key=lambda one: (one.is_full_model, one.stage), default=None)
+    ranked: dict[ModelName, Measured] = {}
+    for record in records.values():
+        figures = record.figures
+        if (
+            isinstance(figures, EvaluateFigures | RungFigures)
+            and figures.measures
+            and figures.measures.metrics
+        ):
+            model = ModelName(figures.measures.metrics[0].model)
+            # Where the candidate's scores were not finite, the stage measured the champion and yardsticks only.
+            if model.kind in (Kind.CANDIDATE, Kind.RUNG):
+                ranked[model] = Measured(model, figures.window, figures.measures)
+    return ranked.get(CANDIDATE) or next(reversed(ranked.values()), None)
 
 
-def standing(records: Records) -> tuple[str, ...]:
-    """Which of the others the model beats and loses to over all labels, one sentence each."""
-    found = measured(records)
-    if found is None:
-        return ()
-    wins, losses, undecided = [], [], []
-    rows = {
-        row.against: row.relative
-        for row in _first_condition(found.measures.differences)
-        if row.kind == "all" and row.relative.value is not None
-    }
-    for name in in_order(rows):
-        if name.variant is Variant.EXCHANGED:
-            continue
-        relative = rows[name]
-        words = f"{name.in_a_sentence} ({percent(relative.value)})"
-        if not relative.is_significant:
-            undecided.append(words)
-        elif relative.value > 0:
-            wins.append(words)
-        else:
-            losses.append(words)
-    sentences = (
-        ("It loses to ", losses),
-        ("It beats ", wins),
-        ("No significant difference from ", undecided),
-    )
-    return tuple(f"{start}{_list(names)}." for start, names in sentences if names)
-
-
-def quality(found: Measured) -> dict[str, Any]:
-    """MRR by group and model where the gates read it, as rows and as a chart; other measures beside."""
-    judged = found.judged
+def quality(ranked: Measured) -> Quality:
+    """The tables and the chart of the measures to show."""
+    judged = ranked.judged
     models = in_order(row.model for row in judged)
     cells = {(row.kind, row.group, row.model): row for row in judged}
-    table = []
-    for kind, group in dict.fromkeys((row.kind, row.group) for row in judged):
-        rows = [cells.get((kind, group, model)) for model in models]
-        first = next(row for row in rows if row)
-        mrr = [row.values["mrr"] if row else None for row in rows]
-        known = [estimate.value for estimate in mrr if estimate and estimate.value is not None]
-        table.append(
-            {
-                "title": Group(kind, group).words,
-                "examples": first.examples,
-                "users": first.users,
-                "mrr": mrr,
-                "best": max(known, default=None),
-            }
-        )
-    shown = table[:CHART_ROWS]
-    series = [
-        Series(model.words, [row["mrr"][number] for row in shown]) for number, model in enumerate(models)
-    ]
-    return {
-        "is_full_model": found.is_full_model,
-        "window": found.window,
-        "condition": condition_words(judged[0]),
-        "models": [model.words for model in models],
-        "rows": table,
-        "hidden": len(table) - len(shown),
-        "chart": charts.dots([row["title"] for row in shown], series, "MRR"),
-        "measures": measures_table(found.measures.metrics),
+    rows = []
+    for kind, group in _groups(judged):
+        by_model = [cells.get((kind, group, model)) for model in models]
+        first = next(row for row in by_model if row is not None)
+        mrr = tuple(row.values["mrr"] if row is not None else None for row in by_model)
+        rows.append(GroupRow(Group(kind, group).words, first.examples, first.users, mrr))
+    shown = rows[:CHART_ROWS]
+    series = [Series(model.words, [row.mrr[place] for row in shown]) for place, model in enumerate(models)]
+    names = list(judged[0].values)
+    return Quality(
+        is_candidate=ranked.model == CANDIDATE,
+        window=ranked.window,
+        condition=condition_words(judged[0]),
+        models=tuple(model.words for model in models),
+        rows=tuple(rows),
+        hidden=len(rows) - len(shown),
+        chart=charts.dots([row.title for row in shown], series, "MRR"),
+        measure_names=tuple(_metric_words(name) for name in names),
+        measures=_measure_rows(ranked.measures.metrics, names),
+    )
+
+
+def delays(ranked: Measured) -> Delays | None:
+    """MRR by serving delay, a chart a group; None where fewer than two delays were measured."""
+    curves = ranked.measures.delay_curves
+    if not curves:
+        return None
+    places = tuple(delay_words(point.delay_hours) for point in curves[0].points)
+    models = in_order(curve.model for curve in curves)
+    ordered = sorted(curves, key=lambda curve: models.index(curve.model))
+    by_group = {
+        group: [curve for curve in ordered if (curve.kind, curve.group) == group] for group in _groups(curves)
     }
+    return Delays(
+        places=places,
+        legend=charts.legend([model.words for model in models]),
+        charts=tuple(
+            charts.lines(
+                Group(*group).words,
+                places,
+                [Series(ModelName(curve.model).words, _mrr(curve)) for curve in members],
+            )
+            for group, members in by_group.items()
+        ),
+        rows=tuple(
+            DelayRow(
+                group=Group(*group).words,
+                model=ModelName(curve.model).words,
+                examples=curve.examples,
+                share=curve.share,
+                mrr=_mrr(curve),
+                relative=curve.points[-1].relative,
+            )
+            for group, members in by_group.items()
+            for curve in members
+        ),
+    )
 
 
-def measures_table(rows: Sequence[MetricRow]) -> dict[str, Any]:
-    """Every measure over all labels: one row a condition and model."""
-    names = list(rows[0].values)
+def condition_words(row: MetricRow) -> str:
+    """Protocol and delay for people: `replay, 48 h delay`."""
+    if row.protocol == "cutoff":
+        return "cutoff, history up to the split"
+    return f"replay, {delay_words(row.delay_hours)}"
+
+
+def delay_words(hours: float) -> str:
+    """A serving delay for people: `no delay`, `48 h delay`."""
+    return "no delay" if hours == 0 else f"{hours:g} h delay"
+
+
+def _measure_rows(rows: Sequence[MetricRow], names: Sequence[str]) -> tuple[MeasureRow, ...]:
+    """One row a condition and model, over all labels."""
     models = in_order(row.model for row in rows)
     conditions = list(dict.fromkeys(row.condition for row in rows))
     whole = [row for row in rows if row.kind == "all"]
     whole.sort(key=lambda row: (conditions.index(row.condition), models.index(row.model)))
-    body = [
-        {
-            "condition": condition_words(row),
-            "model": ModelName(row.model).words,
-            "values": [row.values[name].value for name in names],
-        }
+    return tuple(
+        MeasureRow(
+            condition=condition_words(row),
+            model=ModelName(row.model).words,
+            cells=tuple(row.values[name].value for name in names),
+        )
         for row in whole
-    ]
-    return {
-        "names": [METRICS.get(name, name.replace("_", " ").replace("ndcg", "NDCG")) for name in names],
-        "rows": body,
-    }
+    )
 
 
-def delays(found: Measured) -> dict[str, Any] | None:
-    """MRR by serving delay: rows and one chart a group; None where fewer than two were measured."""
-    curves = found.measures.delay_curves
-    if not curves:
-        return None
-    places = [hours_words(point.delay_hours) for point in curves[0].points]
-    models = in_order(curve.model for curve in curves)
-    drawn, rows = [], []
-    for kind, group in dict.fromkeys((curve.kind, curve.group) for curve in curves):
-        members = [curve for curve in curves if (curve.kind, curve.group) == (kind, group)]
-        members.sort(key=lambda curve: models.index(curve.model))
-        title = Group(kind, group).words
-        series = [
-            Series(ModelName(curve.model).words, [point.mrr for point in curve.points]) for curve in members
-        ]
-        drawn.append(charts.lines(title, places, series))
-        rows += [
-            {
-                "group": title,
-                "model": ModelName(curve.model).words,
-                "examples": curve.examples,
-                "share": curve.share,
-                "mrr": [point.mrr for point in curve.points],
-                "relative": curve.points[-1].relative,
-            }
-            for curve in members
-        ]
-    legend = charts.legend([model.words for model in models])
-    return {"places": places, "legend": legend, "charts": drawn, "rows": rows}
+def _metric_words(name: str) -> str:
+    return METRICS.get(name, name.replace("_", " ").replace("ndcg", "NDCG"))
 
 
-def condition_words(row: MetricRow) -> str:
-    """Protocol and delay, for people."""
-    if row.protocol == "cutoff":
-        return "cutoff, history to the split"
-    return f"replay, {hours_words(row.delay_hours)} delay"
+def _groups(rows: Sequence[MetricRow] | Sequence[DelayCurve]) -> list[tuple[str, str]]:
+    """Kind and name of every group, in the order of the rows."""
+    return list(dict.fromkeys((row.kind, row.group) for row in rows))
 
 
-def hours_words(hours: float) -> str:
-    return "no" if hours == 0 else f"{hours:g} h"
+def _mrr(curve: DelayCurve) -> tuple[Estimate, ...]:
+    return tuple(point.mrr for point in curve.points)
 
 
 def _first_condition(rows: Sequence[Row]) -> list[Row]:
-    """Rows under the condition that the gates read, which comes first."""
+    """Rows under the condition that gates read, which comes first."""
     return [row for row in rows if row.condition == rows[0].condition]
-
-
-def _list(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,4 +1,4 @@
-"""What a person sees on the terminal: the map, the cycles of a source, the outcome of a cycle.
+"""What the terminal shows: the map of stages, the cycles of a source, the outcome of a cycle.
 
 Made from the records of cycles and the registry; every number was recorded by a stage.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import textwrap
 from io import StringIO
-from typing import TypeVar
 
 from rich import box
 from rich.console import Console
@@ -16,7 +15,7 @@ from rich.table import Table
 from model.evaluation.figures import Estimate
 from model.evaluation.metrics import Group
 from model.evaluation.names import CANDIDATE, Variant, in_order
-from pipeline.cycle.context import figures_of
+from pipeline.cycle.context import find_figures
 from pipeline.cycle.definition import AcceptedVersion, ResolvedCycle, read_cycle
 from pipeline.cycle.figures import (
     EvaluateFigures,
@@ -26,20 +25,19 @@ from pipeline.cycle.figures import (
     RungFigures,
 )
 from pipeline.cycle.records import Records, read_records
-from pipeline.report.page import by_frequency, verdicts_of
-from pipeline.report.quality import hours_words, measured
+from pipeline.report.outcome import judged_model, refused_where, refusing_record
+from pipeline.report.quality import condition_words, measured
 from pipeline.settings import Settings
+from pipeline.wording import by_frequency
 from pipeline.workflows.refresh_cycle import refresh_cycle
 from pipeline.workflows.stage import Workflow
 from spark_jobs.figures import EventsFigures, SequencesFigures, VocabularyFigures
 
-T = TypeVar("T")
-
 WIDTH = 120
+INDENT = " " * 11
+"""Width of the column of titles; lines without one begin after it."""
 REASONS_SHOWN = 3
 """Reasons of rejected lines that a cycle's screen names at most."""
-RUNG_VARIANTS = (Variant.OWN,)
-"""Variants of a rung that fit on the screen; the report has the others."""
 
 
 def map_screen(stages: Workflow) -> str:
@@ -53,15 +51,26 @@ def map_screen(stages: Workflow) -> str:
 
 
 def screen(settings: Settings, source: str | None = None) -> str:
-    """Every source with its cycles, its versions and its champion."""
+    """Every source, or the one given, with its champion, its cycles and their versions."""
     root = settings.home / "cycles"
     sources = [source] if source else sorted(path.name for path in root.glob("*") if path.is_dir())
     if not sources:
         return f"No cycle has run under {settings.home}. Start one with: make demo"
-    return "\n".join(_source(settings, name) for name in sources)
+    return "\n".join(_source_table(settings, name) for name in sources)
 
 
-def _source(settings: Settings, source: str) -> str:
+def cycle_screen(settings: Settings, source: str, names: list[str]) -> str:
+    """One screen for some cycles of a source: counts, MRR beside the yardsticks, verdicts, costs."""
+    cycles = [_cycle(settings, source, name) for name in names]
+    commands = [
+        ("Airflow and MLflow pages", "make ui    (make stop ends them)"),
+        ("all cycles", f"python -m pipeline status --source {source}"),
+        *((f"report of {name}", str(settings.report_folder(source, name) / "cycle.html")) for name in names),
+    ]
+    return "\n".join([*cycles, *(f"  {title:<26} {command}" for title, command in commands)])
+
+
+def _source_table(settings: Settings, source: str) -> str:
     from pipeline.registry import tracking
 
     champion = tracking.champion_version(settings, source)
@@ -69,129 +78,110 @@ def _source(settings: Settings, source: str) -> str:
     for title in ("cycle", "fine-tuned from", "outcome", "version", "MRR", "seconds"):
         table.add_column(title, justify="right" if title in ("MRR", "seconds") else "left")
     for folder in sorted((settings.home / "cycles" / source).glob("*")):
-        resolved, records = read_cycle(settings, source, folder.name), read_records(folder)
+        resolved = read_cycle(settings, source, folder.name)
         if resolved is None:
             continue
-        parent, evaluated = resolved.cycle.parent, _figures(records, "evaluate", EvaluateFigures)
+        records, parent = _records(settings, resolved), resolved.cycle.parent
+        evaluated = find_figures(records, "evaluate", EvaluateFigures)
         mrr = evaluated.measures.mrr.get(CANDIDATE) if evaluated else None
         table.add_row(
             folder.name,
-            f"version {parent.version}, {parent.cycle}" if parent else "from scratch",
+            _version(parent) if parent else "from scratch",
             _outcome(records),
-            _version(records, champion),
+            _registered(records, champion),
             f"{mrr:.4f}" if mrr is not None else "",
-            f"{sum(record.seconds for record in records.values()):.0f}",
+            f"{_total_seconds(records):.0f}",
         )
     return _text(table)
 
 
 def _outcome(records: Records) -> str:
-    refused = next((name for name, record in records.items() if record.refused), None)
-    if refused:
-        return f"refused by {refused}"
+    refusing = refusing_record(records)
+    if refusing is not None:
+        return f"refused {refused_where(refusing)}"
     if "register" in records:
         return "accepted"
     return f"unfinished, last stage {list(records)[-1]}" if records else "resolved, no stage finished"
 
 
-def _version(records: Records, champion: int | None) -> str:
-    registered = _figures(records, "register", RegisterFigures)
+def _registered(records: Records, champion: int | None) -> str:
+    registered = find_figures(records, "register", RegisterFigures)
     if registered is None:
         return ""
     return f"{registered.version}{' (champion)' if registered.version == champion else ''}"
-
-
-def cycle_screen(settings: Settings, source: str, names: list[str]) -> str:
-    """One screen for some cycles of a source: counts, MRR beside the yardsticks, verdicts, costs."""
-    parts = [_cycle(settings, source, name) for name in names]
-    commands = [
-        ("Airflow and MLflow pages", "make ui    (make stop ends them)"),
-        ("all cycles", f"python -m pipeline status --source {source}"),
-        *((f"report of {name}", str(settings.report_folder(source, name) / "cycle.html")) for name in names),
-    ]
-    lines = [f"  {title:<26} {command}" for title, command in commands]
-    return "\n".join([*parts, *lines])
 
 
 def _cycle(settings: Settings, source: str, name: str) -> str:
     resolved = read_cycle(settings, source, name)
     if resolved is None:
         return f"Cycle {name} of {source} has not run."
-    records, cycle = read_records(settings.cycle_folder(source, name)), resolved.cycle
-    head = (
-        f"Cycle {name} of {source}   split {cycle.split:%Y-%m-%d}, cutoff {cycle.cutoff:%Y-%m-%d}, "
-        f"{_start(cycle.parent)}"
-    )
-    body = [
-        head,
-        "─" * len(head),
-        *_data_lines(records),
-        "",
-        _mrr_table(records),
-        "",
-        *_verdict_lines(records),
-        "",
-    ]
-    return "\n".join([*body, *_cost_lines(_stages(resolved), records), ""])
+    records, cycle = _records(settings, resolved), resolved.cycle
+    start = f"fine-tuned from {_version(cycle.parent)}" if cycle.parent else "trained from scratch"
+    head = f"Cycle {name} of {source}   split {cycle.split:%Y-%m-%d}, cutoff {cycle.cutoff:%Y-%m-%d}, {start}"
+    sections = (_data_lines(records), _mrr_lines(records), _verdict_lines(records), _cost_lines(records))
+    lines = [line for section in sections if section for line in (*section, "")]
+    return "\n".join([head, "─" * len(head), *lines])
 
 
-def _start(parent: AcceptedVersion | None) -> str:
-    return f"fine-tuned from version {parent.version} of {parent.cycle}" if parent else "from scratch"
+def _records(settings: Settings, resolved: ResolvedCycle) -> Records:
+    """Finished stages of a cycle in the map's order; without rungs that its configuration no longer has."""
+    cycle = resolved.cycle
+    finished = read_records(settings.cycle_folder(cycle.source, cycle.name))
+    stages = refresh_cycle(resolved.configuration["funnel"]["rungs"]).stages
+    return {stage.name: finished[stage.name] for stage in stages if stage.name in finished}
 
 
-def _stages(resolved: ResolvedCycle) -> Workflow:
-    """The stages that the cycle's own configuration had."""
-    return refresh_cycle(resolved.configuration["funnel"]["rungs"])
+def _version(version: AcceptedVersion) -> str:
+    return f"version {version.version}, cycle {version.cycle}"
 
 
 def _data_lines(records: Records) -> list[str]:
-    events = _figures(records, "events", EventsFigures)
+    events = find_figures(records, "events", EventsFigures)
     if events is None:
-        return ["data       nothing ingested yet"]
+        return [_titled("data", "nothing ingested yet")]
     reasons = by_frequency(events.rejected_by_reason)[:REASONS_SHOWN]
-    worst = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
-    new = f"{events.accepted:,} lines accepted, {events.rejected:,} rejected"
-    lines = [f"data       {new}{f' ({worst})' if worst else ''}"]
-    sequences = _figures(records, "sequences", SequencesFigures)
-    vocabulary = _figures(records, "vocabulary", VocabularyFigures)
+    examples = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+    counts = f"{events.accepted:,} lines accepted, {events.rejected:,} rejected"
+    lines = [_titled("data", f"{counts} ({examples})" if examples else counts)]
+    sequences = find_figures(records, "sequences", SequencesFigures)
+    vocabulary = find_figures(records, "vocabulary", VocabularyFigures)
     if sequences is not None:
         rate = f"; cold-start rate {vocabulary.cold_start_rate:.1%}" if vocabulary else ""
         lines.append(
-            f"           {sequences.events:,} events up to the split in {sequences.rows:,} sequences, "
+            f"{INDENT}{sequences.events:,} events up to the split in {sequences.rows:,} sequences, "
             f"{sequences.bytes_per_token:.1f} bytes a token{rate}"
         )
     ranked = measured(records)
     if ranked is not None:
-        lines.append(
-            f"           {ranked.window.labels:,} labels of {ranked.window.label_users:,} users in the window"
-        )
+        window = ranked.window
+        lines.append(f"{INDENT}{window.labels:,} labels of {window.label_users:,} users in the window")
     return lines
 
 
-def _mrr_table(records: Records) -> str:
-    """MRR of the full model beside the yardsticks; where none was evaluated, of the last rung."""
+def _mrr_lines(records: Records) -> list[str]:
+    """MRR of the candidate beside the yardsticks; where it has none, of the last rung."""
     ranked = measured(records)
     if ranked is None:
-        return "MRR        not measured: no model was ranked"
+        return [_titled("MRR", "not measured: no model was ranked")]
     rows = [row for row in ranked.judged if row.kind != "slice"]
-    models = [name for name in in_order(row.model for row in rows) if name.variant in RUNG_VARIANTS]
-    first = rows[0]
-    delay = f"{hours_words(first.delay_hours)} delay"
-    table = _table(f"MRR, {first.protocol}, {delay}, with 95 % intervals")
+    # Variants of a rung do not fit on the screen; the report has them.
+    models = [name for name in in_order(row.model for row in rows) if name.variant is Variant.OWN]
+    table = _table(f"MRR with 95 % intervals: {condition_words(rows[0])}")
     table.add_column("labels")
     for name in models:
         table.add_column(name.words, justify="right", no_wrap=True)
     for kind, group in dict.fromkeys((row.kind, row.group) for row in rows):
         cells = {row.model: row for row in rows if (row.kind, row.group) == (kind, group)}
+        labels = "all" if kind == "all" else Group(kind, group).words
         table.add_row(
-            f"{Group(kind, group).words} ({cells[models[0]].examples:,})",
+            f"{labels} ({cells[models[0]].examples:,})",
             *(_interval(cells[name].values["mrr"]) for name in models),
         )
-    return _text(table).rstrip()
+    return [line.rstrip() for line in _text(table).rstrip().splitlines()]
 
 
 def _interval(estimate: Estimate) -> str:
-    """Value and interval, short enough for five of them a line: 0.0604 [.052, .070]."""
+    """Value and interval, short enough for five of them a line: `0.0604 [.052, .070]`."""
     if any(number is None for number in estimate):
         return "none"
     low, high = (f"{number:.3f}".removeprefix("0") for number in estimate[1:])
@@ -199,46 +189,58 @@ def _interval(estimate: Estimate) -> str:
 
 
 def _verdict_lines(records: Records) -> list[str]:
+    """Every gate's outcome, why the candidate was refused, and what was registered."""
     lines = []
-    for name, record in records.items():
-        if not isinstance(record.figures, RungFigures | FunnelFigures):
-            continue
-        outcomes = [verdict.outcome for verdict in verdicts_of(record)]
-        counts = [(outcomes.count(outcome), outcome) for outcome in ("pass", "inconclusive", "fail")]
-        words = ", ".join(f"{count} {outcome}" for count, outcome in counts if count)
-        lines.append(f"{name:<10} {record.figures.outcome}{f' ({words})' if words else ''}")
+    for record in records.values():
+        if isinstance(record.figures, RungFigures | FunnelFigures):
+            lines.append(_titled(judged_model(record.figures).words, _gate(record.figures)))
+        elif record.refused:
+            lines.append(_titled(CANDIDATE.words, f"refused {refused_where(record)}"))
         if record.refused:
-            lines += [f"           {line}" for line in textwrap.wrap(record.refused, WIDTH - 11)]
-    registered = _figures(records, "register", RegisterFigures)
+            lines += _wrapped(record.refused)
+    registered = find_figures(records, "register", RegisterFigures)
     if registered is not None:
-        promoted = _figures(records, "promote", PromoteFigures)
-        alias = ", champion" if promoted and promoted.moved else f"; {promoted.why}" if promoted else ""
-        lines.append(f"registered version {registered.version} of {registered.model}{alias}")
-    elif any(record.refused for record in records.values()):
-        lines.append("registered nothing: the candidate was refused")
+        promoted = find_figures(records, "promote", PromoteFigures)
+        alias = ""
+        if promoted is not None:
+            alias = ", champion" if promoted.champion == registered.version else f"; {promoted.why}"
+        lines.append(_titled("registered", f"version {registered.version} of {registered.model}{alias}"))
+    elif refusing_record(records) is not None:
+        lines.append(_titled("registered", "nothing: the candidate was refused"))
     return lines
 
 
-def _cost_lines(stages: Workflow, records: Records) -> list[str]:
+def _gate(figures: RungFigures | FunnelFigures) -> str:
+    """A gate's outcome with counts of its checks."""
+    outcomes = [verdict.outcome for verdict in figures.verdicts]
+    counts = ", ".join(
+        f"{outcomes.count(outcome)} {outcome}"
+        for outcome in ("pass", "inconclusive", "fail")
+        if outcome in outcomes
+    )
+    return f"{figures.outcome} ({counts})" if counts else figures.outcome
+
+
+def _cost_lines(records: Records) -> list[str]:
     """Seconds of every stage, several a line."""
-    costs = [
-        f"{stage.name} {records[stage.name].seconds:.0f} s"
-        for stage in stages.stages
-        if stage.name in records
-    ]
-    total = sum(record.seconds for record in records.values())
-    lines, current = [], "cost      "
-    for cost in costs:
-        if len(current) + len(cost) > WIDTH - 4:
-            lines.append(current)
-            current = "          "
-        current += f" {cost} ·"
-    return [*lines, f"{current} {total:.0f} s of stages"]
+    costs = [f"{record.stage} {record.seconds:.0f} s ·" for record in records.values()]
+    costs.append(f"{_total_seconds(records):.0f} s of stage time")
+    # No-break spaces keep a stage, its seconds and the dot on one line.
+    first, *others = _wrapped(" ".join(cost.replace(" ", "\u00a0") for cost in costs))
+    return [line.replace("\u00a0", " ") for line in (_titled("cost", first.strip()), *others)]
 
 
-def _figures(records: Records, stage: str, kind: type[T]) -> T | None:
-    """A stage's figures; None when it did not run."""
-    return figures_of(records[stage], kind) if stage in records else None
+def _wrapped(words: str) -> list[str]:
+    """Words on as many indented lines as they need."""
+    return textwrap.wrap(words, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+
+
+def _total_seconds(records: Records) -> float:
+    return sum(record.seconds for record in records.values())
+
+
+def _titled(title: str, words: str) -> str:
+    return f"{title:<{len(INDENT)}}{words}"
 
 
 def _table(title: str) -> Table:

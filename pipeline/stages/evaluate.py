@@ -12,13 +12,13 @@ from __future__ import annotations
 from model.evaluation.measures import measures
 from model.evaluation.names import CANDIDATE, CHAMPION
 from model.evaluation.ranking import NotFiniteScoreError
+from model.serving.profile import latency_milliseconds
 from pipeline.cycle.context import StageContext
 from pipeline.cycle.figures import EvaluateFigures
 from pipeline.cycle.records import StageResult
 from pipeline.evaluation.models import incomparable, open_contender, open_reference, weights_megabytes
 from pipeline.evaluation.ranking import (
     YARDSTICKS,
-    latency_milliseconds,
     rank_contender,
     rank_yardsticks,
     stored_ranks,
@@ -40,7 +40,13 @@ def evaluate(context: StageContext) -> StageResult:
     try:
         version = rank_contender(context, window, candidate)
         ranked = [CANDIDATE, *ranked]
-        latency = latency_milliseconds(context, window, candidate)
+        latency = latency_milliseconds(
+            candidate.recommender,
+            candidate.catalogue,
+            window.examples.histories,
+            window.eligible.item_index,
+            context.config.sequences.context_length,
+        )
     except NotFiniteScoreError as error:
         not_finite = str(error)
     stored = stored_ranks(context, version)

@@ -40,7 +40,7 @@ def funnel(context: StageContext) -> StageResult:
         rules.within("latency", evaluated.latency_milliseconds, budget.max_latency_milliseconds, "ms"),
         rules.within("size", evaluated.size_megabytes, budget.max_size_megabytes, "MB"),
     ]
-    reason = refusal(context, verdicts)
+    reason = refusal(verdicts, budget.strictness, context.say)
     figures = FunnelFigures(
         verdicts=tuple(verdicts),
         outcome="refused" if reason else "passed",

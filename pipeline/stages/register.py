@@ -19,7 +19,7 @@ from pipeline.cycle.figures import EvaluateFigures, FunnelFigures, RegisterFigur
 from pipeline.cycle.lineage import lineage
 from pipeline.cycle.records import StageResult
 from pipeline.registry import serving_folder, tracking
-from pipeline.registry.served_code import write_served_code
+from pipeline.registry.served_code import importable, write_served_code
 
 REQUIREMENTS = (
     "mlflow",
@@ -81,10 +81,11 @@ def _log_model(context: StageContext) -> str:
         weights, code = Path(temporary) / "weights", Path(temporary) / "code"
         serving_folder.write(context, weights)
         entry, package = write_served_code(code)
-        return tracking.log_model(
-            context,
-            code=entry,
-            packages=[package],
-            weights=weights,
-            requirements=[f"{name}=={installed(name)}" for name in REQUIREMENTS],
-        )
+        with importable(package):
+            return tracking.log_model(
+                context,
+                code=entry,
+                packages=[package],
+                weights=weights,
+                requirements=[f"{name}=={installed(name)}" for name in REQUIREMENTS],
+            )

@@ -161,7 +161,7 @@ def _verdicts(
 
 def _result(context: StageContext, figures: RungFigures, version: int) -> StageResult:
     """What the stage returns; `figures` hold the verdicts, `version` is that of `ranks`."""
-    reason = refusal(context, figures.verdicts)
+    reason = refusal(figures.verdicts, context.config.funnel.strictness, context.say)
     if reason:
         figures = replace(figures, outcome="refused", saved=_saved(context))
         reason = f"{reason}. {figures.saved}"

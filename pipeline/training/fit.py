@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 
-from expectations.instants import microseconds
+from expectations.instants import DAY_US, microseconds
 from model.config import ModelConfig
 from model.data.batches import LabelInterval, TrainingBatches
+from model.data.cycle_items import CycleItems, load_items
 from model.data.cycle_tables import READABLE, CycleTables
-from model.data.items import Items, load_items, training_candidates
+from model.data.eligible_items import eligible_for_training
 from model.data.sequences import Sequences, load_sequences
 from model.draws import Purpose, torch_seed
 from model.evaluation.names import ModelName
@@ -41,7 +42,6 @@ from pipeline.cycle.records import plain_figures, typed_figures
 from pipeline.training.start import Start, find_start
 from spark_jobs.figures import VocabularyFigures
 
-DAY_US = 86_400_000_000
 FINAL_LOSS_POINTS = 10
 """The final loss is the mean of this many last points of the loss curve."""
 
@@ -104,13 +104,13 @@ class _Session:
             self.model = Recommender(config, self.items.catalogue.vocabulary_size)
         finetune = start.folder is not None
         self.optimizers: Optimizers = build_optimizers(self.model, training, finetune)
-        candidates = training_candidates(self.items, self.sequences.seen, microseconds(context.cycle.split))
+        eligible = eligible_for_training(self.items, self.sequences.seen, microseconds(context.cycle.split))
         self.plan = Plan(
             objective=context.config.objective,
             training=training,
             masking_rate=context.figures("vocabulary", VocabularyFigures).masking_rate,
             catalogue=self.items.catalogue,
-            candidates=torch.from_numpy(candidates),
+            eligible=torch.from_numpy(eligible),
             held_out=examples,
         )
         self.progress = Progress(self.batches.total_steps, self.batches.steps_per_epoch)
@@ -137,7 +137,7 @@ class _Session:
         return (
             f"{self.start.name}, {batches.total_steps} steps over {coverage.positions:,} loss positions of "
             f"{len(coverage.sequences):,} sequences, {batches.packing.efficiency:.1%} of the slots used, "
-            f"{len(self.plan.candidates):,} eligible items, "
+            f"{len(self.plan.eligible):,} eligible items, "
             f"{_backbone_parameters(self.model):,} backbone parameters"
         )
 
@@ -181,7 +181,7 @@ class _Session:
             labels=batches.coverage.labels,
             negligible_label_fraction=batches.coverage.negligible_labels / batches.coverage.labels,
             packing_efficiency=round(batches.packing.efficiency, 4),
-            eligible_items=len(self.plan.candidates),
+            eligible_items=len(self.plan.eligible),
             vocabulary=self.model.vocabulary_size,
             masking_rate=self.plan.masking_rate,
             backbone_parameters=_backbone_parameters(self.model),
@@ -193,7 +193,7 @@ class _Session:
 
 def _data(
     context: StageContext, config: ModelConfig, start: Start
-) -> tuple[Items, Sequences, TrainingBatches, HeldOut | None]:
+) -> tuple[CycleItems, Sequences, TrainingBatches, HeldOut | None]:
     """Reads the cycle's tables: items, sequences, training batches, and the held-out examples, if any."""
     cycle, training = context.cycle, context.config.training
     split_us = microseconds(cycle.split)

@@ -21,9 +21,9 @@ RESOLVE = Stage(
     after=(),
     reads=("registry",),
     writes=("cycle record", "landed files"),
-    retries=60,
+    retries=1,
 )
-"""60 retries a minute apart: a cycle queues behind another cycle of its source."""
+"""Under Airflow it waits up to an hour for another cycle of the source."""
 
 _DATA = ("source", "schedule")
 _MODEL = ("source", "schedule", "model", "objective", "training", "vocabulary")
@@ -237,7 +237,7 @@ def _registry(rungs: Sequence[str], earlier: Sequence[str]) -> list[Stage]:
             continues=True,
             writes=("registered version",),
             sections=("source", "model", "sequences"),
-            retries=2,
+            retries=1,
         ),
         Stage(
             "promote",
@@ -250,7 +250,7 @@ def _registry(rungs: Sequence[str], earlier: Sequence[str]) -> list[Stage]:
             records=("register",),
             writes=("alias",),
             sections=("registry",),
-            retries=2,
+            retries=1,
         ),
         Stage(
             "report",

@@ -43,7 +43,7 @@ class Stage:
     rung: int | None = None
     """Place in `funnel.rungs`, from 1; None: the stage trains no rung."""
     retries: int = 0
-    """How often Airflow retries it, where a retry can help."""
+    """How often Airflow runs it again after a crash; waiting for a busy source uses up none."""
     always: bool = False
     """Whether it runs after a refusal too."""
 

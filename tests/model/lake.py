@@ -10,35 +10,25 @@ import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
+from expectations.instants import DAY_US as DAY
+from expectations.instants import HOUR_US as HOUR
+from expectations.instants import SECOND_US as SECOND
 from expectations.tables import ITEM_FEATURES, ITEMS, SEQUENCES, VOCABULARY, Table, location
+from model.data.delta import arrow_type
 
-SECOND = 1_000_000
-HOUR = 3600 * SECOND
-DAY = 24 * HOUR
 CYCLE = "1970-01-31"
 SOURCE = "tiny"
 
 Event = tuple[int, int, float]
 """(item_index, event_at_us, reward)"""
 
-_ARROW = {
-    "string": pa.string(),
-    "int": pa.int32(),
-    "bigint": pa.int64(),
-    "boolean": pa.bool_(),
-    "timestamp": pa.timestamp("us", tz="UTC"),
-    "array<int>": pa.list_(pa.int32()),
-    "array<tinyint>": pa.list_(pa.int8()),
-    "array<smallint>": pa.list_(pa.int16()),
-    "array<bigint>": pa.list_(pa.int64()),
-    "array<float>": pa.list_(pa.float32()),
-}
-
 
 def write(lake: Path, table: Table, rows: list[dict[str, Any]], source: str = SOURCE) -> int:
     """Writes a new version of a table and returns it; a column that a row has not is null."""
-    columns = [column for column in table.columns if column.type in _ARROW]
-    data = pa.table({c.name: pa.array([row.get(c.name) for row in rows], _ARROW[c.type]) for c in columns})
+    columns = [column for column in table.columns if "struct" not in column.type]
+    data = pa.table(
+        {c.name: pa.array([row.get(c.name) for row in rows], arrow_type(c.type)) for c in columns}
+    )
     place = location(str(lake), source, table.name)
     write_deltalake(place, data, mode="append", partition_by=list(table.partitions) or None)
     return DeltaTable(place).version()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from model.config import ModelConfig, ObjectiveConfig
-from model.network.batch import OUT_OF_VOCABULARY, Batch, Catalogue
+from model.network.batch import Batch
+from model.network.catalogue import OUT_OF_VOCABULARY, Catalogue
 from model.network.recommender import Recommender
 
 MODALITIES = (("language", 6), ("graph", 3))

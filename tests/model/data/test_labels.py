@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expectations.instants import HOUR_US
 from model.config import ObjectiveConfig
 from model.data.labels import (
-    MICROSECONDS_AN_HOUR,
     NO_ITEM,
     SMALLEST_WEIGHT,
     HighValueEvents,
@@ -23,7 +23,7 @@ A, B, C, D = 1, 2, 3, 4
 
 
 def _hours(*hours: float) -> np.ndarray:
-    return np.array([round(hour * MICROSECONDS_AN_HOUR) for hour in hours], dtype=np.int64)
+    return np.array([round(hour * HOUR_US) for hour in hours], dtype=np.int64)
 
 
 def _positions(*places: tuple[int, int, float]) -> Positions:
@@ -81,7 +81,7 @@ def test_the_interval_is_half_open_and_does_not_shift_the_window():
 def test_rows_do_not_mix_and_a_start_token_sees_the_first_event():
     objective = ObjectiveConfig(label_window=2, half_life_hours=1.0)
     events = _events((0, B, 5, 1), (1, C, 1, 1), (1, D, 2, 1))
-    just_before = 1 - 1 / MICROSECONDS_AN_HOUR
+    just_before = 1 - 1 / HOUR_US
     sets = label_sets(_positions((1, NO_ITEM, just_before), (0, A, 6)), events, objective, None, None)
     assert _pairs(sets) == {0: [(C, 1), (D, 1 / 2)]}
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.data.packing import Events, Placed, assemble, pack, stretches
+from model.data.packing import Events, Placed, assemble, pack
 
 
 def stream(seed: int = 0) -> np.random.Generator:
@@ -64,11 +64,6 @@ def test_a_sequence_longer_than_a_row_is_refused():
 def test_no_sequence_gives_no_row():
     packing = pack(np.empty(0, np.int64), 8, stream())
     assert packing.rows == 0 and packing.efficiency == 1.0
-
-
-def test_stretches_names_every_entry():
-    owner, place = stretches(np.array([7, 2]), np.array([2, 1]))
-    assert owner.tolist() == [0, 0, 1] and place.tolist() == [7, 8, 2]
 
 
 def test_a_batch_lays_sequences_end_to_end_behind_their_start_tokens():

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
 
-from expectations.tables import location
-from model.data.candidates import UNKNOWN_LAUNCH
+from expectations.instants import HOUR_US
 from model.evaluation.examples import (
-    HOUR_US,
     ExamplesError,
     history_ends,
-    read_histories,
-    read_item_facts,
-    read_vocabulary,
 )
 from tests.model.window_of import examples
 
@@ -48,7 +41,7 @@ def test_a_task_that_the_source_cannot_have_is_not_applicable():
 
 def test_cold_items_are_outside_both_vocabularies_and_weak_ones_inside_with_few_events():
     user = [(0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0)]
-    found = examples([user], [[0, 1, 2, 3]], items=4, counts={0: 100, 1: 19}, champion={0: 90, 2: 5})
+    found = examples([user], [[0, 1, 2, 3]], items=4, counts={0: 100, 1: 19}, reference={0: 90, 2: 5})
     assert found.slices["cold_start"].tolist() == [False, False, False, True]
     assert found.slices["weak_id"].tolist() == [False, True, False, False]
     first_cycle = examples([user], [[0, 1, 2, 3]], items=4, counts={0: 100, 1: 19})
@@ -95,59 +88,3 @@ def test_ends_agree_with_a_search_by_hand_for_many_users():
     ends = history_ends(found, "replay", 2.0, 0)
     by_hand = [sum(other < hour - 2 for _, other in user) for user in users for _, hour in user]
     assert (ends - found.histories.offset[found.user]).tolist() == by_hand
-
-
-def test_tables_are_read_back_as_arrays(tmp_path):
-    lake = str(tmp_path)
-    rows = {
-        "cycle": ["now", "now", "before"],
-        "user_id": ["b", "a", "a"],
-        "first_position": [7, 0, 0],
-        "item_index": [[3, 4], [5], [0]],
-        "action": [[0, 1], [2], [0]],
-        "event_at_us": [[10, 20], [15], [0]],
-        "reward": [[0.0, 1.0], [0.5], [0.0]],
-        "page": [[1, 2], [3], [0]],
-        "position": [None, None, None],
-        "country": [None, None, None],
-        "device": [None, None, None],
-        "label_positions": [[1], [0], [0]],
-    }
-    lists = {"item_index": pa.int32(), "action": pa.int8(), "event_at_us": pa.int64(), "reward": pa.float32()}
-    lists |= dict.fromkeys(("page", "position", "country", "device"), pa.int16()) | {
-        "label_positions": pa.int32()
-    }
-    table = pa.table(
-        {name: pa.array(v, pa.list_(lists[name]) if name in lists else None) for name, v in rows.items()}
-    )
-    write_deltalake(location(lake, "s", "evaluation_sequences"), table, partition_by=["cycle"])
-    found = read_histories(lake, "s", "now", 0)
-    assert found.user_id.tolist() == ["a", "b"]
-    assert found.offset.tolist() == [0, 1, 3]
-    assert found.item_index.tolist() == [5, 3, 4]
-    assert found.label.tolist() == [0, 2]
-    assert found.first_position.tolist() == [0, 7]
-    assert {name: codes.tolist() for name, codes in found.context.items()} == {"page": [3, 1, 2]}
-    with pytest.raises(ExamplesError, match="no user with a label event"):
-        read_histories(lake, "s", "later", 0)
-
-
-def test_items_and_vocabulary_are_read_in_order_of_item_index(tmp_path):
-    lake = str(tmp_path)
-    launched = pa.array([None, 3_000_000], pa.timestamp("us", tz="UTC"))
-    items = pa.table(
-        {"item_index": pa.array([1, 0], pa.int32()), "item_id": ["b", "a"], "launched_at": launched}
-    )
-    write_deltalake(location(lake, "s", "items"), items)
-    facts = read_item_facts(lake, "s", 0)
-    assert facts.item_id.to_pylist() == ["a", "b"]
-    assert facts.launched_at_us.tolist() == [3_000_000, UNKNOWN_LAUNCH]
-    rows = pa.table({"cycle": ["now"], "item_index": [1], "event_count": [6], "retired": [True]})
-    write_deltalake(location(lake, "s", "vocabulary"), rows, partition_by=["cycle"])
-    known = read_vocabulary(lake, "s", "now", 0, 2)
-    assert (known.member.tolist(), known.event_count.tolist()) == ([False, True], [0, 6])
-    assert known.retired.tolist() == [False, True]
-    gap = items.set_column(0, "item_index", pa.array([1, 2], pa.int32()))
-    write_deltalake(location(lake, "gap", "items"), gap)
-    with pytest.raises(ExamplesError, match="without a gap"):
-        read_item_facts(lake, "gap", 0)

@@ -12,7 +12,7 @@ from model.evaluation.examples import history_ends
 from model.evaluation.figures import Estimate
 from model.evaluation.ranking import Ranking
 from model.evaluation.ranks import Condition, StoredRanks, rank_rows, write_ranks
-from tests.model.window_of import candidates, examples
+from tests.model.window_of import eligible, examples
 
 CONFIG = EvaluationConfig(bootstrap_samples=100, hits_at=(1,))
 NOW, LATER = measures.conditions(CONFIG)[:2]
@@ -33,7 +33,7 @@ def stored(tmp_path) -> StoredRanks:
             )
             for one, rank in zip((NOW, LATER), by_delay, strict=True)
         ]
-        rows = rank_rows("now", model, "d", found, candidates(4), parts)
+        rows = rank_rows("now", model, "d", found, eligible(4), parts)
         version = write_ranks(rows, str(tmp_path), "s", "now", model)
     return StoredRanks.read(str(tmp_path), "s", "now", version)
 

@@ -14,6 +14,7 @@ from model.evaluation.metrics import (
     hit_rate,
     ndcg,
     reciprocal_rank,
+    tied_rank,
 )
 from model.evaluation.metrics import test_loss as loss_of
 
@@ -30,6 +31,10 @@ def ranked(**changes) -> RankedExamples:
         "log_probability": {"new": np.log([1 / 2, 1 / 4, 1 / 8]), "old": NOTHING},
     }
     return RankedExamples(**(settings | changes))
+
+
+def test_a_rank_counts_the_higher_and_half_of_the_other_equals():
+    assert tied_rank(np.array([0, 2]), np.array([0, 3])).tolist() == [1, 9 / 2]
 
 
 def test_reciprocal_ranks():

@@ -8,21 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.config import FRESHNESS, FRESHNESS_WIDTH
 from model.evaluation import ranking
 from model.evaluation.examples import history_ends
-from model.evaluation.ranking import (
-    UNKNOWN_TIME,
-    NotFiniteScoreError,
-    View,
-    candidate_vectors,
-    encode_histories,
-    rank_examples,
-    rank_targets,
-)
-from model.network.batch import Catalogue
+from model.evaluation.ranking import NotFiniteScoreError, View, rank_examples, rank_targets
+from model.network.catalogue import Catalogue
+from model.serving.encoding import encode_histories
 from tests.model import tiny
-from tests.model.window_of import candidates, examples
+from tests.model.window_of import eligible, examples
 
 ITEMS = torch.tensor([[3.0], [2.0], [2.0], [1.0]])
 ONE_USER = torch.ones(1, 1)
@@ -121,46 +113,9 @@ def window(items=12, launched=None):
     return examples(users, [[1, 2, 3], [0], [5, 30, 39]], items, launched)
 
 
-def test_states_are_those_of_each_history_encoded_alone():
-    found, model, catalogue = window(), tiny.recommender(8), tiny.catalogue(12, 8)
-    ends = history_ends(found, "replay", 0.0, 0)
-    with torch.no_grad():
-        together = encode_histories(model, catalogue, found.histories, found.user, ends, 8)
-        alone = [
-            encode_histories(model, catalogue, found.histories, found.user[[one]], ends[[one]], 8)
-            for one in range(found.size)
-        ]
-    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
-    assert torch.equal(together[0], together[1])  # a tie in time: both labels see the first event only
-    start = model.user_vectors(model.encode(tiny.batch([[[]]]), catalogue))[0, 0]
-    torch.testing.assert_close(together[3], start, rtol=1e-4, atol=1e-5)
-
-
-def test_a_user_without_a_history_is_known_by_the_time_of_the_request_alone():
-    """The vector is that of a request then, whatever the user does later."""
-    found = examples([[(1, 10.0)], [(1, 10.0), (2, 15.0)]], [[0], [0, 1]], 12)
-    model = tiny.recommender(8, freshness=True, output_width=32 + FRESHNESS_WIDTH)
-    torch.nn.init.normal_(model.freshness.amplitudes.weight)
-    catalogue = tiny.catalogue(12, 8)
-    catalogue.features[FRESHNESS] = torch.zeros(12, FRESHNESS_WIDTH)
-    empty = found.histories.offset[found.user]
-    hours = np.array([10, 10, 3000]) * 3_600_000_000
-    with torch.no_grad():
-        alone, beside, later = encode_histories(
-            model, catalogue, found.histories, found.user, empty, 8, hours
-        )
-        unknown = encode_histories(model, catalogue, found.histories, found.user[[1]], empty[[1]], 8)
-        told = encode_histories(
-            model, catalogue, found.histories, found.user[[1]], empty[[1]], 8, np.array([UNKNOWN_TIME])
-        )
-    torch.testing.assert_close(alone, beside)
-    assert (alone - later).abs().max() > 1e-3 and (alone - unknown[0]).abs().max() > 1e-3
-    assert torch.equal(unknown, told)
-
-
 def test_examples_are_ranked_as_by_brute_force_in_float64():
     launched = {11: 12.0, 7: 1000.0}
-    found, pool = window(launched=launched), candidates(12, launched, retired=(9,))
+    found, pool = window(launched=launched), eligible(12, launched, retired=(9,))
     model, catalogue = tiny.recommender(8), tiny.catalogue(12, 8)
     ends = [history_ends(found, "replay", delay, 0) for delay in (0.0, 24.0)]
     results = rank_examples(
@@ -189,21 +144,16 @@ def test_examples_are_ranked_as_by_brute_force_in_float64():
             assert result.log_probability[number] == pytest.approx(scores[number][own] - lse, abs=1e-4)
 
 
-def test_items_that_cannot_be_told_apart_tie():
+def test_items_with_equal_features_and_no_id_row_tie():
     found = examples([[(3, 0.0), (10, 1.0)]], [[1]], items=12)
     catalogue = tiny.catalogue(12, 8)
     features = {
         name: matrix.index_fill(0, torch.arange(8, 12), 0.0) for name, matrix in catalogue.features.items()
     }
     catalogue = Catalogue(catalogue.item_token, features)
-    ends = history_ends(found, "replay", 0.0, 0)
-    pool = candidates(12)
-    one = rank_examples(
-        tiny.recommender(8), catalogue, found, pool, [View(found.user, ends, found.event_at_us)], 8
-    )[0]
-    vectors = candidate_vectors(tiny.recommender(8), catalogue, pool.item_index)
-    assert (vectors[8:] == vectors[8]).all()
-    assert one.rank[0] % 1 == 1 / 2  # three others equal
+    view = View(found.user, history_ends(found, "replay", 0.0, 0), found.event_at_us)
+    (ranking,) = rank_examples(tiny.recommender(8), catalogue, found, eligible(12), [view], 8)
+    assert ranking.rank[0] % 1 == 1 / 2  # three others equal
 
 
 def test_no_more_scores_are_held_at_once_than_a_block(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model.config import FRESHNESS, FRESHNESS_WIDTH, ModelConfig
-from model.network.batch import Catalogue
+from model.network.catalogue import Catalogue
 from model.network.freshness import PERIODS_DAYS, Freshness, clock, launch_features
 from model.network.recommender import Recommender, score
 from tests.model import tiny
@@ -88,9 +88,9 @@ def test_a_recommender_learns_that_the_newest_item_is_wanted():
     cold = Catalogue(torch.full((4,), -1), alike | {FRESHNESS: catalogue.features[FRESHNESS]})
     batch = tiny.batch([[[3, 3]]], {1: [(1, 1.0)]})
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    candidates = torch.tensor([0, 1])
+    eligible = torch.tensor([0, 1])
     for step in range(20):
-        loss, _ = model.training_loss(batch, cold, candidates, tiny.objective(), 0.0, 1, step)
+        loss, _ = model.training_loss(batch, cold, eligible, tiny.objective(), 0.0, 1, step)
         optimizer.zero_grad()
         loss.backward()
         model.item_tower.table.weight.grad = None
@@ -98,15 +98,3 @@ def test_a_recommender_learns_that_the_newest_item_is_wanted():
     user = model.user_vectors(model.encode(batch, cold)[0, 1])
     scores = score(user, model.item_vectors(torch.arange(4), cold))
     assert scores[1] > scores[0] + 1
-
-
-def test_the_clock_of_a_start_token():
-    batch = tiny.batch([[[1, 2], []]])
-    first, second = batch.event_at_seconds[0, 1], batch.event_at_seconds[0, 2]
-    batch.event_at_seconds[0, 0] = 0
-    batch.event_at_seconds[0, 3] = 0
-    # The first event's time stands in for its start token; a lone start token has none of its own.
-    seconds = batch.clock_seconds[0]
-    assert seconds[:3].tolist() == [first, first, second] and seconds[3].isnan()
-    batch.event_at_seconds[0, 3] = NOW
-    assert batch.clock_seconds[0, 3] == NOW

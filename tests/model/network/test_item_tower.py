@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.network.batch import Catalogue
+from model.network.catalogue import Catalogue
 from model.network.item_tower import ItemTower
 from tests.model import tiny
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import TrainingConfig
-from model.network.batch import Catalogue
+from model.network.catalogue import Catalogue
 from model.network.recommender import score
 from model.training.optimizer import build_optimizers
 from tests.model import tiny
@@ -20,11 +20,9 @@ BATCH = tiny.batch([[[1, 2, 3], [4]], [[7, 8]]], LABELS)
 CATALOGUE = tiny.catalogue(ITEMS, KNOWN)
 
 
-def _loss(model, candidates=None, masking_rate=0.0, step=0, batch=BATCH, **objective):
-    candidates = torch.arange(ITEMS) if candidates is None else candidates
-    return model.training_loss(
-        batch, CATALOGUE, candidates, tiny.objective(**objective), masking_rate, 1, step
-    )
+def _loss(model, eligible=None, masking_rate=0.0, step=0, batch=BATCH, **objective):
+    eligible = torch.arange(ITEMS) if eligible is None else eligible
+    return model.training_loss(batch, CATALOGUE, eligible, tiny.objective(**objective), masking_rate, 1, step)
 
 
 def test_the_loss_equals_the_full_softmax_written_out_in_float64():
@@ -59,8 +57,8 @@ def test_bf16_autocast_keeps_the_loss_in_float32():
 def test_a_sampled_loss_normalises_over_labels_and_sample_only():
     model = tiny.recommender(KNOWN).double()
     _, catalogue = tiny.double(model, CATALOGUE)
-    candidates = torch.tensor([2, 5])  # both are taken: S = {2, 5}
-    loss, figures = model.training_loss(BATCH, catalogue, candidates, tiny.objective(), 0.0, 1, 0)
+    eligible = torch.tensor([2, 5])  # both are taken: S = {2, 5}
+    loss, figures = model.training_loss(BATCH, catalogue, eligible, tiny.objective(), 0.0, 1, 0)
     users = model.user_vectors(model.encode(BATCH, catalogue).flatten(0, 1))
     scores = score(users, model.item_vectors(torch.arange(ITEMS), catalogue))
     expected = 0.0
@@ -121,7 +119,7 @@ def test_masking_reaches_labels_and_negatives_alike():
 def test_only_rows_that_the_batch_needs_are_touched():
     model = tiny.recommender(KNOWN)
     batch = tiny.batch([[[1, 2]]], {1: [(4, 1.0)]})
-    _loss(model, candidates=torch.tensor([5, 7]), batch=batch)[0].backward()
+    _loss(model, eligible=torch.tensor([5, 7]), batch=batch)[0].backward()
     assert model.item_tower.table.weight.grad.coalesce().indices().flatten().tolist() == [1, 2, 4, 5]
 
 
@@ -182,8 +180,8 @@ def test_an_item_launched_after_the_first_label_is_no_negative_there():
     nan = float("nan")
     launches = torch.tensor([nan, 500.0, 100.0, 101.0, nan], dtype=torch.float64)
     dated = Catalogue(catalogue.item_token, catalogue.features, launches)
-    candidates = torch.arange(5)
-    loss, _ = model.training_loss(batch, dated, candidates, tiny.objective(), 0.0, 1, 0)
+    eligible = torch.arange(5)
+    loss, _ = model.training_loss(batch, dated, eligible, tiny.objective(), 0.0, 1, 0)
     # Item 3 comes later and is left out; item 1 is the label itself and stays, though launched later.
     expected, _ = model.training_loss(
         batch, catalogue, torch.tensor([0, 1, 2, 4]), tiny.objective(), 0.0, 1, 0

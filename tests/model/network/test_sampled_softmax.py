@@ -21,7 +21,7 @@ SAMPLED = {"softmax": "sampled"}
 
 
 @pytest.mark.parametrize(
-    ("candidates", "vocabulary", "expected"),
+    ("eligible", "vocabulary", "expected"),
     [
         (1_000_000, 1_000_000, 10_000),  # one per cent
         (10_000, 9_000, 2_048),  # at least the minimum
@@ -31,28 +31,28 @@ SAMPLED = {"softmax": "sampled"}
         (0, 0, 0),
     ],
 )
-def test_number_of_negatives(candidates: int, vocabulary: int, expected: int):
-    assert negatives_count(candidates, vocabulary, tiny.objective(**SAMPLED)) == expected
+def test_number_of_negatives(eligible: int, vocabulary: int, expected: int):
+    assert negatives_count(eligible, vocabulary, tiny.objective(**SAMPLED)) == expected
 
 
 def test_full_softmax_takes_every_candidate():
-    candidates = torch.tensor([4, 9, 2])
-    assert torch.equal(sample_negatives(candidates, 3, tiny.objective(), seed=1, step=1), candidates)
+    eligible = torch.tensor([4, 9, 2])
+    assert torch.equal(sample_negatives(eligible, 3, tiny.objective(), seed=1, step=1), eligible)
 
 
 def test_negatives_are_distinct_candidates_and_a_function_of_seed_and_step():
-    candidates = torch.arange(0, 60_000, 3)  # 20,000 candidates
+    eligible = torch.arange(0, 60_000, 3)  # 20,000 eligible
     objective = tiny.objective(**SAMPLED, negatives_minimum=50)
-    first, again, other = (sample_negatives(candidates, 20_000, objective, 1, step) for step in (5, 5, 6))
+    first, again, other = (sample_negatives(eligible, 20_000, objective, 1, step) for step in (5, 5, 6))
     assert first.shape == (200,) and first.unique().shape == (200,)
-    assert torch.isin(first, candidates).all()
+    assert torch.isin(first, eligible).all()
     assert torch.equal(first, again) and not torch.equal(first.sort().values, other.sort().values)
 
 
 def test_negatives_are_uniform():
-    candidates = torch.arange(40)
+    eligible = torch.arange(40)
     objective = tiny.objective(**SAMPLED, negatives_minimum=10)
-    drawn = torch.cat([sample_negatives(candidates, 40, objective, 1, step) for step in range(4000)])
+    drawn = torch.cat([sample_negatives(eligible, 40, objective, 1, step) for step in range(4000)])
     share = drawn.bincount(minlength=40) / 4000
     # Each candidate is drawn with chance 1/4; five standard errors over 4,000 steps.
     assert (share - 1 / 4).abs().max() < 5 * math.sqrt(3 / 16 / 4000)
@@ -160,7 +160,7 @@ def test_without_rivals_the_sum_is_nothing_and_moves_nothing():
 
 
 def test_corrected_sum_over_negatives_is_unbiased():
-    """The mean over many samples of the corrected sum equals the sum over all candidates."""
+    """The mean over many samples of the corrected sum equals the sum over all eligible."""
     generator = torch.Generator().manual_seed(0)
     weights = torch.rand(40, generator=generator, dtype=torch.float64)  # e^s of every candidate
     objective = tiny.objective(**SAMPLED, negatives_minimum=10)

@@ -8,11 +8,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from expectations.instants import parse_microseconds
 from model.config import ModelConfig
-from model.evaluation.examples import Histories
-from model.evaluation.ranking import encode_histories
-from model.network.batch import Catalogue
+from model.data.cycle_items import CycleItems
+from model.data.histories import Histories
+from model.data.items import UNKNOWN_LAUNCH, Items
+from model.data.vocabulary import Vocabulary
+from model.network.catalogue import Catalogue
 from model.network.recommender import Recommender
+from model.serving.encoding import encode_histories
 from model.serving.scoring import HistoryError, Meaning, Scorer, write_serving_folder
 
 CONFIG = ModelConfig(
@@ -36,19 +40,17 @@ def scorer(tmp_path_factory):
     token = torch.tensor([0, 1, 2, 3, 4, 5, 6, -1, -1, -1])
     catalogue = Catalogue(token, {"language": torch.randn(10, 8)})
     save_file(Recommender(CONFIG, 7).state_dict(), folder / "weights.safetensors")
-    late = int(np.datetime64("2025-01-01", "us").astype(np.int64))
-    items = pa.table(
-        {
-            "item_id": list("abcdefghij"),
-            "title": [f"Title {name}" for name in "abcdefghij"],
-            "launched_at_us": pa.array([None] * 9 + [late], pa.int64()),
-            "retired": [False] * 8 + [True, False],
-        }
+    late = parse_microseconds("2025-01-01")
+    names = list("abcdefghij")
+    items = Items(
+        pa.array(names),
+        pa.array([f"Title {name}" for name in names]),
+        np.array([UNKNOWN_LAUNCH] * 9 + [late]),
     )
+    known = Vocabulary(token.numpy(), np.zeros(10, np.int64), np.array([False] * 8 + [True, False]))
     meaning = Meaning("log", "2024-01-01", ("view", "play"), (0.0, 1.0), 4)
-    write_serving_folder(
-        folder / "serving", folder / "weights.safetensors", CONFIG, catalogue, items, meaning
-    )
+    cycle = CycleItems(items, known, catalogue)
+    write_serving_folder(folder / "serving", folder / "weights.safetensors", CONFIG, cycle, meaning)
     return Scorer(folder / "serving")
 
 
@@ -89,7 +91,7 @@ def test_a_history_is_scored_alike_alone_and_beside_others(scorer):
 def encoded(scorer, codes: dict[str, list[int]]) -> list[float]:
     """The user vector of stored events, one a minute from noon, as evaluation encodes them."""
     events = len(codes["item_index"])
-    noon = int(np.datetime64(NOON, "us").astype(np.int64))
+    noon = parse_microseconds(NOON)
     zeros = np.zeros(events, np.int64)
     stored = {name: np.array(values, np.int64) for name, values in codes.items()}
     histories = Histories(
@@ -152,7 +154,11 @@ def test_an_unknown_item_is_left_out_and_counted(scorer):
     [
         ({"event_at": NOON}, "history 0, record 0 has no item_id"),
         ({"item_id": "a"}, "no event_at"),
-        ({"item_id": "a", "event_at": "noon"}, "not ISO 8601"),
+        (
+            {"item_id": "a", "event_at": "noon"},
+            "record 0 has the time 'noon'; allowed is ISO 8601 text or seconds",
+        ),
+        ({"item_id": "a", "event_at": float("nan")}, "has the time nan; allowed is ISO 8601 text or seconds"),
         ({"item_id": "a", "event_at": NOON, "action": "eat"}, "allowed are view, play"),
         ({"item_id": "a", "event_at": NOON, "position": "top"}, "record 0: position is 'top'; allowed"),
         ({"item_id": "a", "event_at": NOON, "position": 3.5}, "allowed is a whole number"),

@@ -64,7 +64,7 @@ def test_a_damaged_state_is_named_and_the_one_before_is_used(tmp_path, damage, h
 def test_a_state_of_other_inputs_is_discarded_and_said(tmp_path):
     save_states(tmp_path, 2)
     found, said = load(tmp_path, inputs="y")
-    assert found is None and said == ["discards a partial training state (step 2): it is of other inputs"]
+    assert found is None and said == ["discards the partial state at step 2: its inputs differ"]
     assert partial_names(tmp_path) == []
 
 

@@ -69,18 +69,18 @@ def test_mrr_is_that_of_the_scores_one_by_one(tmp_path):
     data = sequences(tmp_path, lake.histories(users=5))
     found = held_out(data, EVERYTHING, 64, 17, seed=1)
     model, catalogue = tiny.recommender(40, context_fields=()), tiny.catalogue(64, 40)
-    candidates = torch.arange(0, 64, 2)
+    eligible = torch.arange(0, 64, 2)
     expected = []
     with torch.no_grad():
-        vectors = model.item_vectors(candidates, catalogue)
+        vectors = model.item_vectors(eligible, catalogue)
         for batch in found.batches:
             hidden = model.encode(batch, catalogue).flatten(0, 1)
             for slot, label in zip(batch.label_slot, batch.label_item[:, 0], strict=True):
                 scores = model.user_vectors(hidden[slot]) @ vectors.T
-                own = scores[candidates == label]
+                own = scores[eligible == label]
                 expected.append(1 / (1 + int((scores > own + 1e-6).sum())) if len(own) else 1 / 33)
     model.train()
-    mrr = held_out_mrr(model, catalogue, candidates, found)
+    mrr = held_out_mrr(model, catalogue, eligible, found)
     assert mrr == pytest.approx(sum(expected) / len(expected), rel=1e-3)
     assert model.training
 

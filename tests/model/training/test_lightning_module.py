@@ -41,7 +41,7 @@ def test_a_run_equals_the_steps_taken_by_hand(batches):
     for step in range(steps):
         other.pair.set_learning_rate(learning_rate_factor(step, steps, plan.training.warmup_fraction))
         loss, _ = model.training_loss(
-            batches[step], plan.catalogue, plan.candidates, plan.objective, plan.masking_rate, 1, step
+            batches[step], plan.catalogue, plan.eligible, plan.objective, plan.masking_rate, 1, step
         )
         loss.backward()
         clip_dense_gradient(model, plan.training.gradient_clip)

@@ -25,9 +25,9 @@ BATCH = tiny.batch([[[1, 2, 3], [4, 2]]], {0: [(1, 1.0)], 2: [(5, 1.0), (6, 0.5)
 TABLE = "item_tower.table.weight"
 
 
-def _step(model: Recommender, optimizers, catalogue, step: int = 0, candidates: int = 7) -> None:
+def _step(model: Recommender, optimizers, catalogue, step: int = 0, eligible: int = 7) -> None:
     objective = tiny.objective()
-    model.training_loss(BATCH, catalogue, torch.arange(candidates), objective, 0.0, 1, step)[0].backward()
+    model.training_loss(BATCH, catalogue, torch.arange(eligible), objective, 0.0, 1, step)[0].backward()
     optimizers.step()
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.config import TrainingConfig
-from model.network.batch import Catalogue
+from model.network.catalogue import Catalogue
 from model.network.recommender import Recommender, score
 from model.training.optimizer import build_optimizers, moments
 from model.training.warm_start import TABLE, carry_moments, start_from_parent

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from model.evaluation.names import CANDIDATE, CHAMPION, ModelName
-from model.network.batch import OUT_OF_VOCABULARY
+from model.network.catalogue import OUT_OF_VOCABULARY
 from model.training.checkpoint import CheckpointError
 from pipeline.evaluation import models
 from pipeline.settings import Settings

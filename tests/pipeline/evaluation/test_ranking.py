@@ -7,7 +7,7 @@ import pytest
 from deltalake import DeltaTable
 
 from expectations.tables import location
-from model.evaluation import yardsticks
+from model.data.events import read_events as read
 from model.evaluation.names import CANDIDATE, ModelName, Variant
 from model.evaluation.ranks import Condition
 from pipeline.evaluation.models import open_contender
@@ -64,7 +64,7 @@ def test_exchanged_histories_are_ranked_under_their_own_name_where_gates_read(tr
 
 
 def test_yardsticks_are_counted_again_only_where_the_table_holds_others(trained, monkeypatch):
-    window, read = open_window(trained), yardsticks.read_events
+    window = open_window(trained)
     version = rank_yardsticks(trained, window)
     rank_contender(trained, window, open_contender(trained, CANDIDATE))
     times_read = []
@@ -73,7 +73,7 @@ def test_yardsticks_are_counted_again_only_where_the_table_holds_others(trained,
         times_read.append(1)
         return read(*arguments)
 
-    monkeypatch.setattr("model.evaluation.yardsticks.read_events", read_events)
+    monkeypatch.setattr("pipeline.evaluation.ranking.read_events", read_events)
     assert rank_yardsticks(trained, window) >= version
     assert not times_read
     # A run under another configuration that was broken off leaves other rows in their place.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.evaluation.examples import ExamplesError
+from model.data.delta import TableError
 from model.evaluation.ranks import Condition
 from pipeline.evaluation.window import open_window, window_figures
 from pipeline.settings import Settings
@@ -27,7 +27,7 @@ def test_a_window_holds_every_condition_and_the_gates_read_the_first(first):
     assert list(window.ends) == list(window.requested_at_us) == conditions
     assert window.judged == Condition("replay", 0.0)
     assert window.examples.size == small_lake.USERS * small_lake.IN_WINDOW
-    assert window.candidates.item_index.tolist() == list(range(14))
+    assert window.eligible.item_index.tolist() == list(range(14))
 
 
 def test_the_figures_count_the_window(first):
@@ -49,5 +49,5 @@ def test_a_view_is_of_the_own_history_or_of_another_examples(first):
 
 def test_a_window_without_a_label_says_so(first):
     later = replace(first, cycle=replace(first.cycle, cutoff=CUTOFFS[2]))
-    with pytest.raises(ExamplesError, match="no user with a label event"):
+    with pytest.raises(TableError, match="no user with a label event"):
         open_window(later)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -103,7 +101,7 @@ def test_a_relative_difference_is_of_the_reference():
 
 def test_every_verdict_is_shown_and_the_configured_strictness_decides():
     lines: list[str] = []
-    context = SimpleNamespace(config=CONFIG, say=lines.append)
     found = [Verdict("task A", "pass", "good"), Verdict("task B", "inconclusive", "who knows")]
-    assert verdicts.refusal(context, found) == "task B: inconclusive, who knows"
+    assert verdicts.refusal(found, "strict", lines.append) == "task B: inconclusive, who knows"
+    assert verdicts.refusal(found, "lenient", lambda line: None) is None
     assert lines == ["task A: pass, good", "task B: inconclusive, who knows"]

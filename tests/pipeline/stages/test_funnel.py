@@ -28,7 +28,7 @@ from pipeline.settings import Settings
 from pipeline.stages.funnel import agreement, funnel
 from pipeline.workflows.refresh_cycle import rung_stage
 from tests.factories import CUTOFFS, WINDOW
-from tests.model.window_of import candidates, examples
+from tests.model.window_of import eligible, examples
 from tests.pipeline import small_lake
 
 COUNTS = EvaluationWindowFigures(60, 30, 40, 0, ("C",))
@@ -65,7 +65,7 @@ def full(
     version = 0
     for model, rank in ranks.items():
         parts = [(condition, ends, Ranking(rank + worse, -worse))]
-        rows = rank_rows(cycle.name, model, "d", window, candidates(40), parts)
+        rows = rank_rows(cycle.name, model, "d", window, eligible(40), parts)
         version = write_ranks(rows, lake, cycle.source, cycle.name, model)
     return funnel(small_lake.after(context, "evaluate", StageResult(evaluated, {"ranks": version})))
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from model.data.batches import LabelInterval
+from model.data.cycle_items import load_items
 from model.data.cycle_tables import CycleTables, DatasetError
-from model.data.items import load_items
 from model.evaluation.names import CANDIDATE, ModelName, Variant
 from model.training.checkpoint import CheckpointError, digest_of_weights, load_weights
 from pipeline.cycle.records import plain_figures, typed_figures
@@ -95,7 +95,7 @@ def test_a_state_of_other_inputs_is_not_continued(unbroken, tmp_path, monkeypatc
         with pytest.raises(Killed):
             fit(replace(context, config=config(seed=2)), CANDIDATE, "25k")
     assert fit(context, CANDIDATE, "25k").checkpoint_digest == fitted.checkpoint_digest
-    assert any("it is of other inputs" in line for line in lines)
+    assert any("its inputs differ" in line for line in lines)
 
 
 @pytest.mark.slow
