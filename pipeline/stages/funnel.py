@@ -54,25 +54,22 @@ def funnel(context: StageContext) -> StageResult:
 def agreement(context: StageContext, today: float | None) -> tuple[Agreement, ...]:
     """How often each rung and the full model pointed the same way, over this and all earlier cycles that
     measured both. `today`: this cycle's relative difference of the full model to the champion."""
-    cycle = context.cycle
-    own = context.settings.cycle_folder(cycle.source, cycle.name)
+    own = context.settings.cycle_folder(context.cycle.source, context.cycle.name)
+    earlier = sorted(path for path in own.parent.glob("*") if path.name < own.name)
+    measured = [(path.name, *_earlier(path)) for path in earlier]
     pairs: dict[str, list[CyclePair]] = {}
-    for folder in sorted(path for path in own.parent.glob("*") if path.name <= own.name):
-        records, full = (context.records, today) if folder == own else _earlier(folder)
+    for name, records, full in (*measured, (own.name, context.records, today)):
         if full is None:
             continue
         for record in records.values():
             if isinstance(record.figures, RungFigures) and record.figures.relative_difference is not None:
-                pair = CyclePair(folder.name, record.figures.relative_difference, full)
+                pair = CyclePair(name, record.figures.relative_difference, full)
                 pairs.setdefault(record.figures.size, []).append(pair)
     return tuple(
         Agreement(
-            rung=size,
-            cycles=len(measured),
-            agreed=sum((pair.rung >= 0) == (pair.full >= 0) for pair in measured),
-            pairs=tuple(measured),
+            size, len(of_size), sum((pair.rung >= 0) == (pair.full >= 0) for pair in of_size), tuple(of_size)
         )
-        for size, measured in sorted(pairs.items(), key=lambda pair: SIZES[pair[0]].parameters)
+        for size, of_size in sorted(pairs.items(), key=lambda item: SIZES[item[0]].parameters)
     )
 
 

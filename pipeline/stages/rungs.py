@@ -1,6 +1,6 @@
 """The rungs: small backbones, trained and judged in order before the full model is trained.
 
-    python -m pipeline rung_1 --source my.toml --cutoff 2026-03-01
+    python -m pipeline rung_N --source my.toml --cutoff 2026-03-01      # N counts from 1
 
 Reads the tables of training and evaluation, the vocabulary's masking rate, and the checkpoints of the
 cycle's parent and reference. Leaves the rung's checkpoint (and the control's, where the configuration
