@@ -74,8 +74,8 @@ def transitions_of(items: int, *counts: tuple[int, int, float]) -> sparse.csr_ar
 LOG = log_of((0, 1 * DAY), (1, 5 * DAY), (1, 6 * DAY), (2, 7 * DAY), (0, 11 * DAY), (0, 11.5 * DAY))
 """Up to the split, within 7 days: item 1 twice, item 2 once. Before the label, within 7 days: also item 0
 twice."""
-TRANSITIONS = transitions_of(ITEMS, (2, 3, 1.0))
-"""Item 3 follows item 2."""
+TRANSITIONS = transitions_of(ITEMS, (2, 3, 1.0), *((item, item, 5.0) for item in (0, 1, 3, 4)))
+"""Item 3 follows item 2. Every other item follows itself: who sees the label would rank it first."""
 
 
 def evidence(later: tuple[tuple[int, float], ...] = (), **changes) -> Evidence:
