@@ -9,11 +9,11 @@ run is named as such.
 
 from __future__ import annotations
 
-from typing import Any
-
+from model.evaluation.figures import Estimate, Measures, MetricRow
 from model.evaluation.names import CANDIDATE, FROZEN, MARKOV, MOVING
 from pipeline import presets
 from pipeline.cycle.definition import cutoff_of, cycle_name
+from pipeline.cycle.figures import EvaluateFigures
 from pipeline.cycle.records import read_records
 from pipeline.settings import Settings
 from pipeline.sources import SOURCES
@@ -21,7 +21,7 @@ from pipeline.sources import SOURCES
 YARDSTICKS = (FROZEN, MOVING, MARKOV)
 
 
-def figures(settings: Settings, source: str) -> dict[str, Any] | None:
+def figures(settings: Settings, source: str) -> EvaluateFigures | None:
     """What `evaluate` recorded in the second demo cycle of a source; None when it did not run."""
     cutoffs = presets.load(source).schedule.demo_cutoffs
     records = read_records(settings.cycle_folder(source, cycle_name(cutoff_of(cutoffs[1]))))
@@ -29,27 +29,26 @@ def figures(settings: Settings, source: str) -> dict[str, Any] | None:
 
 
 def row(
-    found: dict[str, Any], model: str, delay: float, kind: str = "all", group: str = "all"
-) -> dict[str, Any] | None:
+    measures: Measures, model: str, delay: float, kind: str = "all", group: str = "all"
+) -> MetricRow | None:
     """The metrics of a model under replay at a delay."""
-    for one in found["metrics"]:
-        same = (one["model"], one["protocol"], one["delay_hours"]) == (model, "replay", delay)
-        if same and (one["kind"], one["group"]) == (kind, group):
-            return one
+    for metrics in measures.metrics:
+        same = (metrics.model, *metrics.condition) == (model, "replay", delay)
+        if same and (metrics.kind, metrics.group) == (kind, group):
+            return metrics
     return None
 
 
-def difference(found: dict[str, Any], against: str, delay: float) -> list[float]:
-    """Candidate less a yardstick, absolute MRR: value, low, high."""
+def difference(measures: Measures, against: str, delay: float) -> Estimate:
+    """Candidate less a yardstick, absolute MRR over all labels."""
     return next(
-        one["absolute"]
-        for one in found["differences"]
-        if (one["against"], one["protocol"], one["delay_hours"], one["kind"])
-        == (against, "replay", delay, "all")
+        row.absolute
+        for row in measures.differences
+        if (row.against, *row.condition, row.kind) == (against, "replay", delay, "all")
     )
 
 
-def signed(values: list[float]) -> str:
+def signed(values: Estimate) -> str:
     return f"{values[0]:+.4f} [{values[1]:+.4f}, {values[2]:+.4f}]"
 
 
@@ -65,12 +64,11 @@ def print_quality(settings: Settings, delay: float) -> None:
         if found is None:
             print(f"| {source} | not run: `make demo SOURCE={source}` |")
             continue
-        values = [row(found, model, delay)["mrr"][0] for model in (CANDIDATE, *YARDSTICKS)]
-        labels = row(found, CANDIDATE, delay)["examples"]
-        cells = [f"{value:.4f}" for value in values] + [
-            signed(difference(found, one, delay)) for one in YARDSTICKS
+        rows = [row(found.measures, model, delay) for model in (CANDIDATE, *YARDSTICKS)]
+        cells = [f"{metrics.values['mrr'].value:.4f}" for metrics in rows] + [
+            signed(difference(found.measures, yardstick, delay)) for yardstick in YARDSTICKS
         ]
-        print(f"| {source} | {labels:,} | " + " | ".join(cells) + " |")
+        print(f"| {source} | {rows[0].examples:,} | " + " | ".join(cells) + " |")
 
 
 def print_cold(settings: Settings) -> None:
@@ -80,14 +78,14 @@ def print_cold(settings: Settings) -> None:
     print("|---|---|---|---|")
     for source in SOURCES:
         found = figures(settings, source)
-        cold = found and row(found, CANDIDATE, 0.0, "slice", "cold_start")
+        cold = found and row(found.measures, CANDIDATE, 0.0, "slice", "cold_start")
         if cold:
-            frozen = row(found, FROZEN, 0.0, "slice", "cold_start")
-            cells = [interval(cold["mrr"]), interval(frozen["mrr"])]
-            print(f"| {source} | {cold['examples']:,} | " + " | ".join(cells) + " |")
+            frozen = row(found.measures, FROZEN, 0.0, "slice", "cold_start")
+            cells = [interval(metrics.values["mrr"]) for metrics in (cold, frozen)]
+            print(f"| {source} | {cold.examples:,} | " + " | ".join(cells) + " |")
 
 
-def interval(values: list[float]) -> str:
+def interval(values: Estimate) -> str:
     return f"{values[0]:.4f} [{values[1]:.4f}, {values[2]:.4f}]"
 
 

@@ -24,11 +24,14 @@ from model.evaluation.ranking import rank_examples
 from pipeline import presets
 from pipeline.config import Config, overlay
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Parent, cutoff_of, cycle_name, load_cycle
-from pipeline.cycle.records import StageContext, read_records
-from pipeline.evaluation.window import Window, open_model, open_window
+from pipeline.cycle.context import StageContext
+from pipeline.cycle.definition import AcceptedVersion, cutoff_of, cycle_name, load_cycle
+from pipeline.cycle.records import read_records
+from pipeline.evaluation.models import open_contender
+from pipeline.evaluation.window import Window, open_window
 from pipeline.settings import Settings
 from pipeline.training.fit import fit
+from pipeline.workflows.refresh_cycle import workflow
 
 
 def main() -> None:
@@ -41,7 +44,8 @@ def main() -> None:
     config = presets.load(source)
     second = cycle_name(cutoff_of(config.schedule.demo_cutoffs[1]))
     records = read_records(settings.cycle_folder(source, second))
-    demo = StageContext(config, load_cycle(settings, source, second), settings, records, print)
+    stages = workflow(config)
+    demo = StageContext(stages["evaluate"], config, load_cycle(settings, source, second), settings, records)
     window = open_window(demo)
     cold = window.examples.slices["cold_start"]
     cells = {"with the tower": mrr(window, ranks_of(demo, window), cold)}
@@ -58,8 +62,7 @@ def variants(config: Config) -> dict[str, dict[str, Any]]:
     """What is taken out of the model, by name."""
     found: dict[str, dict[str, Any]] = {"without": {"modalities": []}}
     if config.model.freshness:
-        smaller = {"freshness": False, "output_width": config.model.semantic_output_width}
-        found["without tower and freshness"] = found["without"] | smaller
+        found["without tower and freshness"] = found["without"] | {"freshness": False}
     return found
 
 
@@ -72,29 +75,31 @@ def train_cycles(settings: Settings, scratch: Settings, config: Config) -> Stage
 
 
 def train_again(
-    settings: Settings, scratch: Settings, config: Config, cycle: str, parent: Parent | None
-) -> tuple[Parent, StageContext]:
+    settings: Settings, scratch: Settings, config: Config, cycle: str, parent: AcceptedVersion | None
+) -> tuple[AcceptedVersion, StageContext]:
     """Fits a cycle's candidate into the scratch home; what a later cycle needs of it, and its context."""
     source = config.source.name
     records = read_records(settings.cycle_folder(source, cycle))
-    resolved = replace(load_cycle(settings, source, cycle), parent=parent, champion=parent)
-    context = StageContext(config, resolved, scratch, records, print)
+    resolved = replace(load_cycle(settings, source, cycle), parent=parent, reference=parent)
+    context = StageContext(workflow(config)["train"], config, resolved, scratch, records)
     digest = fit(context, CANDIDATE, config.model.size).checkpoint_digest
     folder = scratch.cycle_folder(source, cycle)
     folder.mkdir(parents=True)
     for path in settings.cycle_folder(source, cycle).glob("*.json"):
         (folder / path.name).write_bytes(path.read_bytes())
     accepted.keep(scratch, resolved, digest)
-    return Parent(0, cycle, resolved.split, digest), context
+    return AcceptedVersion(0, cycle, resolved.split, digest), context
 
 
 def ranks_of(context: StageContext, window: Window) -> np.ndarray:
     """Rank of every label by the context's candidate, float64 [X]."""
-    recommender, catalogue = open_model(context, CANDIDATE)
+    candidate = open_contender(context, CANDIDATE)
     view = window.view(window.judged)
     length = context.config.sequences.context_length
-    (found,) = rank_examples(recommender, catalogue, window.examples, window.candidates, [view], length)
-    return found.rank
+    (ranking,) = rank_examples(
+        candidate.recommender, candidate.catalogue, window.examples, window.candidates, [view], length
+    )
+    return ranking.rank
 
 
 def mrr(window: Window, rank: np.ndarray, mask: np.ndarray) -> str:

@@ -6,46 +6,15 @@ In: `events`, a split and a cutoff, and earlier windows as plain counts. Out: a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from statistics import median
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from expectations.figures import Drift, Window
 from expectations.instants import microseconds
-
-
-@dataclass(frozen=True)
-class Window:
-    """What a cycle saw in its evaluation window."""
-
-    days: float
-    """W."""
-    action_counts: Mapping[str, int]
-    """Events by action."""
-
-    @property
-    def events(self) -> int:
-        return sum(self.action_counts.values())
-
-    @property
-    def events_per_day(self) -> float:
-        return self.events / self.days
-
-
-@dataclass(frozen=True)
-class Drift:
-    """A window against earlier ones; `drift()` makes one."""
-
-    volume_ratio: float
-    """Events a day, over the median of the earlier windows'."""
-    action_mix_distance: float
-    """Half the sum of absolute differences of action shares, from the earlier windows' pooled mix.
-
-    Earlier 60 views and 40 likes, now 90 and 10: (|0.9 − 0.6| + |0.1 − 0.4|) / 2 = 0.3.
-    """
 
 
 def window(events: DataFrame, split: datetime, cutoff: datetime) -> Window:

@@ -7,9 +7,7 @@ out, so that they open at once and nothing leaves the machine.
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 
 from expectations.expectation import Judgement, SuiteResult
+from expectations.figures import JudgementRow
+from expectations.files import write_atomically
 from expectations.page import render
 
 _FETCHED = re.compile(
@@ -49,7 +49,9 @@ def write(folder: Path, stage: str, results: Sequence[SuiteResult], facts: Mappi
         for batch, found in result.document.items():
             if not all(one.success for one in found.values()):
                 name = f"{stage}-data-docs-{result.table}-{batch}.html"
-                _write(folder / name, _data_docs(result.table, batch, list(found.values())))
+                write_atomically(
+                    folder / name, _data_docs(result.table, batch, list(found.values())), mode=0o644
+                )
                 documents.append(name)
     red = [(result.table, judgement) for result in results for judgement in result.red]
     values = {
@@ -61,7 +63,7 @@ def write(folder: Path, stage: str, results: Sequence[SuiteResult], facts: Mappi
         "counted": counted,
     }
     page = folder / f"{stage}.html"
-    _write(page, render("expectations.html.j2", values))
+    write_atomically(page, render("expectations.html.j2", values), mode=0o644)
     return page
 
 
@@ -72,21 +74,21 @@ def counted(result: SuiteResult) -> str:
     return ", ".join(f"{count} {outcome}" for count, outcome in counts if count)
 
 
-def plain(results: Sequence[SuiteResult]) -> list[dict[str, Any]]:
-    """Every judgement as plain values for a record, without failing keys."""
-    return [_plain(result.table, judgement) for result in results for judgement in result.judgements]
+def rows(results: Sequence[SuiteResult]) -> tuple[JudgementRow, ...]:
+    """Every judgement for a record, without its failing rows."""
+    return tuple(_row(result.table, judgement) for result in results for judgement in result.judgements)
 
 
-def _plain(table: str, judgement: Judgement) -> dict[str, Any]:
-    return {
-        "table": table,
-        "name": judgement.expectation.name,
-        "words": judgement.expectation.words,
-        "outcome": judgement.outcome,
-        "observed": judgement.observed,
-        "allowed": judgement.expectation.allowed,
-        "message": judgement.message,
-    }
+def _row(table: str, judgement: Judgement) -> JudgementRow:
+    return JudgementRow(
+        table=table,
+        name=judgement.expectation.name,
+        words=judgement.expectation.words,
+        outcome=judgement.outcome,
+        observed=judgement.observed,
+        allowed=judgement.expectation.allowed,
+        message=judgement.message,
+    )
 
 
 def _data_docs(table: str, batch: str, results: list[Any]) -> str:
@@ -107,12 +109,3 @@ def _data_docs(table: str, batch: str, results: list[Any]) -> str:
     document = ValidationResultsPageRenderer().render(validation)
     text = DefaultJinjaPageView().render(document)
     return _LINK.sub("", _FETCHED.sub("", text)).replace("</head>", _PLAIN_STYLE, 1)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replaces a page as one step."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        os.fchmod(handle, 0o644)
-    os.replace(temporary, path)

@@ -18,7 +18,8 @@ from pyspark.sql import functions as F
 
 from expectations import tables
 from spark_jobs import history
-from spark_jobs.config import Job, JobResult, SequencesConfig, SourceConfig
+from spark_jobs.config import Job, SequencesConfig, SourceConfig
+from spark_jobs.figures import EvaluationSequencesFigures, JobResult
 from spark_jobs.lake import delta
 
 
@@ -63,6 +64,6 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     events = delta.read_pinned(spark, job, tables.EVENTS)
     window = history.after(history.up_to(events, job.cutoff), job.split)
     labels = history.with_reward(window, job.source).where(F.col("reward") > 0).count()
-    figures = counts.first().asDict()
-    figures["labels_dropped"] = labels - figures["labels"]
+    counted = counts.first().asDict()
+    figures = EvaluationSequencesFigures(**counted, labels_dropped=labels - counted["labels"])
     return JobResult(versions={tables.EVALUATION_SEQUENCES.name: version}, figures=figures)

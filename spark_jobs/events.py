@@ -17,7 +17,8 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, REWARD_SIGNALS
-from spark_jobs.config import Job, JobResult, SourceConfig
+from spark_jobs.config import Job, SourceConfig
+from spark_jobs.figures import JobResult
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.landing import files as landing
@@ -38,11 +39,11 @@ from spark_jobs.landing.ingestion import (
     forget_outdated,
     ingested_files,
     line_counts,
-    line_figures,
     log_rows,
     unknown_files,
     unreadable_rows,
     versions_found,
+    with_lines,
 )
 from spark_jobs.landing.instants import microseconds
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
@@ -100,16 +101,16 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     counts = line_counts(lines)
     refused = _refused(lines, mapped, new, counts).unionByName(unreadable_rows(spark, new, mapped))
     log = local_rows(spark, log_rows(new, mapped, counts, job), INGESTED_FILES.ddl)
-    measured = line_figures(mapped, counts)
+    figures = with_lines(figures, mapped, counts)
     versions = {
-        REJECTED_EVENTS.name: record.write(refused, REJECTED_EVENTS, measured["rejected"]),
-        EVENTS.name: record.write(accepted_events(lines), EVENTS, measured["accepted"]),
+        REJECTED_EVENTS.name: record.write(refused, REJECTED_EVENTS, figures.rejected),
+        EVENTS.name: record.write(accepted_events(lines), EVENTS, figures.accepted),
     }
     # Last: from here on these files are ingested.
     versions[INGESTED_FILES.name] = record.write(log, INGESTED_FILES, len(new))
     for frame in held:
         frame.unpersist()
-    return JobResult(versions=versions, figures=figures | measured)
+    return JobResult(versions=versions, figures=figures)
 
 
 # --- transforms -----------------------------------------------------------------------------------

@@ -90,8 +90,7 @@ def by_rules(events: DataFrame, source: SourceConfig) -> DataFrame:
 
 def token_fields(source: SourceConfig) -> tuple[str, ...]:
     """Fields of a token that the source has, named as in `sequences`."""
-    context = (field for field in tables.CONTEXT_FIELDS if getattr(source.events, field) is not None)
-    return ("item_index", "action", "event_at_us", "reward", *context)
+    return ("item_index", "action", "event_at_us", "reward", *source.context_fields)
 
 
 def tokens(events: DataFrame, items: DataFrame, source: SourceConfig, context_buckets: int) -> DataFrame:

@@ -26,9 +26,10 @@ from pyspark.sql import functions as F
 
 from expectations import tables
 from spark_jobs import history
-from spark_jobs.config import Job, JobResult
+from spark_jobs.config import Job
 from spark_jobs.features import language
 from spark_jobs.features.projection import message_passing, projected
+from spark_jobs.figures import ItemFeaturesFigures, JobResult
 from spark_jobs.lake import delta
 
 WEIGHT_UNIT = 1024
@@ -137,22 +138,19 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     items = delta.read_pinned(spark, job, tables.ITEMS)
     until_split = history.up_to(delta.read_pinned(spark, job, tables.EVENTS), job.split)
     known = known_items(items, until_split, split_us).localCheckpoint()
-    versions, figures = {}, {"known_items": known.count()}
+    versions, texts_encoded = {}, 0
 
     language_vectors = items.limit(0).select("item_index", F.array().cast("array<float>").alias("vector"))
-    width = 0
     if config.language_encoder != "none":
         wanted = texts(items)
-        stored, version, encoded = stored_text_vectors(spark, job, wanted)
+        stored, version, texts_encoded = stored_text_vectors(spark, job, wanted)
         language_vectors = wanted.join(stored, on="text_digest", how="inner").select("item_index", "vector")
-        width = language.WIDTH
         versions[tables.TEXT_VECTORS.name] = version
-        figures["texts_encoded"] = encoded
     edges = weighted(graph_links(items), known).localCheckpoint()
     graph = message_passing(edges, known, config.graph_width, config.graph_rounds)
     annotation = projected(weighted(tag_links(items, split_us), known), config.annotation_width)
     vectors = {
-        "language": (language_vectors, width),
+        "language": (language_vectors, config.widths["language"]),
         "graph": (graph, config.graph_width),
         "annotation": (annotation, config.annotation_width),
     }
@@ -160,6 +158,7 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     version = history.replace_cycle(spark, rows, tables.ITEM_FEATURES, job)
     versions[tables.ITEM_FEATURES.name] = version
     written = history.read_cycle(spark, tables.ITEM_FEATURES, job, version)
-    nonzero = (F.count_if(F.exists(name, lambda x: x != 0)).alias(f"with_{name}") for name in vectors)
-    figures |= written.agg(F.count(F.lit(1)).alias("items"), *nonzero).first().asDict()
+    nonzero = (F.count_if(F.exists(name, lambda x: x != 0)).alias(name) for name in vectors)
+    counts = written.agg(F.count(F.lit(1)).alias("items"), *nonzero).first().asDict()
+    figures = ItemFeaturesFigures(known.count(), texts_encoded, counts.pop("items"), counts)
     return JobResult(versions=versions, figures=figures)

@@ -22,7 +22,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType
 
 from expectations.tables import EVENTS, ITEMS, REJECTED_ITEMS
-from spark_jobs.config import EdgeMapping, FileMapping, ItemMapping, Job, JobResult, TagMapping
+from spark_jobs.config import EdgeMapping, FileMapping, ItemMapping, Job, TagMapping
+from spark_jobs.figures import ItemsFigures, JobResult
 from spark_jobs.history import micros
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
@@ -57,7 +58,7 @@ def main(spark: SparkSession, job: Job) -> JobResult:
         versions = {
             table.name: delta.latest_version(spark, *place, table) for table in (ITEMS, REJECTED_ITEMS)
         }
-        return JobResult(versions=versions, figures=_figures(rows, 0, refused) | {"items_new": 0})
+        return JobResult(versions=versions, figures=_figures(rows, None, refused))
     described, tags, edges, broken = [], [], [], []
     for number, (mapping, files) in enumerate(zip(mappings, landed, strict=True)):
         mapped = read_mapped(spark, files, mapping, mapped_expressions(mapping), _KINDS[type(mapping)])
@@ -272,17 +273,21 @@ def _refused(
     )
 
 
-def _figures(rows: DataFrame, known_count: int, refused: DataFrame) -> dict[str, int]:
+def _figures(rows: DataFrame, items_before: int | None, refused: DataFrame) -> ItemsFigures:
+    """`items_before` is the number of items before this run; None where it added none."""
     counted = rows.agg(
         F.count(F.lit(1)).alias("items"),
-        (F.count(F.lit(1)) - known_count).alias("items_new"),
         F.count("title").alias("items_with_title"),
         F.count("description").alias("items_with_description"),
         F.count("launched_at").alias("items_with_launch"),
         F.count_if(F.size("tags") > 0).alias("items_with_tags"),
         F.count_if(F.size("edges") > 0).alias("items_with_edges"),
     ).first()
-    reasons = {
-        f"rejected: {row['reason']}": row["count"] for row in refused.groupBy("reason").count().collect()
-    }
-    return counted.asDict() | {"rejected": sum(reasons.values())} | dict(sorted(reasons.items()))
+    items_new = 0 if items_before is None else counted["items"] - items_before
+    reasons = dict(sorted(tuple(row) for row in refused.groupBy("reason").count().collect()))
+    return ItemsFigures(
+        **counted.asDict(),
+        items_new=items_new,
+        rejected=sum(reasons.values()),
+        rejected_by_reason=reasons,
+    )

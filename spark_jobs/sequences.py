@@ -28,7 +28,8 @@ from pyspark.sql import functions as F
 
 from expectations import tables
 from spark_jobs import history
-from spark_jobs.config import Job, JobResult, SequencesConfig, SourceConfig
+from spark_jobs.config import Job, SequencesConfig, SourceConfig
+from spark_jobs.figures import JobResult, SequencesFigures
 from spark_jobs.lake import delta
 
 
@@ -80,8 +81,9 @@ def _first_chunk(config: SequencesConfig) -> Column:
     return F.when(F.col("reward") > 0, F.coalesce(earlier, F.lit(0))).otherwise(F.col("loss_chunk"))
 
 
-def figures(rows: DataFrame) -> dict[str, int | float]:
-    """Counts of the cycle's written rows, and what a stored token costs on disk."""
+def figures(rows: DataFrame, events: int) -> SequencesFigures:
+    """Counts of the cycle's written rows, and what a stored token costs on disk; `events` are those up to
+    the split."""
     tokens = F.size("item_index")
     own_targets = F.filter("target_positions", lambda place: place >= F.col("loss_start"))
     counts = rows.agg(
@@ -93,12 +95,16 @@ def figures(rows: DataFrame) -> dict[str, int | float]:
         F.sum(F.size("tail_item_index")).alias("tail_targets"),
     )
     files = rows.select("_metadata.file_path", "_metadata.file_size").distinct()
-    found = {name: value or 0 for name, value in counts.first().asDict().items()}
-    found["bytes_on_disk"] = files.agg(F.sum("file_size")).first()[0] or 0
-    stored = found["stored_tokens"] or 1
-    found["bytes_per_token"] = found["bytes_on_disk"] / stored
-    found["overlap_fraction"] = 1 - found["loss_positions"] / stored
-    return found
+    counted = {name: value or 0 for name, value in counts.first().asDict().items()}
+    bytes_on_disk = files.agg(F.sum("file_size")).first()[0] or 0
+    stored = counted["stored_tokens"] or 1
+    return SequencesFigures(
+        events=events,
+        **counted,
+        bytes_on_disk=bytes_on_disk,
+        bytes_per_token=bytes_on_disk / stored,
+        overlap_fraction=1 - counted["loss_positions"] / stored,
+    )
 
 
 def main(spark: SparkSession, job: Job) -> JobResult:
@@ -106,11 +112,11 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     numbered = history.pinned_history(spark, job, job.split)
     rows = sequences(numbered, job.cycle, job.source, job.sequences)
     version = history.replace_cycle(spark, rows, tables.SEQUENCES, job)
-    measured = figures(history.read_cycle(spark, tables.SEQUENCES, job, version))
     events = history.up_to(delta.read_pinned(spark, job, tables.EVENTS), job.split).count()
-    if measured["loss_positions"] != events:
+    measured = figures(history.read_cycle(spark, tables.SEQUENCES, job, version), events)
+    if measured.loss_positions != events:
         raise ValueError(
-            f"{events} events up to {job.split} became {measured['loss_positions']} loss positions; "
+            f"{events} events up to {job.split} became {measured.loss_positions} loss positions; "
             "is `items` older than `events`?"
         )
-    return JobResult(versions={tables.SEQUENCES.name: version}, figures={"events": events, **measured})
+    return JobResult(versions={tables.SEQUENCES.name: version}, figures=measured)

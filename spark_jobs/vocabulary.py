@@ -22,7 +22,8 @@ from pyspark.sql import functions as F
 
 from expectations import tables
 from spark_jobs import history
-from spark_jobs.config import Job, JobResult
+from spark_jobs.config import Job
+from spark_jobs.figures import JobResult, VocabularyFigures
 from spark_jobs.lake import delta
 
 
@@ -103,12 +104,12 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     label_count, cold_count = cold_labels(labels, known).first()
     return JobResult(
         versions={tables.VOCABULARY.name: version},
-        figures={
-            "cold_start_rate": cold_count / label_count if label_count else 0.0,
-            "masking_rate": masking_rate(
+        figures=VocabularyFigures(
+            cold_start_rate=cold_count / label_count if label_count else 0.0,
+            masking_rate=masking_rate(
                 cold_count, label_count, config.cold_start_floor, config.cold_start_ceiling
             ),
-            "labels": label_count,
-            "cold_labels": cold_count,
-        },
+            labels=label_count,
+            cold_labels=cold_count,
+        ),
     )

@@ -15,8 +15,8 @@ from datetime import datetime
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from expectations.drift import Drift, Window
 from expectations.expectation import LARGEST_DOUBLE, Expectation, never_null, unique
+from expectations.figures import Drift, NewLines, Window
 from expectations.instants import microseconds
 from expectations.tables import EVENTS
 
@@ -51,37 +51,21 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Landed:
-    """What the files held that no cycle has passed yet."""
-
-    lines: int
-    """Those left out on purpose or known before are not counted."""
-    faulty: int
-    """Lines refused among them."""
-    examples: tuple[str, ...] = ()
-    """The most frequent reasons: how many lines, and where the first of them is."""
-
-    @property
-    def faulty_fraction(self) -> float:
-        return self.faulty / self.lines if self.lines else 0.0
-
-
-@dataclass(frozen=True)
 class Measured:
     """What is measured before anything is judged."""
 
-    new: Landed
+    new: NewLines
     now: Window
     moved: Drift | None
     """None: no earlier cycle to compare with."""
 
 
-def landed(
+def new_lines(
     ingested_files: DataFrame,
     rejected_events: DataFrame,
     passed: Sequence[str],
     harmless_reasons: Sequence[str],
-) -> Landed:
+) -> NewLines:
     """Counts the lines of the files that no cycle in `passed` ingested, and the faulty ones among them.
 
     What a failed cycle ingested is judged again by the next: nobody has looked at it.
@@ -94,7 +78,7 @@ def landed(
     sums = [F.sum(name).alias(name) for name in ("line_count", "harmless", "faulty")]
     row = new.join(refused, on="file_id", how="left").agg(*sums).first()
     lines, faulty = (row["line_count"] or 0) - (row["harmless"] or 0), row["faulty"] or 0
-    return Landed(lines, faulty, _examples(new, rejected_events.where(~is_harmless)) if faulty else ())
+    return NewLines(lines, faulty, _examples(new, rejected_events.where(~is_harmless)) if faulty else ())
 
 
 def _examples(new: DataFrame, faulty: DataFrame) -> tuple[str, ...]:

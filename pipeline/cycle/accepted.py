@@ -15,15 +15,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from model.evaluation.names import CANDIDATE
 from model.training.checkpoint import MOMENTS, STATE, WEIGHTS
+from pipeline.config import Config, parse_stored
+from pipeline.cycle.definition import AcceptedVersion, Cycle
+from pipeline.cycle.formats import upgrade_cycle
 from pipeline.cycle.records import StageRecord, read_records
 from pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from pipeline.cycle.definition import Cycle, Parent
 
 
 def keep(settings: Settings, cycle: Cycle, checkpoint_digest: str) -> None:
@@ -42,26 +41,28 @@ def keep(settings: Settings, cycle: Cycle, checkpoint_digest: str) -> None:
     os.replace(temporary, target)
 
 
-def model_folder(settings: Settings, source: str, version: Parent, model: str) -> Path:
+def model_folder(settings: Settings, source: str, version: AcceptedVersion, model: str) -> Path:
     """Checkpoint of a model (`candidate`, `rung-25k`) of the cycle that made the version."""
     return settings.accepted_folder(source, version.checkpoint_digest) / model
 
 
-def records(settings: Settings, source: str, version: Parent) -> dict[str, StageRecord]:
+def records(settings: Settings, source: str, version: AcceptedVersion) -> dict[str, StageRecord]:
     """Stage records of the cycle that made the version, by stage."""
     return read_records(settings.accepted_folder(source, version.checkpoint_digest))
 
 
-def table_versions(settings: Settings, source: str, version: Parent) -> dict[str, int]:
+def table_versions(settings: Settings, source: str, version: AcceptedVersion) -> dict[str, int]:
     """Delta versions that the version was made from, by table."""
     found = records(settings, source, version)
     return {table: number for record in found.values() for table, number in record.versions.items()}
 
 
-def configuration(settings: Settings, source: str, version: Parent) -> dict[str, Any]:
-    """The configuration that the version was made with, as plain values."""
-    folder = settings.accepted_folder(source, version.checkpoint_digest)
-    return json.loads((folder / "cycle.json").read_text())["configuration"]
+def configuration(settings: Settings, source: str, version: AcceptedVersion) -> Config:
+    """The configuration that the version was made with. Raises ConfigError when this revision no longer
+    accepts it."""
+    path = settings.accepted_folder(source, version.checkpoint_digest) / "cycle.json"
+    content = upgrade_cycle(json.loads(path.read_text()))["configuration"]
+    return parse_stored(content, f"the configuration of version {version.version}")
 
 
 def _files(settings: Settings, cycle: Cycle) -> Iterator[tuple[Path, Path]]:

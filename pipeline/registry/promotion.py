@@ -1,53 +1,13 @@
-"""Moves the live alias: automatically to a later cutoff, by hand to any version, back by rollback."""
+"""Moves the live alias: to any registered version by hand, back by rollback."""
 
 from __future__ import annotations
 
-from pipeline.cycle.records import StageContext, StageResult
 from pipeline.registry import tracking
 from pipeline.settings import Settings
 
 
 class PromotionError(ValueError):
     """An alias that cannot be moved; the message says why."""
-
-
-def promote(context: StageContext) -> StageResult:
-    """Makes this cycle's version the champion where the configuration lets it: promotion is
-    automatic, the run is no backfill, and the live champion's cutoff is earlier. Raises
-    PromotionError when the alias points at a version that no cycle registered."""
-    settings, source = context.settings, context.cycle.source
-    version = context.figures("register")["version"]
-    refusal = _why_not(context, version)
-    if refusal is None:
-        context.say(promote_version(settings, source, version))
-    else:
-        context.say(refusal)
-    live = tracking.champion_version(settings, source)
-    return StageResult(
-        figures={"version": version, "champion": live, "moved": refusal is None, "why": refusal or ""}
-    )
-
-
-def _why_not(context: StageContext, version: int) -> str | None:
-    settings, cycle = context.settings, context.cycle
-    if context.config.registry.promotion == "manual":
-        return f"version {version} stays challenger: promotion is by hand (python -m pipeline promote {version} --source {cycle.source})"
-    if cycle.run_type == "backfill":
-        return f"version {version} stays as it is: a backfill never moves the live alias"
-    live = tracking.champion_version(settings, cycle.source)
-    if live is None or live == version:
-        return None
-    known = {one.version: one for one in tracking.accepted_versions(settings, cycle.source)}
-    if live not in known:
-        raise PromotionError(
-            f"the champion alias of {cycle.source} points at version {live}, which no cycle registered; "
-            f"name a champion among {sorted(known)} by hand (python -m pipeline promote {version} --source {cycle.source})"
-        )
-    champion = known[live]
-    if champion.cycle >= cycle.name:
-        than = "later" if champion.cycle > cycle.name else "same"
-        return f"version {version} stays as it is: champion {live} has the {than} cutoff {champion.cycle}"
-    return None
 
 
 def promote_version(settings: Settings, source: str, version: int) -> str:

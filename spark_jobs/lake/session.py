@@ -17,6 +17,8 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from expectations.files import write_atomically
+
 LOG_SETTINGS = Path(__file__).resolve().parent / "log4j2.properties"
 ARCHIVE = "classes.jsa"
 """Name of the class archive beside the jars; used when it is there, and ignored by a JVM it does not suit."""
@@ -98,10 +100,7 @@ def write_properties(path: Path, master: str, jars: str | None) -> Path:
     class archive when a folder with files in it is on the class path.
     """
     lines = [f"{key} {value}".replace("\\", "\\\\") for key, value in configuration(master, jars).items()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomically(path, "\n".join(lines) + "\n", mode=0o644)
     return path
 
 

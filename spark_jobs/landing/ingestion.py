@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from dataclasses import replace
 
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, Table
 from spark_jobs.config import Job, SourceConfig
+from spark_jobs.figures import EventsFigures
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.landing.files import LandedFile
@@ -147,36 +150,33 @@ def log_rows(files: list[LandedFile], mapped: Mapped, counts: Counts, job: Job) 
 
 def file_figures(
     new: list[LandedFile], skipped: list[LandedFile], ingested: dict[str, Row], before: dict[str, Row]
-) -> dict[str, int]:
-    """What was found in the landing folder, `ingested` of which stays as `before`; line counts are those
-    of no new file."""
+) -> EventsFigures:
+    """What the landing folder holds, with no line counted yet. `before` are the files ingested when the run
+    started, `ingested` those of them that need not be read again."""
     again = [f for f in skipped if f.file_id not in ingested or ingested[f.file_id]["file_path"] != f.name]
-    return {
-        "files_new": len(new),
-        "files_read_again": sum(file.file_id in before for file in new),
-        "files_skipped": len(skipped),
-        "files_landed_again": len(again),
-        "bytes": sum(file.size_bytes for file in new),
-        "lines": 0,
-        "accepted": 0,
-        "rejected": 0,
-    }
+    return EventsFigures(
+        files_new=len(new),
+        files_read_again=sum(file.file_id in before for file in new),
+        files_skipped=len(skipped),
+        files_landed_again=len(again),
+        bytes=sum(file.size_bytes for file in new),
+    )
 
 
-def line_figures(mapped: Mapped, counts: Counts) -> dict[str, int]:
-    """Lines accepted, refused, and refused by reason."""
-    total: dict[str, int] = {}
-    for reasons in [*counts.values(), *({reason: 1} for reason in mapped.unreadable.values())]:
-        for reason, count in reasons.items():
-            key = "accepted" if reason is None else f"rejected: {reason}"
-            total[key] = total.get(key, 0) + count
+def with_lines(figures: EventsFigures, mapped: Mapped, counts: Counts) -> EventsFigures:
+    """`figures` with the lines of the new files: accepted, refused, and refused by reason."""
+    accepted, refused = 0, Counter(mapped.unreadable.values())
+    for reasons in counts.values():
+        accepted += reasons.get(None, 0)
+        refused.update({reason: count for reason, count in reasons.items() if reason is not None})
     lines = sum(mapped.line_counts.values())
-    accepted = total.pop("accepted", 0)
-    absent = {f"absent column: {name}": 1 for name in mapped.absent}
-    return (
-        {"lines": lines, "accepted": accepted, "rejected": lines - accepted}
-        | dict(sorted(total.items()))
-        | absent
+    return replace(
+        figures,
+        lines=lines,
+        accepted=accepted,
+        rejected=lines - accepted,
+        rejected_by_reason=dict(sorted(refused.items())),
+        absent_columns=mapped.absent,
     )
 
 

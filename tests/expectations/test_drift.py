@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from expectations.drift import Window, drift
+from expectations.drift import drift
+from expectations.figures import Window
 
 
 @pytest.mark.parametrize(

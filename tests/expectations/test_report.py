@@ -66,13 +66,13 @@ def test_pages_of_a_failure_go_when_all_is_well(tmp_path, results, spark):
     assert [path.name for path in tmp_path.iterdir()] == ["validate_events.html"]
 
 
-def test_plain_values_carry_outcomes_and_words(results):
-    plain = report.plain(results)
-    assert [(one["name"], one["outcome"]) for one in plain] == [
+def test_rows_carry_outcomes_and_words(results):
+    rows = report.rows(results)
+    assert [(row.name, row.outcome) for row in rows] == [
         ("ids_unique", "passed"),
         ("seconds_in_range", "failed"),
         ("nonsense", "crashed"),
         ("volume", "not_applicable"),
     ]
-    assert plain[1]["observed"] == "-2.0" and plain[1]["allowed"] == "seconds ≥ 0"
+    assert rows[1].observed == "-2.0" and rows[1].allowed == "seconds ≥ 0"
     assert report.counted(results[0]) == "1 passed, 1 failed, 1 crashed, 1 not applicable"

@@ -51,7 +51,7 @@ def test_shuffled_labels_are_refused_by_a_small_rung(home_of_source, monkeypatch
     experiment = tracking.experiment_id(home_of_source, SOURCE)
     runs = {run.data.tags["reprise.model"]: run.data.tags for run in store.search_runs([experiment])}
     assert {tags["reprise.outcome"] for tags in runs.values()} == {"refused"}
-    assert runs[refused.figures["model"]]["reprise.reason"] == refused.refused[:4900]
+    assert runs[f"rung-{refused.figures.size}"]["reprise.reason"] == refused.refused[:4900]
     assert runs["candidate"]["reprise.reason"].startswith(
-        "Refused by the first rung: nothing was registered."
+        f"Refused by rung {refused.figures.size}: nothing was registered."
     )

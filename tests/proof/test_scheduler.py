@@ -16,9 +16,10 @@ from deltalake import DeltaTable
 
 from expectations.tables import location
 from model.training.checkpoint import digest_of_weights
-from pipeline.local import services
+from pipeline.local import control
 from pipeline.local.airflow_api import ACTIVE, Airflow
 from pipeline.local.service_settings import LOOPBACK, USER, password
+from pipeline.local.services import airflow_services
 from pipeline.registry import tracking
 from pipeline.settings import CHECKOUT, Settings
 from tests.docker.test_real_services import free_port
@@ -98,8 +99,8 @@ def finished_runs(airflow: Airflow, count: int) -> list[dict[str, Any]]:
 def test_a_backfill_by_airflow_equals_the_cycles_run_in_time_order(mapping, tmp_path):
     backfilled, in_order, port = home(tmp_path / "backfilled"), home(tmp_path / "in-order"), free_port()
     try:
-        services.prepare_airflow(backfilled, str(mapping), port)
-        services.start(backfilled, services.airflow_services(backfilled, str(mapping), port))
+        control.prepare_airflow(backfilled, str(mapping), port)
+        control.start(backfilled, airflow_services(backfilled, str(mapping), port))
         airflow = Airflow(f"http://{LOOPBACK}:{port}", USER, password(backfilled))
         airflow.wait_for_dag(DAG)
         airflow.set_paused(DAG, False)
@@ -108,7 +109,7 @@ def test_a_backfill_by_airflow_equals_the_cycles_run_in_time_order(mapping, tmp_
         run(backfilled, [*words, "--max-active-runs", "1", "--reprocess-behavior", "failed"], mapping, port)
         runs = finished_runs(airflow, len(CUTOFFS))
     finally:
-        services.stop(backfilled)
+        control.stop(backfilled)
 
     assert [one["state"] for one in runs] == ["success"] * len(CUTOFFS)
     assert [one["logical_date"][:10] for one in runs] == [cutoff.date().isoformat() for cutoff in CUTOFFS]

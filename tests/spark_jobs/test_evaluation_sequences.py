@@ -84,8 +84,8 @@ def test_main_equals_a_count_in_plain_python_and_repeats_itself(spark, plain_lak
     rows = {row["user_id"]: row for row in written.collect()}
     assert {user: len(row["label_positions"]) for user, row in rows.items()} == labels
     assert max(row["event_at_us"][-1] for row in rows.values()) <= history.micros(job.cutoff)
-    assert result.figures["users"] == len(labels)
-    assert (result.figures["labels"], result.figures["labels_dropped"]) == (labels.total(), 0)
+    assert result.figures.users == len(labels)
+    assert (result.figures.labels, result.figures.labels_dropped) == (labels.total(), 0)
     again = evaluation_sequences.main(spark, job)
     assert again.figures == result.figures
     assert same(written, rows_of(job, tables.EVALUATION_SEQUENCES, again))

@@ -73,7 +73,7 @@ def test_a_line_becomes_a_typed_event(spark, landing):
     )
     assert (event["completion_fraction"], event["country"], event["line_number"]) == (None, None, 1)
     assert str(event["event_date"]) == "2026-01-01"
-    assert result.figures["accepted"] == result.figures["lines"] == 1
+    assert result.figures.accepted == result.figures.lines == 1
 
 
 def test_no_line_passes_through_python(spark, landing, plan_of):
@@ -148,9 +148,9 @@ def test_a_thousand_malformed_lines_are_each_refused_with_their_reason(spark, la
     assert sum(reason == events.DUPLICATE for _, reason in refused) == 40
     assert len(refused) == 1000
     assert len(content(spark, job(landing, mapped), EVENTS)) == 50 + 1 + 1
-    assert result.figures["lines"] == 50 + 960 + 41 + 1 == 1000 + 52
+    assert result.figures.lines == 50 + 960 + 41 + 1 == 1000 + 52
     counted = Counter(reason for _, reason in bad)
-    assert all(result.figures[f"rejected: {reason}"] == count for reason, count in counted.items())
+    assert all(result.figures.rejected_by_reason[reason] == count for reason, count in counted.items())
     for row in content(spark, job(landing, mapped), INGESTED_FILES):
         assert row["accepted_count"] + row["rejected_count"] == row["line_count"]
 
@@ -167,8 +167,8 @@ def test_exact_repeats_in_a_file_are_events_and_a_file_in_another_form_is_not(sp
     jsonl(landing / "1.jsonl", line, line, {"u": "b", "i": "1", "t": T})
     jsonl(landing / "2.jsonl", {"t": T, "u": "a", "i": "1"}, line, line)
     result = events.main(spark, job(landing, source()))
-    assert result.figures["accepted"] == 4
-    assert result.figures["rejected: duplicate event_id"] == 2
+    assert result.figures.accepted == 4
+    assert result.figures.rejected_by_reason["duplicate event_id"] == 2
     found = content(spark, job(landing, source()), EVENTS)
     assert Counter(row["user_id"] for row in found) == {"a": 3, "b": 1}
     raw = [row["raw"] for row in content(spark, job(landing, source()), REJECTED_EVENTS)]
@@ -182,9 +182,9 @@ def test_a_second_run_writes_nothing_and_a_copy_of_a_file_is_skipped(spark, land
     again = events.main(spark, job(landing, source(), cycle="2026-03-29"))
     assert again.versions == first.versions
     assert (
-        again.figures["files_new"],
-        again.figures["files_skipped"],
-        again.figures["files_landed_again"],
+        again.figures.files_new,
+        again.figures.files_skipped,
+        again.figures.files_landed_again,
     ) == (0, 2, 1)
 
 
@@ -196,7 +196,7 @@ def test_a_late_file_adds_its_events_and_refuses_those_that_are_there(spark, lan
     late = job(landing, source())
     assert [row["item_id"] for row in content(spark, late, EVENTS, first.versions["events"])] != []
     assert sorted(row["item_id"] for row in content(spark, late, EVENTS)) == ["1", "2", "3"]
-    assert second.figures["rejected: duplicate event_id"] == 1
+    assert second.figures.rejected_by_reason["duplicate event_id"] == 1
     assert [row["cycle"] for row in content(spark, late, INGESTED_FILES)].count("2026-03-29") == 1
 
 
@@ -224,7 +224,7 @@ def test_a_run_killed_between_two_writes_is_made_good(spark, landing, monkeypatc
     killed_run(spark, whole, monkeypatch, survives)
     jsonl(landing / "3.jsonl", {"u": "c", "i": "1", "t": T}, "worst")
     result = events.main(spark, whole)
-    assert result.figures["rejected: not valid JSON"] == 2
+    assert result.figures.rejected_by_reason["not valid JSON"] == 2
     assert sorted(row["user_id"] for row in content(spark, whole, EVENTS)) == ["a", "b", "c"]
     assert sorted(row["raw"] for row in content(spark, whole, REJECTED_EVENTS)) == ["bad", "worse", "worst"]
     assert len(content(spark, whole, INGESTED_FILES)) == 3
@@ -233,9 +233,9 @@ def test_a_run_killed_between_two_writes_is_made_good(spark, landing, monkeypatc
 def test_a_changed_mapping_reads_the_landed_files_again(spark, landing):
     jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T * 1000}, {"u": "b", "i": "1", "t": T * 1000})
     wrong, right = source(), source(events={"time_unit": "milliseconds"})
-    assert events.main(spark, job(landing, wrong)).figures["accepted"] == 0
+    assert events.main(spark, job(landing, wrong)).figures.accepted == 0
     result = events.main(spark, job(landing, right, cycle="2026-03-29"))
-    assert (result.figures["accepted"], result.figures["files_read_again"]) == (2, 1)
+    assert (result.figures.accepted, result.figures.files_read_again) == (2, 1)
     assert len(content(spark, job(landing, right), EVENTS)) == 2
     assert content(spark, job(landing, right), REJECTED_EVENTS) == []
     assert [row["cycle"] for row in content(spark, job(landing, right), INGESTED_FILES)] == ["2026-03-29"]
@@ -265,7 +265,7 @@ def test_a_file_that_could_not_be_read_is_tried_again(spark, landing):
     zipped = job(landing, source(events={"files": ("*.jsonl", "*.jsonl.gz")}))
     events.main(spark, zipped)
     again = events.main(spark, zipped)
-    assert (again.figures["files_new"], again.figures["files_read_again"], again.figures["rejected"]) == (
+    assert (again.figures.files_new, again.figures.files_read_again, again.figures.rejected) == (
         1,
         1,
         1,
@@ -273,7 +273,7 @@ def test_a_file_that_could_not_be_read_is_tried_again(spark, landing):
     assert len(content(spark, zipped, REJECTED_EVENTS)) == 1
     (landing / "a.jsonl.gz").write_bytes(lines)
     mended = events.main(spark, zipped)
-    assert (mended.figures["files_read_again"], mended.figures["accepted"]) == (0, 1)
+    assert (mended.figures.files_read_again, mended.figures.accepted) == (0, 1)
     assert content(spark, zipped, REJECTED_EVENTS) == []
     assert sorted(row["user_id"] for row in content(spark, zipped, EVENTS)) == ["a", "b"]
 
@@ -309,7 +309,7 @@ def test_a_file_without_a_header_is_refused_and_stops_nothing(spark, landing):
     (landing / "c.csv.gz").write_bytes(gzip.compress(b""))
     plain = job(landing, source(events={"files": ("*.csv", "*.csv.gz"), "format": "csv"}))
     result = events.main(spark, plain)
-    assert (result.figures["accepted"], result.figures["lines"]) == (1, 2)
+    assert (result.figures.accepted, result.figures.lines) == (1, 2)
     (refused,) = content(spark, plain, REJECTED_EVENTS)
     assert refused["file_path"] == "b.csv" and "is blank" in refused["reason"]
 
@@ -355,7 +355,7 @@ def test_compressed_empty_and_damaged_files_do_not_stop_the_others(spark, landin
     (landing / "_unfinished.jsonl").write_bytes(b"{")
     zipped = source(events={"files": ("*.jsonl", "*.jsonl.gz")})
     result = events.main(spark, job(landing, zipped))
-    assert (result.figures["lines"], result.figures["accepted"]) == (3, 2)
+    assert (result.figures.lines, result.figures.accepted) == (3, 2)
     found = {
         row["file_path"]: tuple(row)[3:6] for row in content(spark, job(landing, zipped), INGESTED_FILES)
     }
@@ -408,7 +408,7 @@ def test_parquet_columns_may_change_their_type_from_file_to_file(spark, landing)
     result = events.main(spark, job(landing, parquet))
     found = {(row["user_id"], row["item_id"]) for row in content(spark, job(landing, parquet), EVENTS)}
     assert found == {("1", "x"), ("ann", "2")}
-    assert result.figures["rejected: time is not an instant"] == 1
+    assert result.figures.rejected_by_reason["time is not an instant"] == 1
 
 
 def test_line_numbers_do_not_depend_on_how_a_file_is_cut(spark, landing):
@@ -454,7 +454,7 @@ def test_an_optional_column_may_be_absent_from_later_files(spark, landing):
     events.main(spark, job(landing, paged))
     jsonl(landing / "2.jsonl", {"u": "b", "i": "1", "t": T})
     result = events.main(spark, job(landing, paged))
-    assert result.figures["absent column: where_seen"] == 1
+    assert result.figures.absent_columns == ("ctx", "where_seen")
     assert {row["user_id"]: row["page"] for row in content(spark, job(landing, paged), EVENTS)} == {
         "a": "home",
         "b": None,

@@ -90,12 +90,12 @@ def test_main_repeats_itself_and_planted_rows_change_no_old_item(
     job = plain_lake.job()
     result = item_features.main(spark, job)
     rows = rows_of(job, tables.ITEM_FEATURES, result)
-    assert rows.count() == result.figures["items"] == len(plain_lake.log.items)
-    assert result.figures["with_graph"] == 30
-    assert result.figures["with_language"] == 0
+    assert rows.count() == result.figures.items == len(plain_lake.log.items)
+    assert result.figures.vectors_by_modality["graph"] == 30
+    assert result.figures.vectors_by_modality["language"] == 0
     # Six items are launched late; of them one has no launch date and no event before the split.
-    assert result.figures["known_items"] == 24
-    assert result.figures["with_annotation"] == len(
+    assert result.figures.known_items == 24
+    assert result.figures.vectors_by_modality["annotation"] == len(
         {tag["item"] for tag in plain_lake.log.tags if tag["at"] <= job.split.isoformat()}
     )
     again = item_features.main(spark, job)
@@ -112,9 +112,9 @@ def test_main_repeats_itself_and_planted_rows_change_no_old_item(
 def test_texts_are_encoded_once(spark, plain_lake, rows_of):
     job = plain_lake.job(encoder="all-minilm-l6-v2")
     first = item_features.main(spark, job)
-    assert first.figures["texts_encoded"] == first.figures["with_language"] == 30
+    assert first.figures.texts_encoded == first.figures.vectors_by_modality["language"] == 30
     second = item_features.main(spark, job)
-    assert second.figures["texts_encoded"] == 0
+    assert second.figures.texts_encoded == 0
     assert second.versions["text_vectors"] == first.versions["text_vectors"]
     row = rows_of(job, tables.ITEM_FEATURES, second).where("item_index = 3").first()
     item = plain_lake.log.items[3]

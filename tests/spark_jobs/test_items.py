@@ -81,8 +81,8 @@ def test_items_carry_what_their_files_say(spark, landing):
     assert [tuple(edge) for edge in up["edges"]] == [("cast", "Ed"), ("cast", "Jo")]
     assert rows["f2"]["launched_at"] == datetime(2025, 12, 25, 10)
     assert (rows["f9"]["title"], rows["f9"]["launched_at"], rows["f9"]["tags"]) == (None, None, [])
-    assert result.figures["items"] == result.figures["items_new"] == 3
-    assert (result.figures["items_with_description"], result.figures["items_with_edges"]) == (1, 2)
+    assert result.figures.items == result.figures.items_new == 3
+    assert (result.figures.items_with_description, result.figures.items_with_edges) == (1, 2)
 
 
 def test_an_index_never_changes_and_nothing_new_writes_nothing(spark, landing):
@@ -92,7 +92,7 @@ def test_an_index_never_changes_and_nothing_new_writes_nothing(spark, landing):
     first = refresh(spark, landing)
     again = refresh(spark, landing)
     assert again.versions == first.versions
-    assert (again.figures["items"], again.figures["items_new"], again.figures["items_with_tags"]) == (2, 0, 1)
+    assert (again.figures.items, again.figures.items_new, again.figures.items_with_tags) == (2, 0, 1)
     jsonl(landing / "late.jsonl", {"u": "b", "i": "a", "t": T - 999}, {"u": "b", "i": "m", "t": T - 999})
     jsonl(landing / "films" / "2.json", film("m", "New title"), film("b", "Never seen"))
     second = refresh(spark, landing)
@@ -101,8 +101,8 @@ def test_an_index_never_changes_and_nothing_new_writes_nothing(spark, landing):
         for row in content(spark, job(landing, FILMS), ITEMS)
     }
     assert rows == {"z": (0, None), "m": (1, "New title"), "a": (2, None), "b": (3, "Never seen")}
-    assert second.figures["items_new"] == 2
-    assert second.figures[f"rejected: {items.DUPLICATE}"] == 1
+    assert second.figures.items_new == 2
+    assert second.figures.rejected_by_reason[items.DUPLICATE] == 1
 
 
 def test_events_and_items_after_the_split_move_no_item_known_before(spark, landing):
@@ -175,7 +175,7 @@ def test_a_log_without_item_files_still_has_items(spark, landing):
     result = refresh(spark, landing, source())
     (row,) = content(spark, job(landing, source()), ITEMS)
     assert (row["item_id"], row["item_index"], row["tags"], row["edges"]) == ("x", 0, [], [])
-    assert result.figures["rejected"] == 0
+    assert result.figures.rejected == 0
 
 
 def test_a_mapping_that_names_an_absent_column_says_so(spark, landing):

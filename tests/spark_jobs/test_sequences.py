@@ -179,9 +179,9 @@ def test_main_counts_and_a_second_run_changes_nothing(spark, plain_lake, rows_of
     job = plain_lake.job()
     result = sequences.main(spark, job)
     until = [event for event in plain_lake.log.events if event["ts"] <= job.split.timestamp()]
-    assert result.figures["events"] == result.figures["loss_positions"] == len(until)
-    assert result.figures["targets"] == sum(event["action"] != "viewed" for event in until)
-    assert result.figures["stored_tokens"] > len(until)
+    assert result.figures.events == result.figures.loss_positions == len(until)
+    assert result.figures.targets == sum(event["action"] != "viewed" for event in until)
+    assert result.figures.stored_tokens > len(until)
     again = sequences.main(spark, job)
     assert again.figures == result.figures
     assert same(rows_of(job, tables.SEQUENCES, result), rows_of(job, tables.SEQUENCES, again))

@@ -103,8 +103,8 @@ def test_two_cycles_keep_tokens_and_measure_the_cold_start_rate(spark, plain_lak
     counts = Counter(event["item"] for event in events if event["ts"] <= split - window)
     known = {item for item, count in counts.items() if count >= 3}
     cold, labels = cold_share(events, known, split - window, split)
-    assert (result.figures["cold_labels"], result.figures["labels"]) == (cold, labels)
-    assert result.figures["cold_start_rate"] == cold / labels
+    assert (result.figures.cold_labels, result.figures.labels) == (cold, labels)
+    assert result.figures.cold_start_rate == cold / labels
 
     second = plain_lake.job(CUTOFFS[2], versions=result.versions, parent=CUTOFFS[0])
     grown = vocabulary.main(spark, second)
@@ -115,8 +115,8 @@ def test_two_cycles_keep_tokens_and_measure_the_cold_start_rate(spark, plain_lak
     assert {row[3] for row in after[len(before) :]} == {second.cycle}
     known = {plain_lake.log.items[row[1]]["item"] for row in before}
     cold, labels = cold_share(events, known, split, second.split.timestamp())
-    assert (grown.figures["cold_labels"], grown.figures["labels"]) == (cold, labels)
-    assert grown.figures["cold_start_rate"] == cold / labels > 0
+    assert (grown.figures.cold_labels, grown.figures.labels) == (cold, labels)
+    assert grown.figures.cold_start_rate == cold / labels > 0
 
 
 def test_a_parent_without_rows_is_an_error(spark, plain_lake):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-from expectations.drift import Window, drift, window
+from expectations.drift import drift, window
+from expectations.figures import Window
 from expectations.runner import judge
 from expectations.suites import events as suite
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
@@ -43,7 +44,7 @@ def judged(spark, events, files, rejected, earlier):
     table = frame(spark, EVENTS, events).coalesce(1)
     ingested, refused = frame(spark, INGESTED_FILES, files), frame(spark, REJECTED_EVENTS, rejected)
     now = window(table, SPLIT, CUTOFF)
-    new = suite.landed(ingested, refused, passed=("2023-12-05",), harmless_reasons=("repeated",))
+    new = suite.new_lines(ingested, refused, passed=("2023-12-05",), harmless_reasons=("repeated",))
     measured = suite.Measured(new, now, drift(now, earlier))
     batches = suite.batches(spark, table, ingested, refused, CUTOFF, measured)
     return judge("events", batches, suite.expectations(LIMITS, measured), suite.AGGREGATES)
@@ -81,7 +82,7 @@ def test_what_a_failed_cycle_ingested_is_judged_again_and_repeated_lines_dilute_
     rejected += [{"file_id": "f", "file_path": "a.csv", "line_number": 3, "reason": "no time"}]
     rejected += [{"file_id": "h", "reason": "no user"}] * 50
     ingested, refused = frame(spark, INGESTED_FILES, files), frame(spark, REJECTED_EVENTS, rejected)
-    found = suite.landed(ingested, refused, ("2023-12-05",), ("repeated",))
+    found = suite.new_lines(ingested, refused, ("2023-12-05",), ("repeated",))
     assert (found.lines, found.faulty, found.faulty_fraction) == (20, 5, 1 / 4)
     assert found.examples == ("4 × no user (first: a.csv, line 9)", "1 × no time (first: a.csv, line 3)")
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas
 import pytest
 
+from spark_jobs.config import LANGUAGE_WIDTH
 from spark_jobs.features import language
 
 
@@ -19,7 +20,7 @@ def test_sentences_of_one_meaning_lie_closer(encode):
         encode(text)
         for text in ("A ghost story.", "Spirits haunt an old house.", "How to cook pasta for two.")
     )
-    assert ghost.shape == (language.WIDTH,)
+    assert ghost.shape == (LANGUAGE_WIDTH,)
     assert abs(np.linalg.norm(ghost) - 1) < 1e-5
     assert ghost @ haunted > ghost @ cooking
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.cycle import files as disk
-from pipeline.cycle.files import full_disk
+from pipeline import disk
+from pipeline.disk import full_disk
 from pipeline.settings import Settings
 
 FULL = errno.ENOSPC, "No space left on device"
