@@ -1,16 +1,16 @@
-"""Ranking quality on the open sources beside the yardsticks, from the cycles that ran in this home.
+"""Ranking quality of the model and the yardsticks on the open sources, from cycles that have run.
 
     make demo SOURCE=ifdb               # and ml-100k, kuairand: two cycles each
     python -m benchmarks.quality        # prints the README's tables
 
-Reads the records of each source's second demo cycle; trains nothing. A source whose cycles have not
-run is named as such.
+Reads the records of each source's second demo cycle in this home; trains nothing. Sources whose cycles have
+not run are listed as such.
 """
 
 from __future__ import annotations
 
 from model.evaluation.figures import Estimate, Measures, MetricRow
-from model.evaluation.names import CANDIDATE, FROZEN, MARKOV, MOVING
+from model.evaluation.names import CANDIDATE, COLD_START, FROZEN, MARKOV, MOVING
 from pipeline import presets
 from pipeline.cycle.definition import cutoff_of, cycle_name
 from pipeline.cycle.figures import EvaluateFigures
@@ -22,7 +22,7 @@ YARDSTICKS = (FROZEN, MOVING, MARKOV)
 
 
 def figures(settings: Settings, source: str) -> EvaluateFigures | None:
-    """What `evaluate` recorded in the second demo cycle of a source; None when it did not run."""
+    """The figures of `evaluate` in the second demo cycle of a source; None when it has not run."""
     cutoffs = presets.load(source).schedule.demo_cutoffs
     records = read_records(settings.cycle_folder(source, cycle_name(cutoff_of(cutoffs[1]))))
     return records["evaluate"].figures if "evaluate" in records else None
@@ -31,7 +31,7 @@ def figures(settings: Settings, source: str) -> EvaluateFigures | None:
 def row(
     measures: Measures, model: str, delay: float, kind: str = "all", group: str = "all"
 ) -> MetricRow | None:
-    """The metrics of a model under replay at a delay."""
+    """A model's metrics under replay at a delay; None where it was not ranked."""
     for metrics in measures.metrics:
         same = (metrics.model, *metrics.condition) == (model, "replay", delay)
         if same and (metrics.kind, metrics.group) == (kind, group):
@@ -40,7 +40,7 @@ def row(
 
 
 def difference(measures: Measures, against: str, delay: float) -> Estimate:
-    """Candidate less a yardstick, absolute MRR over all labels."""
+    """The candidate's MRR minus a yardstick's, over all labels."""
     return next(
         row.absolute
         for row in measures.differences
@@ -53,34 +53,34 @@ def signed(values: Estimate) -> str:
 
 
 def print_quality(settings: Settings, delay: float) -> None:
-    """One line a source: MRR of the model and of each yardstick, and the paired differences."""
+    """One line per source: MRR of the model and of each yardstick, and the paired differences."""
     print(
         f"\nReplay, delay {delay:g} h, all label events pooled; difference = model − yardstick, 95 % interval\n"
     )
     print("| source | labels | model | frozen | moving | Markov | − frozen | − moving | − Markov |")
     print("|---|---|---|---|---|---|---|---|---|")
     for source in SOURCES:
-        found = figures(settings, source)
-        if found is None:
+        evaluated = figures(settings, source)
+        if evaluated is None:
             print(f"| {source} | not run: `make demo SOURCE={source}` |")
             continue
-        rows = [row(found.measures, model, delay) for model in (CANDIDATE, *YARDSTICKS)]
+        rows = [row(evaluated.measures, model, delay) for model in (CANDIDATE, *YARDSTICKS)]
         cells = [f"{metrics.values['mrr'].value:.4f}" for metrics in rows] + [
-            signed(difference(found.measures, yardstick, delay)) for yardstick in YARDSTICKS
+            signed(difference(evaluated.measures, yardstick, delay)) for yardstick in YARDSTICKS
         ]
         print(f"| {source} | {rows[0].examples:,} | " + " | ".join(cells) + " |")
 
 
 def print_cold(settings: Settings) -> None:
-    """MRR of cold-start items; without the tower: `python -m benchmarks.without_tower`."""
+    """MRR of cold-start items; `python -m benchmarks.without_tower` has it without the tower."""
     print("\nCold-start items (outside both models' vocabularies), replay, delay 0 h\n")
     print("| source | labels | model | frozen popularity |")
     print("|---|---|---|---|")
     for source in SOURCES:
-        found = figures(settings, source)
-        cold = found and row(found.measures, CANDIDATE, 0.0, "slice", "cold_start")
+        evaluated = figures(settings, source)
+        cold = evaluated and row(evaluated.measures, CANDIDATE, 0.0, "slice", COLD_START)
         if cold:
-            frozen = row(found.measures, FROZEN, 0.0, "slice", "cold_start")
+            frozen = row(evaluated.measures, FROZEN, 0.0, "slice", COLD_START)
             cells = [interval(metrics.values["mrr"]) for metrics in (cold, frozen)]
             print(f"| {source} | {cold.examples:,} | " + " | ".join(cells) + " |")
 

@@ -123,13 +123,13 @@ class ObjectiveConfig(Section):
     """Which of several events at one instant are loss positions: all of them, or the last, the only one
     whose context matches what serving sees."""
     negatives_fraction: float = Field(0.01, gt=0.0, le=1.0)
-    """Fraction of the candidate items sampled as shared negatives …"""
+    """Fraction of the eligible items sampled as shared negatives …"""
     negatives_minimum: int = Field(2048, ge=1)
     """… but at least min(V, this many)."""
     logq_correction: bool = False
     """Corrects the logits for the sampling probability; off as in the paper."""
     softmax: Literal["sampled", "full"] = "sampled"
-    """`full` normalises over every candidate item."""
+    """`full` normalises over every eligible item."""
 
 
 class TrainingConfig(Section):

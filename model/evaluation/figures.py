@@ -69,7 +69,7 @@ class DifferenceRow:
     upper_bound: float | None
     """One-sided 95 % upper bound of the relative difference."""
     detectable: float | None
-    """Relative difference that this many users would show in four cases of five."""
+    """Relative difference that this many users would detect with a power of 80 %."""
 
     @property
     def condition(self) -> tuple[str, float]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy as np
-from numpy.typing import NDArray
-
+from model.arrays import Flags
 from model.config import EvaluationConfig
 from model.evaluation.bootstrap import Interval
 from model.evaluation.figures import (
@@ -126,7 +124,7 @@ def _curves(
     stored: StoredRanks,
     replay: list[Condition],
     model: str,
-    kept: NDArray[np.bool_],
+    kept: Flags,
     config: EvaluationConfig,
 ) -> Iterator[DelayCurve]:
     """A model's curves over the examples `kept`, bool [X]."""

@@ -126,12 +126,3 @@ COLD_START, WEAK_ID, NEW_USER = "cold_start", "weak_id", "new_user"
 """Slices that need no context field."""
 SLICE_WORDS = {COLD_START: "cold-start items", WEAK_ID: "weak-ID items", NEW_USER: "new users"}
 """Slices for people."""
-
-# For callers that still look words up by the stored text.
-IN_WORDS = {ModelName(kind): words for kind, words in _WORDS.items()}
-IN_A_SENTENCE = {**IN_WORDS, CHAMPION: "the champion before it", MARKOV: "the Markov chain"}
-
-
-def rung_name(size: str) -> str:
-    """As `ModelName.rung`."""
-    return ModelName.rung(size)
