@@ -1,6 +1,6 @@
 """Everything that a cycle's models read about items, from `items`, `vocabulary` and `item_features`.
 
-Memory: 25 bytes an item and 4 times the widths of the modalities, and the texts of ids and titles.
+Memory: 33 bytes per item, 4 per number of its modalities' vectors, and the text of its id and title.
 
 Shape legend
     N  items ever seen

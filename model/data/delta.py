@@ -25,7 +25,7 @@ from expectations.tables import Table, location
 ROWS_AT_ONCE = 131_072
 """Rows of a batch, unless a reader asks for fewer."""
 BATCHES_AHEAD = 2
-"""Batches and files that Arrow reads ahead: its own 16 and 4 would hold gigabytes of long histories."""
+"""Batches and files that Arrow reads ahead; its defaults, 16 and 4, would hold gigabytes of histories."""
 
 _ARROW = {
     "string": pa.string(),

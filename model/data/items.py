@@ -65,6 +65,7 @@ def items_of(rows: pa.Table) -> Items:
 def item_indices(column: Column, items: int, table: Table) -> Ints:
     """A column of item_index values, int64. Raises TableError for one outside [0, items)."""
     index = numbers(column, np.int64)
-    if index.size and (index.min() < 0 or index.max() >= items):
-        raise TableError(f"{table.name} names item_index {index.max()}, but {ITEMS.name} has {items} rows")
+    unknown = index[(index < 0) | (index >= items)]
+    if unknown.size:
+        raise TableError(f"{table.name} names item_index {unknown[0]}, but {ITEMS.name} has {items} rows")
     return index

@@ -155,7 +155,7 @@ def _columns(batch: pa.RecordBatch, context_fields: Sequence[str]) -> tuple[NDAr
     )
 
 
-def _joined(parts: list[tuple[NDArray, ...]], users: list[pa.Array], seen: NDArray[np.bool_]) -> Sequences:
+def _joined(parts: list[tuple[NDArray, ...]], users: list[pa.Array], seen: Flags) -> Sequences:
     """The arrays of all batches. Spark may write files and rows in another order in every run, so rows are
     sorted by user and chunk; events stay in the order in which they were read."""
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
