@@ -103,7 +103,8 @@ def registered_sources() -> RegisteredSources:
             registered = _read_source(source, is_main=variable == "REPRISE_SOURCE")
         except Exception as error:  # noqa: BLE001  (nothing about one source may cost another its DAG)
             kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-            problems.append(f"{variable}: {given}: {kind}{error}")
+            place = "" if given in str(error) else f"{given}: "
+            problems.append(f"{variable}: {place}{kind}{error}")
             continue
         name = registered.config.source.name
         if name in usable:
