@@ -1,4 +1,4 @@
-"""Ranks by inner products: by hand, against brute force in float64, and in bounded memory."""
+"""Ranks by inner products: by hand, against brute force in float64, in bounded memory."""
 
 from __future__ import annotations
 
@@ -22,36 +22,35 @@ ONE_USER = torch.ones(1, 1)
 
 def ranks(columns, size, items=ITEMS, users=ONE_USER, block_items=65536):
     queries = np.array(columns, dtype=np.int64)
-    found = rank_targets(
+    return rank_targets(
         users, np.zeros(queries.size, np.int64), items, queries, np.full(queries.size, size), block_items
     )
-    return found
 
 
 def test_ranks_with_ties_by_hand():
-    # Scores 3, 2, 2, 1: the two equal items stand at 1 + 1 + 1/2.
+    # Scores 3, 2, 2, 1: the two equal items have rank 1 + 1 + 1/2.
     assert ranks([0, 1, 2, 3], size=4).rank.tolist() == [1, 5 / 2, 5 / 2, 4]
 
 
-def test_a_target_outside_the_catalogue_has_the_rank_after_all():
-    # Item 3 is launched later; 4 is the column of an item that is never a candidate.
-    found = ranks([0, 3, 4], size=3)
-    assert found.rank.tolist() == [1, 4, 4]
-    assert np.isnan(found.log_probability).tolist() == [False, True, True]
+def test_a_label_that_is_not_eligible_has_the_rank_after_all():
+    # Item 3 is launched later; 4 is the column of a retired item.
+    ranking = ranks([0, 3, 4], size=3)
+    assert ranking.rank.tolist() == [1, 4, 4]
+    assert np.isnan(ranking.log_probability).tolist() == [False, True, True]
 
 
-def test_log_probabilities_are_normalised_over_the_catalogue():
-    found = ranks([0, 1, 2], size=3)
-    assert np.exp(found.log_probability).sum() == pytest.approx(1)
-    assert found.log_probability[0] - found.log_probability[1] == pytest.approx(1)
+def test_log_probabilities_are_normalised_over_the_eligible_items():
+    ranking = ranks([0, 1, 2], size=3)
+    assert np.exp(ranking.log_probability).sum() == pytest.approx(1)
+    assert ranking.log_probability[0] - ranking.log_probability[1] == pytest.approx(1)
 
 
-def test_an_empty_catalogue_gives_rank_one_after_nobody():
+def test_without_eligible_items_a_label_has_rank_1():
     assert ranks([4], size=0).rank.tolist() == [1]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_a_score_that_is_not_finite_fails(bad):
+def test_a_score_that_is_not_finite_is_refused(bad):
     items = ITEMS.clone()
     items[2] = bad
     with pytest.raises(NotFiniteScoreError):
@@ -61,8 +60,8 @@ def test_a_score_that_is_not_finite_fails(bad):
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_ranks_agree_with_brute_force_in_any_blocks(data):
-    """Whole numbers have no rounding, so that even ties must agree exactly."""
-    total, queries, people, width = (data.draw(st.integers(1, high)) for high in (40, 12, 5, 3))
+    """Integers are not rounded, so even ties must agree exactly."""
+    total, queries, people, width = (data.draw(st.integers(1, most)) for most in (40, 12, 5, 3))
     draw = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     users, items = draw.integers(-3, 4, (people, width)), draw.integers(-3, 4, (total, width))
     state, column = draw.integers(0, people, queries), draw.integers(0, total + 1, queries)
