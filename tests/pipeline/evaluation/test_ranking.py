@@ -14,7 +14,6 @@ from pipeline.evaluation.models import open_contender
 from pipeline.evaluation.ranking import (
     YARDSTICKS,
     exchange,
-    latency_milliseconds,
     rank_contender,
     rank_exchanged,
     rank_yardsticks,
@@ -84,11 +83,6 @@ def test_yardsticks_are_counted_again_only_where_the_table_holds_others(trained,
         assert len(times_read) == times
     stored = stored_ranks(trained, latest(trained))
     assert stored.examples(window.judged, (CANDIDATE, *YARDSTICKS))
-
-
-def test_latency_is_measured(trained):
-    contender = open_contender(trained, CANDIDATE)
-    assert 0 < latency_milliseconds(trained, open_window(trained), contender) < 1000
 
 
 def test_exchanged_examples_are_a_permutation_between_users():

@@ -43,7 +43,7 @@ def test_a_view_is_of_the_own_history_or_of_another_examples(first):
     assert np.array_equal(own.user, window.examples.user)
     partner = np.arange(window.examples.size)[::-1]
     others = window.view(window.judged, partner)
-    for name in ("user", "end", "asked_at_us"):
+    for name in ("user", "end", "requested_at_us"):
         assert np.array_equal(getattr(others, name), getattr(own, name)[::-1]), name
 
 
