@@ -61,7 +61,7 @@ def test_a_command_of_airflow_runs_for_this_home_with_its_own_exit_code(
 @pytest.mark.parametrize("module", ["pipeline.local", "pipeline.local.demo"])
 def test_help_has_an_example_and_the_exit_codes(module: str):
     answer = subprocess.run(
-        [sys.executable, "-m", ff"pipeline.local{module}", "--help"],
+        [sys.executable, "-m", module, "--help"],
         check=True, capture_output=True, text=True, cwd=CHECKOUT, env={**os.environ, "COLUMNS": "110"},
     )  # fmt: skip
     assert f"  python -m {module} --source " in answer.stdout
