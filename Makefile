@@ -39,14 +39,14 @@ demo: setup ## run two consecutive refresh cycles under a real Airflow and print
 	@python -m pipeline.local.demo --source "$(SOURCE)"
 
 ui: setup ## start the pages of Airflow and MLflow on this machine
-	@python -m pipeline.local.services --source "$(SOURCE)" start
+	@python -m pipeline.local --source "$(SOURCE)" start
 
 # Without SOURCE it shows every source of the home.
 status: ## list cycles, versions, and what is live
 	@python -m pipeline status$(if $(filter-out file,$(origin SOURCE)), --source "$(SOURCE)")
 
 stop: ## end what `make ui` or an interrupted demo left running
-	@python -m pipeline.local.services stop
+	@python -m pipeline.local stop
 
 ##@ Development: make check test
 

@@ -9,7 +9,7 @@ time, by
     airflow backfill create --dag-id refresh_cycle --from-date 1998-01-29 --to-date 1998-04-23 \
         --max-active-runs 1 --reprocess-behavior failed
 
-for the cutoffs from the first to the last date (`python -m pipeline.local.services airflow backfill create …`
+for the cutoffs from the first to the last date (`python -m pipeline.local airflow backfill create …`
 for the local Airflow of `make ui`).
 """
 

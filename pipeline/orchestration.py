@@ -41,13 +41,12 @@ from airflow.sdk.exceptions import (
 from pipeline import presets
 from pipeline.config import Config, ScheduleConfig
 from pipeline.cycle.definition import cutoff_of
+from pipeline.errors import Exit
 from pipeline.local.service_settings import SPARK_CONNECTION
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.timetable import CutoffTimetable
 from pipeline.workflows.stage import Stage
 
-DONE, FAILED, TRY_LATER, REFUSED = 0, 1, 75, 99
-"""Exit codes of a stage that mean something; any other is a crash."""
 QUEUE_PAUSE = timedelta(seconds=60)
 """Time between two tries of a stage whose source is busy with another cycle."""
 QUEUE_TRIES = 60
@@ -103,7 +102,8 @@ def registered_sources() -> RegisteredSources:
             registered = _read_source(source, is_main=variable == "REPRISE_SOURCE")
         except Exception as error:  # noqa: BLE001  (nothing about one source may cost another its DAG)
             kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-            problems.append(f"{variable}: {given}: {kind}{error}")
+            place = "" if given in str(error) else f"{given}: "
+            problems.append(f"{variable}: {place}{kind}{error}")
             continue
         name = registered.config.source.name
         if name in usable:
@@ -284,13 +284,13 @@ def judge(exit_code: int, last_line: str, waits: int) -> None:
     - 1 (a known error): the task fails, since running it again cannot help.
     - Anything else is a crash: Airflow retries it as often as the task allows, counted anew after a clear.
     """
-    if exit_code == DONE:
+    if exit_code == Exit.DONE:
         return
-    if exit_code == REFUSED:
+    if exit_code == Exit.REFUSED:
         raise AirflowSkipException(last_line)
-    if exit_code == TRY_LATER and waits < QUEUE_TRIES:
+    if exit_code == Exit.TRY_LATER and waits < QUEUE_TRIES:
         raise AirflowRescheduleException(datetime.now(UTC) + QUEUE_PAUSE)
-    if exit_code in (FAILED, TRY_LATER):
+    if exit_code in (Exit.FAILED, Exit.TRY_LATER):
         raise AirflowFailException(last_line)
     raise AirflowException(f"ended with exit code {exit_code}: {last_line}")
 
@@ -314,7 +314,7 @@ class SparkStageOperator(SparkSubmitOperator):
         self.properties_file = str(_spark_properties(master))
         prefix = _CLUSTER_ENVIRONMENT.get(master.partition(":")[0])
         self.conf = {f"{prefix}.{name}": value for name, value in _PYTHON.items()} if prefix else {}
-        code, line = DONE, ""
+        code, line = Exit.DONE, ""
         try:
             super().execute(context)
         except AirflowException as error:

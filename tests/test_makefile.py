@@ -83,7 +83,7 @@ def test_recipes_work_from_a_folder_with_spaces(tmp_path: Path):
     assert lines("test") == [*setup, "python -m pytest -n 2 --dist loadfile --no-loadscope-reorder"]
     assert lines("status") == ["python -m pipeline status"]
     assert lines("status", "SOURCE=my log.toml") == ["python -m pipeline status --source my log.toml"]
-    assert lines("stop") == ["python -m pipeline.local.services stop"]
+    assert lines("stop") == ["python -m pipeline.local stop"]
 
 
 def test_check_changes_nothing_and_fix_does():

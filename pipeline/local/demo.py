@@ -26,6 +26,7 @@ from pipeline import presets
 from pipeline.config import Config
 from pipeline.cycle.definition import cutoff_of, cycle_name, load_cycle, read_cycle
 from pipeline.disk import full_disk
+from pipeline.errors import Exit
 from pipeline.local import control, running
 from pipeline.local.airflow_api import ACTIVE, Airflow, AirflowError
 from pipeline.local.service_settings import LOOPBACK, USER, Ports, airflow_home, located, password
@@ -256,12 +257,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         demo(located(options.source), settings)
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+        print("interrupted; run the same command again to continue", file=sys.stderr)
+        return Exit.INTERRUPTED
     except (DemoError, AirflowError, RuntimeError, ValueError, OSError) as error:
         print(f"error: {full_disk(error, settings) or error}", file=sys.stderr)
-        return 1
-    return 0
+        return Exit.FAILED
+    return Exit.DONE
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ from pipeline.gates.verdicts import (
 )
 from pipeline.registry import tracking
 from pipeline.training.fit import fit
-from pipeline.wording import seconds
+from pipeline.wording import listing, seconds
 
 COMPARED_SECTIONS = ("model", "objective", "training")
 """Sections of the configuration; when one has changed, the reference's rung as it is would be an unfair
@@ -170,12 +170,13 @@ def _result(context: StageContext, figures: RungFigures, version: int) -> StageR
 
 def _saved(context: StageContext) -> str:
     """What a refusal by this rung saved: the training that does not take place, in words."""
-    config, number = context.config, context.stage.rung
-    rungs, full = config.funnel.rungs, config.model.size
-    ratio = SIZES[full].parameters / SIZES[rungs[number - 1]].parameters
-    skipped = [f"rung {size}" for size in rungs[number:]]
-    skipped.append(f"the full model {full} ({ratio:.0f} times this rung's backbone)")
-    words = f"This saved training {', '.join(skipped[:-1])}{' and ' if skipped[1:] else ''}{skipped[-1]}"
+    rungs, full = context.config.funnel.rungs, context.config.model.size
+    own = rungs[context.stage.rung - 1]
+    skipped = [f"rung {size}" for size in rungs[context.stage.rung :]] + [f"the full model {full}"]
+    words = f"This saved training {listing(skipped)}"
+    if full != own:
+        ratio = SIZES[full].parameters / SIZES[own].parameters
+        words = f"{words} ({ratio:.0f} times this rung's backbone)"
     reference = context.cycle.reference
     if reference is not None:
         records = accepted.records(context.settings, context.cycle.source, reference)

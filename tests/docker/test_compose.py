@@ -69,7 +69,8 @@ def test_every_named_volume_is_used(compose: dict[str, Any]):
 
 def test_secrets_come_from_the_environment_and_none_is_committed():
     text = (DOCKER / "compose.yaml").read_text(encoding="utf-8")
-    example = dict(re.findall(r"^(REPRISE_\w+)=(.*)$", (DOCKER / "env.example").read_text(), re.MULTILINE))
+    settings = re.compile(r"^(?:# )?(REPRISE_\w+)=(.*)$", re.MULTILINE)  # an optional one is a comment
+    example = dict(settings.findall((DOCKER / "env.example").read_text(encoding="utf-8")))
     assert set(re.findall(r"\$\{(\w+)", text)) == set(example)
     required = set(re.findall(r"\$\{(\w+):\?", text))
     assert required == {name for name, value in example.items() if value == ""}
@@ -98,7 +99,7 @@ def test_airflow_in_containers_and_on_this_machine_have_the_same_settings(
     from pipeline.local.service_settings import airflow_environment
     from pipeline.settings import Settings
 
-    own = {"REPRISE_DATA", "REPRISE_SPARK_MASTER", "MLFLOW_TRACKING_URI", "REPRISE_SOURCE"}
+    own = {"REPRISE_DATA", "REPRISE_SPARK_MASTER", "MLFLOW_TRACKING_URI", "REPRISE_SOURCE", "REPRISE_SOURCES"}
     given = set(compose["services"]["airflow-scheduler"]["environment"]) - own
     local = airflow_environment(Settings.at(tmp_path), "ml-100k", 8080)
     assert given <= set(local)

@@ -123,7 +123,7 @@ def test_an_interval_is_whole_minutes_as_every_cutoff_is():
     assert orchestration.timetable(schedule).interval == timedelta(hours=8)
 
 
-def test_without_cron_and_start_there_are_manual_runs_alone():
+def test_without_cron_and_start_there_are_only_manual_runs():
     assert orchestration.timetable(ScheduleConfig()) is None
 
 
@@ -342,7 +342,7 @@ def test_a_connection_that_would_silently_become_yarn_is_refused(
         orchestration.spark_master()
 
 
-def test_a_missing_connection_is_refused(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_connection_is_an_error(monkeypatch: pytest.MonkeyPatch):
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 

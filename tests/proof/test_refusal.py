@@ -1,4 +1,4 @@
-"""A candidate whose label sets are shuffled is refused by a small rung, and no full training is spent."""
+"""A candidate whose label sets are shuffled is refused by a small rung, before the full model is trained."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCE, CUTOFF = "ml-100k", "1998-02-26"
 
 @pytest.fixture
 def home_of_source(tmp_path, monkeypatch) -> Settings:
-    """An empty home whose landing folder and jars are the checkout's own."""
+    """An empty home with the checkout's landing folder and jars."""
     default, settings = Settings.from_environment(), Settings.at(tmp_path)
     settings.jars.symlink_to(default.jars)
     if default.landing(SOURCE).exists():
@@ -29,13 +29,13 @@ def home_of_source(tmp_path, monkeypatch) -> Settings:
 
 
 def test_shuffled_labels_are_refused_by_a_small_rung(home_of_source, monkeypatch):
-    honest = batches.label_sets
+    unshuffled = batches.label_sets
 
     def shuffled(*arguments):
         """Every position gets another position's labels, with their weights."""
-        found = honest(*arguments)
-        order = np.random.default_rng(len(found.position)).permutation(len(found.position))
-        return replace(found, item_index=found.item_index[order], weight=found.weight[order])
+        labels = unshuffled(*arguments)
+        order = np.random.default_rng(len(labels.position)).permutation(len(labels.position))
+        return replace(labels, item_index=labels.item_index[order], weight=labels.weight[order])
 
     monkeypatch.setattr(batches, "label_sets", shuffled)
     assert main(["cycle", "--source", SOURCE, "--cutoff", CUTOFF]) == REFUSED

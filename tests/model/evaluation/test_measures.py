@@ -22,18 +22,18 @@ NOW, LATER = measures.conditions(CONFIG)[:2]
 def stored(tmp_path) -> StoredRanks:
     """Two users with two labels each; only the second label of the first has a history at 48 h."""
     users = [[(0, 0.0), (1, 1.0), (1, 50.0)], [(2, 3.0), (2, 4.0)]]
-    found = examples(users, [[1, 2], [0, 1]], items=4)
+    window = examples(users, [[1, 2], [0, 1]], items=4)
     version = 0
     for model, by_delay in {"candidate": (1.0, 2.0), "markov": (2.0, 2.0)}.items():
         parts = [
             (
-                one,
-                history_ends(found, one.protocol, one.delay_hours, 0),
+                condition,
+                history_ends(window, condition.protocol, condition.delay_hours, 0),
                 Ranking(np.full(4, rank), np.full(4, -1.0)),
             )
-            for one, rank in zip((NOW, LATER), by_delay, strict=True)
+            for condition, rank in zip((NOW, LATER), by_delay, strict=True)
         ]
-        rows = rank_rows("now", model, "d", found, eligible(4), parts)
+        rows = rank_rows("now", model, "d", window, eligible(4), parts)
         version = write_ranks(rows, str(tmp_path), "s", "now", model)
     return StoredRanks.read(str(tmp_path), "s", "now", version)
 
@@ -48,17 +48,17 @@ def test_the_first_delay_is_judged_and_the_cutoff_protocol_comes_last():
 
 
 def test_every_model_and_group_has_a_row_and_the_first_model_its_differences(stored):
-    found = measures.measures(stored, [NOW, LATER], ("candidate", "markov"), CONFIG)
-    assert found.mrr == {"candidate": 1, "markov": 1 / 2}
-    rows = {(row.model, row.delay_hours, row.kind, row.group): row for row in found.metrics}
-    assert len(rows) == len(found.metrics)
+    measured = measures.measures(stored, [NOW, LATER], ("candidate", "markov"), CONFIG)
+    assert measured.mrr == {"candidate": 1, "markov": 1 / 2}
+    rows = {(row.model, row.delay_hours, row.kind, row.group): row for row in measured.metrics}
+    assert len(rows) == len(measured.metrics)
     whole = rows["candidate", 0.0, "all", "all"]
-    assert found.metrics[0] == whole and whole.condition == ("replay", 0.0)
+    assert measured.metrics[0] == whole and whole.condition == ("replay", 0.0)
     assert (whole.examples, whole.users) == (4, 2)
     assert whole.values["mrr"] == whole.values["hit_rate@1"] == Estimate(1, 1, 1)
     assert rows["markov", 0.0, "task", "A"].values["mrr"].value == 1 / 2
     assert rows["candidate", 0.0, "slice", "new_user"].examples == 1
-    difference = next(row for row in found.differences if row.group == "all" and row.delay_hours == 0)
+    difference = next(row for row in measured.differences if row.group == "all" and row.delay_hours == 0)
     assert (difference.model, difference.against) == ("candidate", "markov")
     assert difference.relative == pytest.approx((1, 1, 1), abs=1e-6)
     assert difference.relative.is_significant
@@ -71,8 +71,8 @@ def test_what_is_not_a_number_is_none(stored):
     for row in rows:
         row["log_probability"] = None if row["model"] == "markov" else row["log_probability"]
     without = StoredRanks(pa.Table.from_pylist(rows, schema=stored.rows.schema))
-    found = measures.measures(without, [NOW], ("candidate", "markov"), CONFIG)
-    losses = {row.model: row.values["test_loss"] for row in found.metrics if row.group == "all"}
+    measured = measures.measures(without, [NOW], ("candidate", "markov"), CONFIG)
+    losses = {row.model: row.values["test_loss"] for row in measured.metrics if row.group == "all"}
     assert losses == {"candidate": Estimate(1, 1, 1), "markov": Estimate(None, None, None)}
 
 

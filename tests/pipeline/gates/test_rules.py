@@ -159,9 +159,9 @@ def verdicts(*outcomes: str, binding: bool = True) -> list[Verdict]:
     ],
 )
 def test_when_a_candidate_is_refused(outcomes, strict, lenient):
-    found = verdicts(*outcomes)
-    assert (rules.refusal(found, "strict") is not None) == strict
-    assert (rules.refusal(found, "lenient") is not None) == lenient
+    judged = verdicts(*outcomes)
+    assert (rules.refusal(judged, "strict") is not None) == strict
+    assert (rules.refusal(judged, "lenient") is not None) == lenient
 
 
 def test_a_refusal_names_every_check_that_refuses_and_no_other():
@@ -170,8 +170,8 @@ def test_a_refusal_names_every_check_that_refuses_and_no_other():
 
 
 def test_a_check_that_does_not_bind_refuses_nothing():
-    found = verdicts("pass") + verdicts("fail", binding=False)
-    assert rules.refusal(found, "strict") is None
+    judged = verdicts("pass") + verdicts("fail", binding=False)
+    assert rules.refusal(judged, "strict") is None
 
 
 def test_a_verdict_holds_no_number_that_json_lacks():

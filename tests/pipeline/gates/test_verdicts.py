@@ -26,8 +26,8 @@ def measured(ranks: dict[str, float], **groups: int) -> Summary:
     return Summary(RankedExamples(np.arange(USERS), members, rank, unknown), samples=100)
 
 
-def outcomes(found: list[Verdict]) -> dict[str, str]:
-    return {verdict.check: verdict.outcome for verdict in found}
+def outcomes(judged: list[Verdict]) -> dict[str, str]:
+    return {verdict.check: verdict.outcome for verdict in judged}
 
 
 def compared(summary: Summary, *not_applicable: str) -> dict[str, str]:
@@ -63,9 +63,9 @@ def test_tasks_and_slices_are_judged_by_their_own_number_of_users():
 
 def test_a_slice_may_lose_more_than_a_task():
     """Ranks 26 and 25 differ by (1/26 − 1/25) / (1/25) = −1/26, which lies between the margins."""
-    found = measured({"candidate": 26.0, "champion": 25.0}, task_A=USERS, slice_weak_id=USERS)
-    assert compared(found)["task A against it"] == "fail"
-    assert compared(found)["weak-ID items against it"] == "pass"
+    ranked = measured({"candidate": 26.0, "champion": 25.0}, task_A=USERS, slice_weak_id=USERS)
+    assert compared(ranked)["task A against it"] == "fail"
+    assert compared(ranked)["weak-ID items against it"] == "pass"
 
 
 @pytest.mark.parametrize(("exchanged", "outcome"), [(8.0, "pass"), (4.1, "fail"), (4.0, "fail")])
@@ -101,7 +101,7 @@ def test_a_relative_difference_is_of_the_reference():
 
 def test_every_verdict_is_shown_and_the_configured_strictness_decides():
     lines: list[str] = []
-    found = [Verdict("task A", "pass", "good"), Verdict("task B", "inconclusive", "who knows")]
-    assert verdicts.refusal(found, "strict", lines.append) == "task B: inconclusive, who knows"
-    assert verdicts.refusal(found, "lenient", lambda line: None) is None
+    judged = [Verdict("task A", "pass", "good"), Verdict("task B", "inconclusive", "who knows")]
+    assert verdicts.refusal(judged, "strict", lines.append) == "task B: inconclusive, who knows"
+    assert verdicts.refusal(judged, "lenient", lambda line: None) is None
     assert lines == ["task A: pass, good", "task B: inconclusive, who knows"]

@@ -10,14 +10,15 @@ import pytest
 
 from pipeline import presets, runner, sources
 from pipeline.cycle import lease
+from pipeline.cycle.context import StageContext
 from pipeline.cycle.definition import Cycle, cycle_name
-from pipeline.cycle.records import StageContext, StageResult
+from pipeline.cycle.records import StageResult
 from pipeline.local import control, demo, running
 from pipeline.local.demo import DemoError, Idle
 from pipeline.local.service_settings import airflow_home
 from pipeline.report import screens
 from pipeline.settings import Settings
-from pipeline.workflows.refresh_cycle import Stage
+from pipeline.workflows.stage import Stage
 from tests.factories import CUTOFFS, tiny_config
 from tests.pipeline import cycle_records
 
@@ -79,9 +80,9 @@ def test_a_second_demo_prints_the_same_screen(
     home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refused: str | None
 ):
     def call(stage: Stage, context: StageContext) -> StageResult:
-        figures = cycle_records.figures_by_stage().get(stage.name, {})
         why = "worse than popularity" if stage.name == refused else None
-        return StageResult(dict.fromkeys(stage.writes, 1), figures, why)
+        figures = cycle_records.figures_by_stage()[stage.name]
+        return StageResult(figures, dict.fromkeys(stage.writes, 1), why)
 
     config = tiny_config()
     names = [cycle_name(cutoff) for cutoff in CUTOFFS]

@@ -75,9 +75,9 @@ def test_a_first_full_model_that_beats_popularity_passes_and_the_chain_is_report
     assert result.refused is None and result.figures.outcome == "passed"
     assert result.figures.loses_to == ("markov",)
     assert result.figures.relative_difference is None
-    found = outcomes(result)
-    assert found["all labels against the Markov chain"] == "fail"
-    assert found["the forecast"] == found["the champion"] == "not applicable"
+    checks = outcomes(result)
+    assert checks["all labels against the Markov chain"] == "fail"
+    assert checks["the forecast"] == checks["the champion"] == "not applicable"
 
 
 def test_a_full_model_that_does_not_beat_frozen_popularity_is_refused(tmp_path):
@@ -88,10 +88,10 @@ def test_a_full_model_that_does_not_beat_frozen_popularity_is_refused(tmp_path):
 
 def test_a_full_model_worse_than_the_champion_is_refused_on_every_task_and_slice(tmp_path):
     result = full(tmp_path, candidate=4.0, champion=3.0)
-    found = outcomes(result)
-    assert found["all labels against the champion"] == "fail"
-    assert found["task A against the champion"] == "fail" and found["task B against the champion"] == "fail"
-    assert found["task C against the champion"] == "not applicable"
+    checks = outcomes(result)
+    assert checks["all labels against the champion"] == "fail"
+    assert checks["task A against the champion"] == "fail" and checks["task B against the champion"] == "fail"
+    assert checks["task C against the champion"] == "not applicable"
     assert "the champion" in result.refused
     assert result.figures.relative_difference < 0
 
@@ -169,9 +169,9 @@ def test_agreement_counts_the_cycles_in_which_rung_and_full_model_pointed_the_sa
         write_record(folder, small_lake.record(rung_stage(1), rung_of("25k", rung_gain)))
         write_record(folder, small_lake.record("funnel", funnel_of(full_gain)))
     today = small_lake.after(at_funnel(settings), rung_stage(1), rung_of("25k", -0.1))
-    (found,) = agreement(today, -0.3)  # 2024-03-01 lies in the future of 2024-02-10
-    assert (found.rung, found.cycles, found.agreed) == ("25k", 3, 2)
-    assert [pair.cycle for pair in found.pairs] == ["2024-01-11", "2024-01-21", "2024-02-10"]
+    (counted,) = agreement(today, -0.3)  # 2024-03-01 is later than this cycle, 2024-02-10
+    assert (counted.rung, counted.cycles, counted.agreed) == ("25k", 3, 2)
+    assert [pair.cycle for pair in counted.pairs] == ["2024-01-11", "2024-01-21", "2024-02-10"]
 
 
 def test_agreement_lists_rungs_by_size_and_skips_cycles_without_a_comparison(tmp_path):
@@ -181,5 +181,5 @@ def test_agreement_lists_rungs_by_size_and_skips_cycles_without_a_comparison(tmp
         write_record(folder, small_lake.record(rung_stage(number), rung_of(size, difference)))
     assert agreement(at_funnel(settings), None) == ()
     write_record(folder, small_lake.record("funnel", funnel_of(0.1)))
-    found = agreement(at_funnel(settings), None)
-    assert [(one.rung, one.agreed) for one in found] == [("50k", 0), ("100k", 1)]
+    counted = agreement(at_funnel(settings), None)
+    assert [(rung.rung, rung.agreed) for rung in counted] == [("50k", 0), ("100k", 1)]
