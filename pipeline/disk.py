@@ -1,7 +1,6 @@
-"""A full disk, told in one line: which disk it is, how much of it is free, what to do.
+"""Explains an error that a full disk caused: which disk, how much is free, what to do.
 
-In: an error and the home. Out: the line, or None where the disk was not full. Spark, SQLite and
-safetensors wrap the system's error in one of their own, so their words are read too.
+Spark, SQLite and safetensors wrap the system's error in their own, so messages are searched too.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ _WORDS = re.compile(r"no space left on device|disk quota exceeded|database or di
 
 
 def full_disk(error: BaseException, settings: Settings) -> str | None:
-    """What to tell of an error that a full disk caused, itself or as the cause of it; None for any other."""
-    full = [one for one in _chain(error) if _is_full(one)]
+    """The explanation, in one line, of an error that a full disk raised or caused; None for any other error."""
+    full = [link for link in _chain(error) if _is_full(link)]
     if not full:
         return None
-    named = [path for one in full for path in _paths(one)]
+    named = [path for link in full for path in _paths(link)]
     lake = [] if "://" in settings.lake else [Path(settings.lake)]
-    # Spark spills where temporary files lie.
+    # Spark spills into the folder of temporary files.
     places = named or [settings.home, *lake, Path(tempfile.gettempdir())]
     place = min((_existing(path) for path in places), key=lambda path: shutil.disk_usage(path).free)
     free = shutil.disk_usage(place).free // 2**20
@@ -35,7 +34,7 @@ def full_disk(error: BaseException, settings: Settings) -> str | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what caused it, what caused that."""
+    """The error and its causes, the error first."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -50,11 +49,11 @@ def _is_full(error: BaseException) -> bool:
 
 
 def _paths(error: BaseException) -> list[Path]:
-    """The file that could not be written, where the error names it: of a copy the second one."""
+    """The file that could not be written, where the error names it; for a copy, the target."""
     names = (getattr(error, "filename2", None), getattr(error, "filename", None))
     return [Path(os.fsdecode(name)).absolute() for name in names if isinstance(name, str | bytes)][:1]
 
 
 def _existing(path: Path) -> Path:
     """The path itself or the nearest folder above it that exists."""
-    return next(one for one in (path, *path.parents) if one.is_dir())
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())

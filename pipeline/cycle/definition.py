@@ -79,7 +79,7 @@ class ResolvedCycle:
 
     cycle: Cycle
     cold_start: bool
-    """Whether a start from scratch was asked for."""
+    """Whether the caller wanted a start from scratch."""
     configuration: dict[str, Any]
     """The configuration it was resolved with, as plain values."""
 

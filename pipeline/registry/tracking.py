@@ -1,10 +1,9 @@
-"""What MLflow is asked for: runs of cycles, their figures, registered versions and aliases.
+"""Runs of cycles, their figures, registered versions and aliases in MLflow.
 
-The only module that imports mlflow, beside `served_model.py`. One experiment a source, one run a
-cycle, one nested run a rung; one registered model a source, `reprise-<source>`. Everything that
-reads or moves the registry goes through here, so that its traps are met in one place: aliases not
-stages, a missing alias and a missing model raise different codes, and registering twice would make
-two versions.
+Only this module and `served_model.py` import mlflow. Each source has one experiment and one registered
+model, `reprise-<source>`; each cycle one run, with a nested run per rung. MLflow's traps are handled here:
+it has aliases, not stages; a missing alias and a missing model raise different codes; and registering
+twice makes two versions.
 """
 
 from __future__ import annotations
@@ -58,17 +57,17 @@ class RegistryError(RuntimeError):
 
 
 def client(settings: Settings) -> MlflowClient:
-    """A client of the settings' store; makes the folder of the embedded one."""
+    """A client of the configured store; creates the folder of the embedded one."""
     uri = settings.tracking_uri
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    told = os.environ.get(_ADDRESS)
+    inherited = os.environ.get(_ADDRESS)
     mlflow.set_tracking_uri(uri)
-    # MLflow also tells every later child of this process, which may work for another home.
-    if told is None:
+    # MLflow also exports the address to every later child process, which may serve another home.
+    if inherited is None:
         os.environ.pop(_ADDRESS, None)
     else:
-        os.environ[_ADDRESS] = told
+        os.environ[_ADDRESS] = inherited
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -134,7 +133,7 @@ def model_name(source: str) -> str:
 
 
 def experiment_id(settings: Settings, source: str) -> str:
-    """The source's experiment, made when absent. Artifacts of the embedded store lie under the home."""
+    """The source's experiment, created if absent. The embedded store keeps artifacts under the home."""
     store, name = client(settings), experiment_name(source)
     found = store.get_experiment_by_name(name)
     if found is not None:
@@ -145,8 +144,8 @@ def experiment_id(settings: Settings, source: str) -> str:
 
 
 def run_id(context: StageContext, model: ModelName = CANDIDATE) -> str:
-    """The run of one model of this cycle, found again or made: the full model's is the cycle's own,
-    a rung's is nested in it. A resumed stage goes on in the same run."""
+    """The run of one model of this cycle, created if absent: the full model's is the cycle's run, a rung's is
+    nested in it. A resumed stage continues in the same run."""
     settings, cycle = context.settings, context.cycle
     store, experiment = client(settings), experiment_id(settings, cycle.source)
     wanted = {_CYCLE: cycle.name, _MODEL: model, _CONFIGURATION: context.config.digest}
@@ -185,8 +184,8 @@ def _log_params(store: MlflowClient, run: str, context: StageContext, model: Mod
 
 
 def live_metrics(context: StageContext, model: ModelName) -> Callable[[dict[str, float], int], None]:
-    """A function that logs figures at a step while a model trains, as `training/…`; by step, so that a
-    resumed run draws one curve."""
+    """A function that logs figures at a step while a model trains, as `training/…`. Figures are logged by step,
+    so a resumed run draws one curve."""
     store, run = client(context.settings), run_id(context, model)
 
     def log(figures: dict[str, float], step: int) -> None:
@@ -208,8 +207,10 @@ def _log_metrics(store: MlflowClient, run: str, figures: dict[str, float], step:
 def close_run(
     context: StageContext, model: ModelName, outcome: str, reason: str, pages: list[Path] = ()
 ) -> str:
-    """Ends a run with what the cycle came to (`accepted`, `refused`), its reason in words, and its
-    pages as artifacts. Returns the run's id. Doing it again changes nothing."""
+    """Ends a run with its outcome (`accepted`, `refused`), the reason in words, and pages as artifacts.
+
+    Returns the run's id. A second call changes nothing.
+    """
     store, run = client(context.settings), run_id(context, model)
     note = f"Refresh cycle {context.cycle.name} of {context.cycle.source}: {outcome}. {reason}"
     tags = [
@@ -253,8 +254,8 @@ def log_model(
 
 
 def _signature(context_fields: tuple[str, ...]) -> ModelSignature:
-    """What a served version takes and gives: histories as plain records, recommendations. A context
-    field has the type of its column, so that a value is coded as in training."""
+    """Inputs and outputs of a served version: histories as plain records, recommendations. A context field has
+    the type of its column in `events`, so that it is encoded as in training."""
     text, number = DataType.string, DataType.double
     record = Object(
         [
@@ -281,7 +282,7 @@ def _signature(context_fields: tuple[str, ...]) -> ModelSignature:
 
 
 def find_version(context: StageContext, checkpoint_digest: str) -> int | None:
-    """The version that this cycle registered with these weights, if it did."""
+    """The version that this cycle registered with these weights; None when it registered none."""
     store = client(context.settings)
     for version in _versions(store, context.cycle.source):
         if (
@@ -310,7 +311,7 @@ def _versions(store: MlflowClient, source: str) -> list:
 
 
 def accepted_versions(settings: Settings, source: str) -> list[AcceptedVersion]:
-    """Every registered version of the source, as possible parents. Only accepted models are registered."""
+    """Every registered version of the source; only accepted models are registered."""
     return [
         AcceptedVersion(
             version=int(version.version),
@@ -346,7 +347,7 @@ def champion_history(settings: Settings, source: str) -> list[int]:
 
 
 def set_champion_history(settings: Settings, source: str, history: list[int]) -> None:
-    """Keeps the order of champions, which rollback walks back."""
+    """Stores the order of champions, which rollback walks back."""
     client(settings).set_registered_model_tag(model_name(source), _HISTORY, json.dumps(history))
 
 
