@@ -69,9 +69,12 @@ def test_every_command_of_the_program_parses(path):
 
 
 @pages(GUIDES)
-def test_every_other_program_is_a_module(path):
-    for name in set(re.findall(r"python -m (\w+\.[\w.]+)", path.read_text())):
-        assert importlib.util.find_spec(name), name
+def test_every_other_program_can_be_run(path):
+    for name in set(re.findall(r"python -m (\w+\.[\w.]*\w)", path.read_text())):
+        program = importlib.util.find_spec(name)
+        assert program, name
+        if program.submodule_search_locations:  # a package
+            assert importlib.util.find_spec(f"{name}.__main__"), name
 
 
 @pages(GUIDES)
