@@ -43,7 +43,8 @@ def rank_contender(
     chosen = tuple(window.ends) if conditions is None else conditions
     views = [window.view(condition) for condition in chosen]
     rankings = _rank(context, window, contender, views)
-    context.say(f"{contender.name}: {window.examples.size:,} labels ranked under {len(chosen)} conditions")
+    count = "one condition" if len(chosen) == 1 else f"{len(chosen)} conditions"
+    context.say(f"{contender.name}: {window.examples.size:,} labels ranked under {count}")
     rankings_by_condition = dict(zip(chosen, rankings, strict=True))
     return _write(context, window, contender.name, contender.digest, rankings_by_condition)
 

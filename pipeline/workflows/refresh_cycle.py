@@ -118,7 +118,7 @@ def _preparation() -> list[Stage]:
         ),
         Stage(
             "sequences",
-            "single-token sequences and label sets up to the split",
+            "single-token sequences and their targets up to the split",
             "spark_jobs.sequences:main",
             "spark",
             is_job=True,
