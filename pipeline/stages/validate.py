@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from expectations import report
 from expectations.drift import drift, window
 from expectations.expectation import SuiteResult
 from expectations.figures import Window
+from expectations.instants import aware
+from expectations.new_lines import new_lines
 from expectations.runner import judge
 from expectations.suites import events as events_suite
 from expectations.suites import items as items_suite
@@ -51,14 +52,14 @@ def validate_events(context: StageContext) -> StageResult:
     judged_before = _judged_before(context)
     earlier = _earlier_windows(context, judged_before)
     measured = events_suite.Measured(
-        new=events_suite.new_lines(ingested, rejected, list(judged_before), HARMLESS),
-        now=now,
-        moved=drift(now, list(earlier.values())),
+        new=new_lines(ingested, rejected, list(judged_before), HARMLESS),
+        window=now,
+        drift=drift(now, list(earlier.values())),
     )
     limits = events_suite.Limits(
         actions=config.source.actions,
-        earliest=_utc(config.source.earliest or EARLIEST),
-        latest=_utc(config.source.latest or LATEST),
+        earliest=aware(config.source.earliest or EARLIEST),
+        latest=aware(config.source.latest or LATEST),
         **config.expectations.model_dump(exclude={"drift_cycles"}),
     )
     batches = events_suite.batches(context.session(), events, ingested, rejected, cycle.cutoff, measured)
@@ -77,7 +78,7 @@ def validate_events(context: StageContext) -> StageResult:
     figures = {
         "window": asdict(now) | {"events": now.events},
         "new_lines": asdict(measured.new),
-        "drift": asdict(measured.moved) if measured.moved else None,
+        "drift": asdict(measured.drift) if measured.drift else None,
         "compared_with": list(earlier),
     }
     return _conclude(context, "validate_events", judged, figures)
@@ -177,7 +178,3 @@ def _earlier_windows(context: StageContext, judged_before: dict[str, dict[str, A
     windows = {name: judged_before[name]["window"] for name in earlier}
     kept = earlier[-context.config.expectations.drift_cycles :]
     return {name: Window(windows[name]["days"], windows[name]["action_counts"]) for name in kept}
-
-
-def _utc(instant: datetime) -> datetime:
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
