@@ -71,12 +71,12 @@ def judge(
             )
     context = _context()
     frames = {name: _with_comparisons(batches[name], members) for name, members in by_batch.items()}
-    given = {name: _batch(context, f"{table}_{name}", frame) for name, frame in frames.items()}
+    engine_batches = {name: _batch(context, f"{table}_{name}", frame) for name, frame in frames.items()}
 
     def judge_batch(name: str) -> dict[str, Any]:
         cached = frames[name].persist() if name in aggregates else None
         try:
-            return _judge_batch(given[name], by_batch[name])
+            return _judge_batch(engine_batches[name], by_batch[name])
         finally:
             if cached is not None:
                 cached.unpersist()

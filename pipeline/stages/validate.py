@@ -31,8 +31,8 @@ from expectations.tables import EVENTS, INGESTED_FILES, ITEMS, REJECTED_EVENTS, 
 from pipeline.cycle import accepted
 from pipeline.cycle.definition import Parent
 from pipeline.cycle.records import StageContext, StageResult, read_records
-from spark_jobs.events import DUPLICATE, EARLIEST, LATEST
 from spark_jobs.lake import delta
+from spark_jobs.landing.event_lines import DUPLICATE, EARLIEST, LATEST
 from spark_jobs.landing.reading import EXCLUDED
 
 HARMLESS = (DUPLICATE, EXCLUDED)
