@@ -23,9 +23,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from expectations import tables
+from expectations.instants import microseconds
 from pipeline.settings import Settings
-from spark_jobs import history, sequences
+from spark_jobs import sequences
 from spark_jobs.config import EventMapping, SequencesConfig, SourceConfig
+from spark_jobs.histories.tokens import numbered, token_fields, tokens
 from spark_jobs.lake.session import get_session
 
 SOURCE = SourceConfig(
@@ -46,7 +48,7 @@ def synthetic_events(spark: SparkSession, events: int, users: int, giant: int) -
     chance = [F.pmod(F.xxhash64(number, F.lit(seed)), F.lit(1_000_000)) / 1_000_000 for seed in range(6)]
     user = F.floor(F.pow(chance[0], 2.0) * users)
     event_at = F.timestamp_micros(
-        F.lit(history.micros(START)) + F.floor(chance[1] * timedelta(days=90).total_seconds()) * 1_000_000
+        F.lit(microseconds(START)) + F.floor(chance[1] * timedelta(days=90).total_seconds()) * 1_000_000
     )
     made = {
         "event_id": number.cast("string"),
@@ -90,15 +92,15 @@ def measure(spark: SparkSession, folder: Path, events: int, users: int, giant: i
     log = spark.read.parquet(str(folder / "events"))
     items = F.broadcast(spark.read.parquet(str(folder / "items")))
     config = SequencesConfig()
-    tokens = history.tokens(log, items, SOURCE, config.context_buckets)
-    fields = history.token_fields(SOURCE)
-    lists = tokens.groupBy("user_id").agg(*(F.collect_list(field).alias(field) for field in fields))
-    rows = sequences.sequences(history.numbered(tokens), "2024-03-31", SOURCE, config)
+    log_tokens = tokens(log, items, SOURCE, config.context_buckets)
+    fields = token_fields(SOURCE)
+    lists = log_tokens.groupBy("user_id").agg(*(F.collect_list(field).alias(field) for field in fields))
+    rows = sequences.sequences(numbered(log_tokens), "2024-03-31", SOURCE, config)
 
     def write(frame: DataFrame, name: str) -> None:
         frame.write.mode("overwrite").parquet(str(folder / name))
 
-    read = seconds(lambda: tokens.write.format("noop").mode("overwrite").save())
+    read = seconds(lambda: log_tokens.write.format("noop").mode("overwrite").save())
     floor = seconds(lambda: write(lists, "lists"))
     full = seconds(lambda: write(rows, "rows"))
     finished = spark.read.parquet(str(folder / "rows"))

@@ -1,8 +1,7 @@
-"""Shows judgements: a page that reads without internet, and Great Expectations' Data Docs of what failed.
+"""Shows judgements: a page of all, Great Expectations' Data Docs of what failed, and rows for the record.
 
-In: suite results. Out: HTML files in a folder, and the same as plain values for a record. It judges
-nothing. Data Docs load their styles and scripts from the internet; what they would fetch is taken
-out, so that they open at once and nothing leaves the machine.
+All pages work offline. Data Docs would load styles and scripts from the internet; those references are
+removed, so that the pages open immediately and send nothing out.
 """
 
 from __future__ import annotations
@@ -37,20 +36,21 @@ _PLAIN_STYLE = (
 
 
 def write(folder: Path, stage: str, results: Sequence[SuiteResult], facts: Mapping[str, str]) -> Path:
-    """Writes `<stage>.html`, and a Data Docs page for every batch in which something failed.
+    """Writes `<stage>.html` and a Data Docs page for every batch in which something failed; returns the
+    former's path.
 
-    `facts` needs `source` and `cycle`; other entries are shown below the headline. Returns the page.
+    `facts` must have `source` and `cycle`; its other entries are listed below the headline.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(f"{stage}-data-docs-*.html"):
         stale.unlink()
     documents = []
     for result in results:
-        for batch, found in result.document.items():
-            if not all(one.success for one in found.values()):
+        for batch, by_name in result.document.items():
+            if not all(answer.success for answer in by_name.values()):
                 name = f"{stage}-data-docs-{result.table}-{batch}.html"
                 write_atomically(
-                    folder / name, _data_docs(result.table, batch, list(found.values())), mode=0o644
+                    folder / name, _data_docs(result.table, batch, list(by_name.values())), mode=0o644
                 )
                 documents.append(name)
     red = [(result.table, judgement) for result in results for judgement in result.red]
@@ -58,7 +58,8 @@ def write(folder: Path, stage: str, results: Sequence[SuiteResult], facts: Mappi
         "facts": facts,
         "results": results,
         "red": red,
-        "total": sum(len(result.judgements) for result in results),
+        "judged": sum(len(result.judgements) - result.count("not_applicable") for result in results),
+        "not_applicable": sum(result.count("not_applicable") for result in results),
         "documents": documents,
         "counted": counted,
     }
@@ -68,7 +69,7 @@ def write(folder: Path, stage: str, results: Sequence[SuiteResult], facts: Mappi
 
 
 def counted(result: SuiteResult) -> str:
-    """How many passed, failed, crashed and were not applicable, in words."""
+    """Counts by outcome in words: `12 passed, 1 failed`."""
     outcomes = ("passed", "failed", "crashed", "not_applicable")
     counts = [(result.count(outcome), outcome.replace("_", " ")) for outcome in outcomes]
     return ", ".join(f"{count} {outcome}" for count, outcome in counts if count)
@@ -92,8 +93,8 @@ def _row(table: str, judgement: Judgement) -> JudgementRow:
 
 
 def _data_docs(table: str, batch: str, results: list[Any]) -> str:
-    """Great Expectations' page of one batch, with nothing left to fetch."""
-    met = sum(bool(one.success) for one in results)
+    """Great Expectations' page of one batch, without references to the internet."""
+    met = sum(bool(answer.success) for answer in results)
     validation = ExpectationSuiteValidationResult(
         success=met == len(results),
         results=results,

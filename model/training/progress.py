@@ -9,6 +9,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from expectations import wording
+
 CURVE_POINTS = 200
 """Most points of the loss curve; each is the mean since the previous one."""
 VALIDATIONS = 10
@@ -87,20 +89,10 @@ class Progress:
         line = (
             f"step {self.step}/{self.total_steps}, "
             f"epoch {self.step / self.steps_per_epoch:.1f}/{epochs:.3g}, "
-            f"loss {self.loss:.4f}, {self.tokens_per_second:,.0f} tokens/s, {duration(left)} left"
+            f"loss {self.loss:.4f}, {self.tokens_per_second:,.0f} tokens/s, {wording.seconds(round(left))} left"
         )
         return line + (f", held-out MRR {self.held_out_mrr[-1][1]:.4f}" if self.held_out_mrr else "")
 
     def plain(self) -> dict[str, Any]:
         """Plain JSON values; `Progress(**values)` restores it."""
         return asdict(self)
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: `48 s`, `2 min 5 s`, `3 h 12 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

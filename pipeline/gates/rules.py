@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from expectations.wording import percent
 from model.evaluation.bootstrap import Difference
-from pipeline.wording import percent
 
 Outcome = Literal["pass", "fail", "inconclusive", "not applicable", "not judged"]
 Strictness = Literal["strict", "lenient"]

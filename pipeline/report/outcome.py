@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from expectations.wording import listing, percent
 from model.evaluation.names import CANDIDATE, ModelName, Variant, in_order
 from pipeline.cycle.context import find_figures
 from pipeline.cycle.figures import FunnelFigures, PromoteFigures, RegisterFigures, RungFigures
 from pipeline.cycle.records import Records, StageRecord
 from pipeline.gates.rules import Verdict
 from pipeline.report.quality import measured
-from pipeline.wording import listing, percent
 
 REASONS_SHOWN = 4
 """Failed checks that the headline of a refused cycle names at most; the page lists every check."""

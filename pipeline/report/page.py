@@ -14,6 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from expectations.page import render
+from expectations.wording import by_frequency, megabytes, number, percent, seconds
 from model.evaluation.names import CANDIDATE, ModelName
 from pipeline.config import Config
 from pipeline.cycle.context import find_figures
@@ -32,7 +33,6 @@ from pipeline.report import charts
 from pipeline.report.outcome import headline, judged_model
 from pipeline.report.quality import delays, measured, quality
 from pipeline.report.table_facts import TableFacts
-from pipeline.wording import by_frequency, megabytes, number, percent, seconds
 from pipeline.workflows.refresh_cycle import workflow
 from pipeline.workflows.stage import Workflow
 from spark_jobs.figures import (

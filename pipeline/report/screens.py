@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from expectations.wording import by_frequency
 from model.evaluation.figures import Estimate
 from model.evaluation.metrics import Group
 from model.evaluation.names import CANDIDATE, Variant, in_order
@@ -28,7 +29,6 @@ from pipeline.cycle.records import Records, read_records
 from pipeline.report.outcome import judged_model, refused_where, refusing_record
 from pipeline.report.quality import condition_words, measured
 from pipeline.settings import Settings
-from pipeline.wording import by_frequency
 from pipeline.workflows.refresh_cycle import refresh_cycle
 from pipeline.workflows.stage import Workflow
 from spark_jobs.figures import EventsFigures, SequencesFigures, VocabularyFigures

@@ -60,20 +60,20 @@ def check_source(config: Config, settings: Settings, say: Callable[[str], None] 
 
 def _page(spark: SparkSession, config: Config, landing: str, scratch: Path) -> Iterator[str]:
     from expectations.tables import EVENTS
-    from spark_jobs import events
+    from spark_jobs.landing import event_lines
 
     source = config.source
     yield f"{source.name}: {source.title or 'no title'}"
     yield f"landing folder: {landing}"
-    expressions = events.mapped_expressions(source)
+    expressions = event_lines.mapped_expressions(source)
     sampled = _sample(spark, landing, source.events, expressions, "events", scratch)
     yield from _files("events", source.events, expressions, sampled)
     if not sampled.mapped.parts:
         yield "  no line is readable; the reasons are above"
         return
-    checked = sampled.mapped.through(lambda rows: events.checked_lines(rows, source))
-    lines = events.numbered_occurrences(checked, source.name, sampled.files).persist()
-    accepted = events.accepted_events(lines).persist()
+    checked = sampled.mapped.through(lambda rows: event_lines.checked_lines(rows, source))
+    lines = event_lines.numbered_occurrences(checked, source.name, sampled.files).persist()
+    accepted = event_lines.accepted_events(lines).persist()
     yield from _rejected(lines)
     yield from _sample_events(accepted, [c for c in EVENTS.column_names if c not in _HIDDEN])
     advice: list[str] = []
@@ -182,8 +182,8 @@ def _sample_events(accepted: DataFrame, columns: list[str]) -> Iterator[str]:
 def _profile(accepted: DataFrame, config: Config, advice: list[str]) -> Iterator[str]:
     from pyspark.sql import functions as F
 
-    from spark_jobs.events import OPTIONAL
-    from spark_jobs.history import by_rules
+    from spark_jobs.histories.high_value import by_rules
+    from spark_jobs.landing.event_lines import OPTIONAL
 
     source = config.source
     whole = by_rules(accepted, source).agg(
@@ -243,17 +243,17 @@ def _items(
 ) -> Iterator[str]:
     from pyspark.sql import functions as F
 
-    from spark_jobs import items
+    from spark_jobs.landing import item_lines
 
     source = config.source
     parts: dict[str, list[DataFrame]] = {"items": [], "tags": [], "edges": []}
     for kind, accepted_lines in parts.items():
         for mapping in getattr(source, kind):
-            expressions = items.mapped_expressions(mapping)
+            expressions = item_lines.mapped_expressions(mapping)
             sampled = _sample(spark, landing, mapping, expressions, kind, scratch)
             yield from _files(kind, mapping, expressions, sampled)
             if sampled.mapped.parts:
-                lines = sampled.mapped.through(partial(items.checked_lines, mapping=mapping))
+                lines = sampled.mapped.through(partial(item_lines.checked_lines, mapping=mapping))
                 yield from _rejected_items(lines)
                 accepted_lines.append(lines.where(F.col("problem").isNull()))
     seen = accepted.select("item_id").distinct().persist()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from expectations.wording import listing, seconds
 from model.evaluation.measures import measures, summary
 from model.evaluation.metrics import Summary
 from model.evaluation.names import FROZEN, ModelName, Variant
@@ -49,7 +50,6 @@ from pipeline.gates.verdicts import (
 )
 from pipeline.registry import tracking
 from pipeline.training.fit import fit
-from pipeline.wording import listing, seconds
 
 COMPARED_SECTIONS = ("model", "objective", "training")
 """Sections of the configuration; when one has changed, the reference's rung as it is would be an unfair

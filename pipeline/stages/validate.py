@@ -12,7 +12,6 @@ passed. The expectations are in `expectations.suites`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pyspark.sql import DataFrame
@@ -22,6 +21,8 @@ from expectations import report
 from expectations.drift import drift, window
 from expectations.expectation import SuiteResult
 from expectations.figures import Window
+from expectations.instants import aware
+from expectations.new_lines import new_lines
 from expectations.runner import judge
 from expectations.suites import events as events_suite
 from expectations.suites import items as items_suite
@@ -33,8 +34,8 @@ from pipeline.cycle.context import StageContext, figures_of
 from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.figures import ValidateEventsFigures, ValidateSequencesFigures
 from pipeline.cycle.records import StageResult, read_records
-from spark_jobs.events import DUPLICATE, EARLIEST, LATEST
 from spark_jobs.lake import delta
+from spark_jobs.landing.event_lines import DUPLICATE, EARLIEST, LATEST
 from spark_jobs.landing.reading import EXCLUDED
 
 HARMLESS = (DUPLICATE, EXCLUDED)
@@ -50,13 +51,13 @@ def validate_events(context: StageContext) -> StageResult:
     judged_before = _judged_before(context)
     earlier = _earlier_windows(context, judged_before)
     measured = _measure_events(context, list(judged_before), list(earlier.values()))
-    context.say(f"{measured.now.events:,} events in the window")
+    context.say(f"{measured.window.events:,} events in the window")
     judged = [_judge_events(context, measured), _judge_items(context)]
     page = _conclude(context, judged)
     figures = ValidateEventsFigures(
-        window=measured.now,
+        window=measured.window,
         new_lines=measured.new,
-        drift=measured.moved,
+        drift=measured.drift,
         compared_with=tuple(earlier),
         judgements=report.rows(judged),
         page=page.name,
@@ -79,9 +80,9 @@ def _measure_events(
     ingested, rejected = _table(context, INGESTED_FILES), _table(context, REJECTED_EVENTS)
     now = window(_table(context, EVENTS), cycle.split, cycle.cutoff)
     return events_suite.Measured(
-        new=events_suite.new_lines(ingested, rejected, passed, HARMLESS),
-        now=now,
-        moved=drift(now, earlier),
+        new=new_lines(ingested, rejected, passed, HARMLESS),
+        window=now,
+        drift=drift(now, earlier),
     )
 
 
@@ -89,8 +90,8 @@ def _judge_events(context: StageContext, measured: events_suite.Measured) -> Sui
     source, expectations = context.config.source, context.config.expectations
     limits = events_suite.Limits(
         actions=source.actions,
-        earliest=_utc(source.earliest or EARLIEST),
-        latest=_utc(source.latest or LATEST),
+        earliest=aware(source.earliest or EARLIEST),
+        latest=aware(source.latest or LATEST),
         **expectations.model_dump(exclude={"drift_cycles"}),
     )
     batches = events_suite.batches(
@@ -202,7 +203,3 @@ def _earlier_windows(
     earlier = [name for name in judged_before if name < context.cycle.name]
     last = earlier[-context.config.expectations.drift_cycles :]
     return {name: judged_before[name].window for name in last}
-
-
-def _utc(instant: datetime) -> datetime:
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

@@ -84,7 +84,7 @@ def test_many_failing_rows_are_counted_and_some_named(result):
     assert len(many.keys) == FAILING_KEYS_SHOWN
 
 
-def test_a_crash_is_no_failure_and_no_pass(result):
+def test_a_crash_stops_the_run_and_counts_no_rows(result):
     crashed = by_name(result)["crashes"]
     assert crashed.is_red
     assert crashed.failing_count is None

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from expectations.figures import Drift, JudgementRow, NewLines, Window
+from expectations.wording import listing, percent
 from model.evaluation.figures import (
     DelayCurve,
     DelayPoint,
@@ -43,7 +44,6 @@ from pipeline.cycle.figures import (
 from pipeline.cycle.records import StageRecord, write_record
 from pipeline.gates.rules import Outcome, Verdict
 from pipeline.settings import Settings
-from pipeline.wording import listing, percent
 from pipeline.workflows.refresh_cycle import MAX_RUNGS, refresh_cycle, rung_stage, workflow
 from spark_jobs.figures import (
     EvaluationSequencesFigures,

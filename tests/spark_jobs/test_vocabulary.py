@@ -1,4 +1,4 @@
-"""`vocabulary`: who gets a token, who keeps one, and how many labels the parent could not know."""
+"""`vocabulary`: which items get a token, which keep one, and the cold-start rate."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def test_no_event_passes_through_python(spark, plan_of):
     parent = parent_frame(spark, (0, 0, "first", False))
     for rows in (
         vocabulary.vocabulary(events, items, parent, "now", 1),
-        vocabulary.cold_labels(events, items),
+        vocabulary.count_cold(events, items),
     ):
         plan = plan_of(rows)
         assert "HashAggregate" in plan and "Python" not in plan
 
 
-def test_cold_labels_are_those_outside_the_known_items(spark):
-    labels = events_of(spark, a=6, b=3, c=1)
+def test_cold_events_are_those_of_items_outside_the_vocabulary(spark):
+    high_value = events_of(spark, a=6, b=3, c=1)
     known = items_frame(spark, ["a", "x"])
-    assert tuple(vocabulary.cold_labels(labels, known).first()) == (10, 4)
+    assert tuple(vocabulary.count_cold(high_value, known).first()) == (10, 4)
 
 
 def test_masking_rate_is_the_cold_share_between_floor_and_ceiling():

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from model.training.progress import CURVE_POINTS, VALIDATIONS, NotFiniteError, Progress, duration
+from model.training.progress import CURVE_POINTS, VALIDATIONS, NotFiniteError, Progress
 
 
 def run(steps: int, progress: Progress | None = None) -> Progress:
@@ -56,10 +56,3 @@ def test_the_line_shows_how_far_the_run_is():
     assert progress.line() == ("step 250/1000, epoch 2.5/10, loss 247.0000, 20 tokens/s, 6 min 15 s left")
     progress.held_out_mrr.append([250, 0.0417])
     assert progress.line().endswith("left, held-out MRR 0.0417")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0, "0 s"), (59.4, "59 s"), (125, "2 min 5 s"), (11520, "3 h 12 min")]
-)
-def test_durations_in_words(seconds, words):
-    assert duration(seconds) == words

@@ -212,5 +212,5 @@ def test_a_refusal_by_a_middle_rung_says_what_it_saved(four):
     first, second = four
     saved = "This saved training rung 100k, rung 200k and the full model 400k (7 times this rung's backbone)"
     assert module._saved(small_lake.at(first, "rung_2")) == saved
-    took = "; the full training of cycle 2024-02-10 took 1.0 s"
+    took = "; the full training of cycle 2024-02-10 took 1 s"
     assert module._saved(small_lake.at(second, "rung_2")) == saved + took

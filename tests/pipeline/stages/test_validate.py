@@ -20,8 +20,9 @@ from pipeline.cycle.records import StageRecord, StageResult, plain_figures, writ
 from pipeline.settings import Settings
 from pipeline.stages.validate import ExpectationsFailed, validate_events, validate_sequences
 from pipeline.workflows.refresh_cycle import workflow
-from spark_jobs import history
 from spark_jobs.figures import ItemsFigures
+from spark_jobs.histories import tokens
+from spark_jobs.histories.spans import up_to
 from spark_jobs.sequences import sequences
 from spark_jobs.vocabulary import vocabulary
 from tests.factories import CUTOFFS, WINDOW, events_frame, items_frame, tiny_config
@@ -77,8 +78,8 @@ def context(spark, tmp_path_factory) -> StageContext:
         ],
     )
     items = items_frame(spark, [f"i{number}" for number in range(5)])
-    until_split = history.up_to(events, cycle.split)
-    numbered = history.numbered(history.tokens(until_split, items, config.source, 32))
+    until_split = up_to(events, cycle.split)
+    numbered = tokens.numbered(tokens.tokens(until_split, items, config.source, 32))
     ingested = {**FILE, "accepted_count": 60, "cycle": cycle.name}
     rejected = {
         "file_id": FILE["file_id"],

@@ -30,7 +30,7 @@ def test_only_the_first_word_pieces_are_read(encode):
     assert (encode(start) == encode(start + "and more")).all()
 
 
-def test_a_vector_does_not_depend_on_its_company(encode):
+def test_a_vector_does_not_depend_on_the_other_texts_of_a_batch(encode):
     frame = pandas.DataFrame({"text_digest": ["a", "b"], "text": ["A ghost story.", "Pasta, " * 20]})
     (encoded,) = language.encoding(language.precision())(iter([frame]))
     assert list(encoded["encoder"]) == [language.encoder_name(language.precision())] * 2

@@ -22,9 +22,9 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration: `3.2 s`, `4 min 10 s` or `2 h 5 min`."""
+    """A duration: `3.2 s`, `48 s`, `4 min 10 s` or `2 h 5 min`."""
     if value < 100:
-        return f"{value:.1f} s"
+        return f"{value:.1f}".removesuffix(".0") + " s"
     whole = round(value)
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.wording import by_frequency, listing, megabytes, number, percent, seconds
+from expectations.wording import by_frequency, listing, megabytes, number, percent, seconds
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,9 @@ def test_counts_and_measures():
 @pytest.mark.parametrize(
     ("value", "text"),
     [
+        (0, "0 s"),
         (3.21, "3.2 s"),
+        (59.0, "59 s"),
         (250.4, "4 min 10 s"),
         (119.7, "2 min 0 s"),
         (3599.6, "1 h 0 min"),
