@@ -71,7 +71,7 @@ class RegisteredSource:
     """A packaged source's name, or the absolute path of a TOML file."""
     config: Config
     timetable: CronTriggerTimetable | CutoffTimetable | None
-    """When its cycles are due; None: manual triggers alone."""
+    """When its cycles are due; None: only on a manual trigger."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _read_source(source: str, *, is_main: bool) -> RegisteredSource:
 
 
 def timetable(schedule: ScheduleConfig) -> CronTriggerTimetable | CutoffTimetable | None:
-    """When a source's cycles are due; None: manual triggers alone.
+    """When a source's cycles are due; None: only on a manual trigger.
 
     The data interval of a run ends at its cutoff and is as long as the time between two cycles (a plain
     cron string would give intervals of no length). `end_date` is part of the timetable, because a DAG
@@ -155,7 +155,7 @@ def _interval(schedule: ScheduleConfig) -> timedelta:
 def form(source: str) -> dict[str, Param]:
     """The fields of the manual trigger; a scheduled or backfilled run has their defaults.
 
-    A DAG runs its own source: a mapping is SQL that can call Java, so nobody who may trigger a run may
+    A DAG runs its own source: a mapping is SQL that can call Java, so a person who may trigger runs may not
     choose the file. The constant `source` is hidden in the form, and a trigger through the REST API that
     names another source is refused; the tasks never read it.
     """
@@ -282,7 +282,8 @@ def judge(exit_code: int, last_line: str, waits: int) -> None:
     - 75 (the source is busy): the same try goes on after `QUEUE_PAUSE`, at most `QUEUE_TRIES` times;
       `waits` is how often it waited already. Waiting uses up no retry.
     - 1 (a known error): the task fails, since running it again cannot help.
-    - Anything else is a crash: Airflow retries it as often as the task allows, counted anew after a clear.
+    - Anything else is a crash: Airflow retries it as often as the task allows, and counts from zero after a
+      clear.
     """
     if exit_code == Exit.DONE:
         return
@@ -319,7 +320,7 @@ class SparkStageOperator(SparkSubmitOperator):
             super().execute(context)
         except AirflowException as error:
             code, line = _spark_failure(str(error))
-        # Outside the handler, so that the task's log ends with the stage's own line alone.
+        # Outside the handler, so that the task's log ends with the stage's last line and no traceback of the hook.
         judge(code, line, context["task_reschedule_count"])
 
     def _get_hook(self) -> SparkSubmitHook:

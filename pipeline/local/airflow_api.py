@@ -1,6 +1,6 @@
 """A small client of the local Airflow's REST API: triggers runs, and reads their states and tasks.
 
-Returns the API's own dictionaries. Needs the standard library alone.
+Returns the API's own dictionaries. Uses only the standard library.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def password(settings: Settings) -> str:
 
 
 def _secrets(settings: Settings) -> dict[str, str]:
-    """The secrets that all of Airflow's processes share: generated once, readable by the owner alone."""
+    """The secrets that all of Airflow's processes share: generated once, readable only by the owner."""
     path = airflow_home(settings) / "secrets.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

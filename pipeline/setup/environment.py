@@ -4,7 +4,7 @@
 
 Installs `constraints.txt` and `constraints-uv.txt`, both pinned and hashed, into `.venv`, and leaves a stamp
 with their digest there, so that the next call returns at once. It runs before any package is installed, so
-it uses the standard library alone and none of the project's other modules. A problem is one line that says
+it uses only the standard library and none of the project's other modules. A problem is one line that says
 what to do.
 """
 
