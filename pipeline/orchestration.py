@@ -130,26 +130,21 @@ def timetable(schedule: ScheduleConfig) -> CronTriggerTimetable | CutoffTimetabl
 
     The data interval of a run ends at its cutoff and is as long as the time between two cycles (a plain
     cron string would give intervals of no length). `end_date` is part of the timetable, because a DAG
-    with an end date in the past starts no manual run either. Raises ValueError for cron with `end_date`.
+    with an end date in the past starts no manual run either.
     """
     if schedule.cron:
-        return CronTriggerTimetable(schedule.cron, timezone="UTC", interval=_interval(schedule))
+        return CronTriggerTimetable(schedule.cron, timezone="UTC", interval=timedelta(days=schedule.interval))
     if schedule.start_date is None:
         return None
     last = cutoff_of(schedule.end_date) if schedule.end_date else None
-    return CutoffTimetable(cutoff_of(schedule.start_date), _interval(schedule), last)
+    return CutoffTimetable(cutoff_of(schedule.start_date), timedelta(days=schedule.interval), last)
 
 
 def first_start(schedule: ScheduleConfig) -> datetime | None:
     """The DAG's start date: where the data interval of the first cycle begins."""
     if schedule.start_date is None:
         return None
-    return cutoff_of(schedule.start_date) - _interval(schedule)
-
-
-def _interval(schedule: ScheduleConfig) -> timedelta:
-    """Time between two cycles, in whole minutes as every cutoff: a third of a day, written 0.333, is 8 hours."""
-    return timedelta(minutes=max(1, round(schedule.interval * 24 * 60)))
+    return cutoff_of(schedule.start_date) - timedelta(days=schedule.interval)
 
 
 def form(source: str) -> dict[str, Param]:

@@ -118,7 +118,7 @@ def test_a_schedule_without_cron_is_due_every_interval_from_its_first_to_its_las
     assert orchestration.first_start(schedule) == datetime(1998, 1, 1, tzinfo=UTC)
 
 
-def test_an_interval_is_whole_minutes_as_every_cutoff_is():
+def test_an_interval_may_be_a_fraction_of_a_day():
     schedule = ScheduleConfig(interval_days=1 / 3, start_date=date(2026, 1, 1))
     assert orchestration.timetable(schedule).interval == timedelta(hours=8)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from model.data import batches
-from pipeline.__main__ import REFUSED, main
+from pipeline.__main__ import main
 from pipeline.cycle.records import read_records
+from pipeline.errors import Exit
 from pipeline.registry import tracking
 from pipeline.settings import Settings
 
@@ -38,7 +39,7 @@ def test_shuffled_labels_are_refused_by_a_small_rung(home_of_source, monkeypatch
         return replace(labels, item_index=labels.item_index[order], weight=labels.weight[order])
 
     monkeypatch.setattr(batches, "label_sets", shuffled)
-    assert main(["cycle", "--source", SOURCE, "--cutoff", CUTOFF]) == REFUSED
+    assert main(["cycle", "--source", SOURCE, "--cutoff", CUTOFF]) == Exit.REFUSED
 
     records = read_records(home_of_source.cycle_folder(SOURCE, CUTOFF))
     refused = next(record for record in records.values() if record.refused)

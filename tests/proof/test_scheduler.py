@@ -16,9 +16,10 @@ from deltalake import DeltaTable
 
 from expectations.tables import location
 from model.training.checkpoint import digest_of_weights
-from pipeline.local import airflow_services, control
+from pipeline.local import control
 from pipeline.local.airflow_api import ACTIVE, Airflow
 from pipeline.local.service_settings import LOOPBACK, USER, password
+from pipeline.local.services import airflow_services
 from pipeline.registry import tracking
 from pipeline.settings import CHECKOUT, Settings
 from tests.docker.test_real_services import free_port
