@@ -114,18 +114,16 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     versions, texts_encoded = {}, 0
 
     language_vectors = items.limit(0).select("item_index", F.array().cast("array<float>").alias("vector"))
-    width = 0
     if config.language_encoder != "none":
         wanted = texts(items)
         stored, version, texts_encoded = _text_vectors(spark, job, wanted)
         language_vectors = wanted.join(stored, on="text_digest", how="inner").select("item_index", "vector")
-        width = config.widths["language"]
         versions[tables.TEXT_VECTORS.name] = version
     edges = weighted(graph_links(items), known).localCheckpoint()
     graph = message_passing(edges, known, config.graph_width, config.graph_rounds)
     annotation = projected(weighted(tag_links(items, job.split), known), config.annotation_width)
     vectors = {
-        "language": (language_vectors, width),
+        "language": (language_vectors, config.widths["language"]),
         "graph": (graph, config.graph_width),
         "annotation": (annotation, config.annotation_width),
     }
