@@ -1,13 +1,12 @@
-"""Time of a training step by way of decoding, beside the analytical cost.
+"""Time of a training step for four ways of decoding, with the analytical cost.
 
     python -m benchmarks.decoding [--vocabulary 100000] [--size 2m] [--tokens 1024] [--repeats 3]
 
-Trains a few steps on random events, four ways: every candidate or a 1 % sample of them, scored at
-the backbone's width d or behind the projected head at d/8. Prints CPU milliseconds a step (forward,
-backward and optimizers on one thread, the median of the repeats; what else runs on the machine
-does not count) and how many times cheaper than full decoding
-at width d, measured end to end and by the standard count of FLOPs. The sample is held at 1 % here,
-without the floor of 2,048 that training has. Random data: it says what a step costs, not what it learns.
+Trains a few steps on random events with all items or a 1 % sample of them as negatives, scored at the
+backbone's width d or after the projected head at d/8. Prints CPU milliseconds per step (forward, backward
+and optimizers on one thread, median of the repeats, unaffected by other processes) and how many times
+cheaper it is than full decoding at width d, by measured time and by the standard count of FLOPs. The
+sample is exactly 1 %, without training's minimum of 2,048.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ import time
 import torch
 
 from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
-from model.network.batch import Batch, Catalogue
+from model.network.batch import Batch
+from model.network.catalogue import Catalogue
 from model.network.recommender import Recommender
 from model.scaling.cost import Cost, standard_full, standard_reduced
 from model.sizes import SIZES
@@ -32,7 +32,7 @@ NEGATIVES_FRACTION = 0.01
 
 
 def random_batch(items: int, tokens: int, generator: torch.Generator) -> Batch:
-    """Full rows of one sequence each; the label of every position is the next item."""
+    """Full rows of one sequence each; every position's label is the next item."""
     rows = max(1, tokens // SEQUENCE_LENGTH)
     shape = (rows, SEQUENCE_LENGTH)
     item = torch.randint(items, (rows, SEQUENCE_LENGTH + 1), generator=generator)
@@ -53,7 +53,7 @@ def random_batch(items: int, tokens: int, generator: torch.Generator) -> Batch:
 
 
 def step_milliseconds(config: ModelConfig, softmax: str, vocabulary: int, tokens: int, repeats: int) -> float:
-    """Median CPU time of a training step on one thread; a first step is not counted."""
+    """Median CPU time of a training step on one thread, after one that warms up."""
     generator = torch.Generator().manual_seed(0)
     features = {"language": torch.randn(vocabulary, LANGUAGE_WIDTH, generator=generator)}
     everything = torch.arange(vocabulary)
@@ -74,7 +74,7 @@ def step_milliseconds(config: ModelConfig, softmax: str, vocabulary: int, tokens
 
 
 def counted(config: ModelConfig, softmax: str, vocabulary: int) -> Cost:
-    """Training FLOPs per token of one way, by the standard count."""
+    """Training FLOPs per token by the standard count."""
     size, width = config.backbone, config.output_width
     if softmax == "full" and width == size.width:
         return standard_full(size.layers, size.width, SEQUENCE_LENGTH, vocabulary)
@@ -87,14 +87,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--vocabulary", type=int, default=100_000)
     parser.add_argument("--size", choices=SIZES, default="2m")
-    parser.add_argument("--tokens", type=int, default=1024, help="tokens a step")
+    parser.add_argument("--tokens", type=int, default=1024, help="tokens per step")
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     torch.set_num_threads(1)
     width = SIZES[given.size].width
     ways = [(softmax, out) for out in (width, max(32, width // 8)) for softmax in ("full", "sampled")]
-    print(f"V = {given.vocabulary:,}, size {given.size}, d = {width}, {given.tokens} tokens a step")
-    heads = ("d_out", "CPU ms", "cheaper", "FLOPs a token", "cheaper")
+    print(f"V = {given.vocabulary:,}, size {given.size}, d = {width}, {given.tokens} tokens per step")
+    heads = ("d_out", "CPU ms", "cheaper", "FLOPs/token", "cheaper")
     print(f"{'decoding':10} {heads[0]:>5} {heads[1]:>10} {heads[2]:>9} {heads[3]:>14} {heads[4]:>9}")
     first: tuple[float, float] | None = None
     for softmax, out in ways:

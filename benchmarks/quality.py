@@ -1,19 +1,19 @@
-"""Ranking quality on the open sources beside the yardsticks, from the cycles that ran in this home.
+"""Ranking quality of the model and the yardsticks on the open sources, from cycles that have run.
 
     make demo SOURCE=ifdb               # and ml-100k, kuairand: two cycles each
     python -m benchmarks.quality        # prints the README's tables
 
-Reads the records of each source's second demo cycle; trains nothing. A source whose cycles have not
-run is named as such.
+Reads the records of each source's second demo cycle in this home; trains nothing. Sources whose cycles have
+not run are listed as such.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from model.evaluation.names import CANDIDATE, FROZEN, MARKOV, MOVING
+from model.evaluation.figures import Estimate, Measures, MetricRow
+from model.evaluation.names import CANDIDATE, COLD_START, FROZEN, MARKOV, MOVING
 from pipeline import presets
 from pipeline.cycle.definition import cutoff_of, cycle_name
+from pipeline.cycle.figures import EvaluateFigures
 from pipeline.cycle.records import read_records
 from pipeline.settings import Settings
 from pipeline.sources import SOURCES
@@ -21,73 +21,71 @@ from pipeline.sources import SOURCES
 YARDSTICKS = (FROZEN, MOVING, MARKOV)
 
 
-def figures(settings: Settings, source: str) -> dict[str, Any] | None:
-    """What `evaluate` recorded in the second demo cycle of a source; None when it did not run."""
+def figures(settings: Settings, source: str) -> EvaluateFigures | None:
+    """The figures of `evaluate` in the second demo cycle of a source; None when it has not run."""
     cutoffs = presets.load(source).schedule.demo_cutoffs
     records = read_records(settings.cycle_folder(source, cycle_name(cutoff_of(cutoffs[1]))))
     return records["evaluate"].figures if "evaluate" in records else None
 
 
 def row(
-    found: dict[str, Any], model: str, delay: float, kind: str = "all", group: str = "all"
-) -> dict[str, Any] | None:
-    """The metrics of a model under replay at a delay."""
-    for one in found["metrics"]:
-        same = (one["model"], one["protocol"], one["delay_hours"]) == (model, "replay", delay)
-        if same and (one["kind"], one["group"]) == (kind, group):
-            return one
+    measures: Measures, model: str, delay: float, kind: str = "all", group: str = "all"
+) -> MetricRow | None:
+    """A model's metrics under replay at a delay; None where it was not ranked."""
+    for metrics in measures.metrics:
+        same = (metrics.model, *metrics.condition) == (model, "replay", delay)
+        if same and (metrics.kind, metrics.group) == (kind, group):
+            return metrics
     return None
 
 
-def difference(found: dict[str, Any], against: str, delay: float) -> list[float]:
-    """Candidate less a yardstick, absolute MRR: value, low, high."""
+def difference(measures: Measures, against: str, delay: float) -> Estimate:
+    """The candidate's MRR minus a yardstick's, over all labels."""
     return next(
-        one["absolute"]
-        for one in found["differences"]
-        if (one["against"], one["protocol"], one["delay_hours"], one["kind"])
-        == (against, "replay", delay, "all")
+        row.absolute
+        for row in measures.differences
+        if (row.against, *row.condition, row.kind) == (against, "replay", delay, "all")
     )
 
 
-def signed(values: list[float]) -> str:
+def signed(values: Estimate) -> str:
     return f"{values[0]:+.4f} [{values[1]:+.4f}, {values[2]:+.4f}]"
 
 
 def print_quality(settings: Settings, delay: float) -> None:
-    """One line a source: MRR of the model and of each yardstick, and the paired differences."""
+    """One line per source: MRR of the model and of each yardstick, and the paired differences."""
     print(
         f"\nReplay, delay {delay:g} h, all label events pooled; difference = model − yardstick, 95 % interval\n"
     )
     print("| source | labels | model | frozen | moving | Markov | − frozen | − moving | − Markov |")
     print("|---|---|---|---|---|---|---|---|---|")
     for source in SOURCES:
-        found = figures(settings, source)
-        if found is None:
+        evaluated = figures(settings, source)
+        if evaluated is None:
             print(f"| {source} | not run: `make demo SOURCE={source}` |")
             continue
-        values = [row(found, model, delay)["mrr"][0] for model in (CANDIDATE, *YARDSTICKS)]
-        labels = row(found, CANDIDATE, delay)["examples"]
-        cells = [f"{value:.4f}" for value in values] + [
-            signed(difference(found, one, delay)) for one in YARDSTICKS
+        rows = [row(evaluated.measures, model, delay) for model in (CANDIDATE, *YARDSTICKS)]
+        cells = [f"{metrics.values['mrr'].value:.4f}" for metrics in rows] + [
+            signed(difference(evaluated.measures, yardstick, delay)) for yardstick in YARDSTICKS
         ]
-        print(f"| {source} | {labels:,} | " + " | ".join(cells) + " |")
+        print(f"| {source} | {rows[0].examples:,} | " + " | ".join(cells) + " |")
 
 
 def print_cold(settings: Settings) -> None:
-    """MRR of cold-start items; without the tower: `python -m benchmarks.without_tower`."""
+    """MRR of cold-start items; `python -m benchmarks.without_tower` has it without the tower."""
     print("\nCold-start items (outside both models' vocabularies), replay, delay 0 h\n")
     print("| source | labels | model | frozen popularity |")
     print("|---|---|---|---|")
     for source in SOURCES:
-        found = figures(settings, source)
-        cold = found and row(found, CANDIDATE, 0.0, "slice", "cold_start")
+        evaluated = figures(settings, source)
+        cold = evaluated and row(evaluated.measures, CANDIDATE, 0.0, "slice", COLD_START)
         if cold:
-            frozen = row(found, FROZEN, 0.0, "slice", "cold_start")
-            cells = [interval(cold["mrr"]), interval(frozen["mrr"])]
-            print(f"| {source} | {cold['examples']:,} | " + " | ".join(cells) + " |")
+            frozen = row(evaluated.measures, FROZEN, 0.0, "slice", COLD_START)
+            cells = [interval(metrics.values["mrr"]) for metrics in (cold, frozen)]
+            print(f"| {source} | {cold.examples:,} | " + " | ".join(cells) + " |")
 
 
-def interval(values: list[float]) -> str:
+def interval(values: Estimate) -> str:
     return f"{values[0]:.4f} [{values[1]:.4f}, {values[2]:.4f}]"
 
 

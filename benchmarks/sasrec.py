@@ -1,12 +1,12 @@
-"""RecTools' SASRec beside the model: same split, `cutoff` protocol, users who have a history.
+"""The model compared with RecTools' SASRec: same split, `cutoff` protocol, users who have a history.
 
     python -m benchmarks.sasrec --source ml-100k --peer-python PATH
 
-PATH is the Python of an environment made from benchmarks/peers/requirements.txt (it pins an older
-numpy than this project, hence its own). Exports the events up to the split of the source's second
-demo cycle and the label events of its window from the lake, lets `benchmarks/peers/sasrec.py` train
-and rank them, and prints both MRRs over the very same label events. SASRec can score neither users
-without a history nor items that it was not trained on.
+PATH is the Python of an environment with benchmarks/peers/requirements.txt (a separate one, since they
+pin an older numpy). Exports from the lake the events up to the split of the source's second demo cycle and
+the label events of its window, lets `benchmarks/peers/sasrec.py` train on the former and rank the latter,
+and prints both MRRs over the same label events. SASRec can score neither users without a history nor items
+that it was not trained on.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
-from expectations.tables import location
+from expectations.tables import EVENTS, ITEMS, RANKS, Table
+from model.data.delta import PinnedTable
 from model.evaluation.names import CANDIDATE
 from pipeline import presets
 from pipeline.cycle.definition import cutoff_of, cycle_name, load_cycle
@@ -39,18 +39,19 @@ def export(settings: Settings, source: str, folder: Path) -> pa.Table:
         for table, version in record.versions.items()
     }
 
-    def read(table: str, **options) -> pa.Table:
-        return DeltaTable(location(settings.lake, source, table), version=versions[table]).to_pyarrow_table(
-            **options
-        )
+    def pinned(table: Table) -> PinnedTable:
+        return PinnedTable(settings.lake, source, table, versions[table.name])
 
-    items = read("items", columns=["item_id", "item_index"])
-    events = read("events", columns=["user_id", "item_id", "event_at"])
-    events = events.filter(pc.field("event_at") <= pa.scalar(cycle.split)).join(items, "item_id")
+    items = pinned(ITEMS).read(["item_id", "item_index"])
+    by_split = pc.field("event_at") <= pa.scalar(cycle.split)
+    events = pinned(EVENTS).read(["user_id", "item_id", "event_at"], where=by_split).join(items, "item_id")
     pq.write_table(events.select(["user_id", "item_index", "event_at"]), folder / "interactions.parquet")
-    ranks = read("ranks", filters=[("cycle", "=", name), ("model", "=", CANDIDATE)])
-    ranks = ranks.filter((pc.field("protocol") == "cutoff") & (pc.field("history_length") > 0))
-    labels = ranks.select(["user_id", "position", "item_index", "catalogue_size", "rank"])
+    labels = pinned(RANKS).read(
+        ["user_id", "position", "item_index", "catalogue_size", "rank"],
+        where=(pc.field("protocol") == "cutoff") & (pc.field("history_length") > 0),
+        cycle=name,
+        model=CANDIDATE,
+    )
     pq.write_table(labels.drop_columns(["rank"]), folder / "labels.parquet")
     return labels
 
@@ -60,8 +61,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--source", required=True)
-    parser.add_argument("--peer-python", required=True, help="Python of the peer's environment")
-    parser.add_argument("--epochs", type=int, default=20, help="the library's own default is 3")
+    parser.add_argument("--peer-python", required=True, help="Python of SASRec's environment")
+    parser.add_argument("--epochs", type=int, default=20, help="RecTools' default is 3")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     settings = Settings.from_environment()

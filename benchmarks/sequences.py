@@ -1,12 +1,12 @@
-"""What `sequences` costs, beside the floor: the least that any job with the same input must do.
+"""Cost of the stage `sequences`, compared with floors: work that any job with the same input must do.
 
     python -m benchmarks.sequences [--events 1000000] [--users 20000] [--giant 300000] [--master local[2]]
 
-In: a synthetic log, a million events of 20,000 users and one user with 300,000 more. Out: a table of
-seconds, and of bytes on disk for each stored token. The floors are (a) reading the events, (b) Spark's plain
-`groupBy(user).agg(collect_list)` over the same columns, written as Parquet, which keeps no order,
-makes no chunks and holds the giant's history in one array, and (c) writing the finished rows again.
-Each is run three times, and the middle one is reported; the first run of a session warms it up.
+The log is synthetic: a million events of 20,000 users, and 300,000 more of one user. Prints seconds, and
+bytes on disk per stored token. The floors are (a) reading the events; (b) Spark's plain
+`groupBy(user).agg(collect_list)` over the same columns, written as Parquet, which keeps no order, cuts no
+chunks and holds the largest history in one array; (c) writing the finished rows again. Each figure is the
+median of three runs; the first run of a session warms it up.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from expectations import tables
+from expectations.instants import microseconds
 from pipeline.settings import Settings
-from spark_jobs import history, sequences
+from spark_jobs import sequences
 from spark_jobs.config import EventMapping, SequencesConfig, SourceConfig
+from spark_jobs.histories.tokens import numbered, token_fields, tokens
 from spark_jobs.lake.session import get_session
 
 SOURCE = SourceConfig(
@@ -41,12 +43,12 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def synthetic_events(spark: SparkSession, events: int, users: int, giant: int) -> DataFrame:
-    """`events` with skewed items, three months of seconds, 30 % high-value; `giant` more of one user."""
+    """`events` events over three months, with skewed items and 30 % high-value; `giant` more of one user."""
     number = F.col("id")
     chance = [F.pmod(F.xxhash64(number, F.lit(seed)), F.lit(1_000_000)) / 1_000_000 for seed in range(6)]
     user = F.floor(F.pow(chance[0], 2.0) * users)
     event_at = F.timestamp_micros(
-        F.lit(history.micros(START)) + F.floor(chance[1] * timedelta(days=90).total_seconds()) * 1_000_000
+        F.lit(microseconds(START)) + F.floor(chance[1] * timedelta(days=90).total_seconds()) * 1_000_000
     )
     made = {
         "event_id": number.cast("string"),
@@ -68,7 +70,7 @@ def synthetic_events(spark: SparkSession, events: int, users: int, giant: int) -
 
 
 def seconds(work: Callable[[], object], times: int = 3) -> float:
-    """The middle wall-clock time of some runs."""
+    """Median wall time of some runs."""
     taken = []
     for _ in range(times):
         start = time.perf_counter()
@@ -82,7 +84,7 @@ def bytes_under(folder: Path) -> int:
 
 
 def measure(spark: SparkSession, folder: Path, events: int, users: int, giant: int) -> list[tuple[str, str]]:
-    """Pairs of label and value, in the order of the printed table."""
+    """Rows of the printed table: label and value."""
     synthetic_events(spark, events, users, giant).write.parquet(str(folder / "events"))
     spark.range(ITEMS).select(
         F.format_string("item-%d", "id").alias("item_id"), F.col("id").cast("int").alias("item_index")
@@ -90,15 +92,15 @@ def measure(spark: SparkSession, folder: Path, events: int, users: int, giant: i
     log = spark.read.parquet(str(folder / "events"))
     items = F.broadcast(spark.read.parquet(str(folder / "items")))
     config = SequencesConfig()
-    tokens = history.tokens(log, items, SOURCE, config.context_buckets)
-    fields = history.token_fields(SOURCE)
-    lists = tokens.groupBy("user_id").agg(*(F.collect_list(field).alias(field) for field in fields))
-    rows = sequences.sequences(history.numbered(tokens), "2024-03-31", SOURCE, config)
+    log_tokens = tokens(log, items, SOURCE, config.context_buckets)
+    fields = token_fields(SOURCE)
+    lists = log_tokens.groupBy("user_id").agg(*(F.collect_list(field).alias(field) for field in fields))
+    rows = sequences.sequences(numbered(log_tokens), "2024-03-31", SOURCE, config)
 
     def write(frame: DataFrame, name: str) -> None:
         frame.write.mode("overwrite").parquet(str(folder / name))
 
-    read = seconds(lambda: tokens.write.format("noop").mode("overwrite").save())
+    read = seconds(lambda: log_tokens.write.format("noop").mode("overwrite").save())
     floor = seconds(lambda: write(lists, "lists"))
     full = seconds(lambda: write(rows, "rows"))
     finished = spark.read.parquet(str(folder / "rows"))
@@ -108,16 +110,16 @@ def measure(spark: SparkSession, folder: Path, events: int, users: int, giant: i
     ).first()
     size = bytes_under(folder / "rows")
     return [
-        ("events", f"{events + giant:,}, {giant:,} of them of one user"),
+        ("events", f"{events + giant:,}, of which {giant:,} are of one user"),
         ("(a) read and join, nothing written", f"{read:.1f} s"),
         ("(b) groupBy(user), collect_list, write", f"{floor:.1f} s"),
         ("(c) read and write the finished rows", f"{again:.1f} s"),
         ("sequences, written", f"{full:.1f} s = {full / floor:.2f} times (b)"),
-        ("events a second", f"{positions / full:,.0f}"),
+        ("events per second", f"{positions / full:,.0f}"),
         ("loss positions", f"{positions:,}"),
-        ("stored tokens", f"{stored:,}, {1 - positions / stored:.1%} of them context"),
-        ("bytes a stored token", f"{size / stored:.2f}"),
-        ("bytes an event in (b)", f"{bytes_under(folder / 'lists') / positions:.2f}"),
+        ("stored tokens", f"{stored:,}, {1 - positions / stored:.1%} of which is context"),
+        ("bytes per stored token", f"{size / stored:.2f}"),
+        ("bytes per event in (b)", f"{bytes_under(folder / 'lists') / positions:.2f}"),
     ]
 
 

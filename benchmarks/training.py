@@ -1,12 +1,11 @@
-"""Training throughput on the CPU beside its floor, and where a step's time goes.
+"""Training throughput on the CPU compared with its floor, and where a step's time goes.
 
     python -m benchmarks.training [--size 200k] [--events 200000] [--threads 1 2] [--batch-tokens 4096 1024]
 
-Synthetic histories (log-normal lengths, Zipf items, half of the events high-value) go through the
-real path: label look-up, packing, batches, loss, both optimizers, by Lightning. Speeds are per second
-of CPU time, so that what else runs on the machine hardly counts; wall-clock throughput stands beside
-them. The floor is the FLOPs of a token (model.scaling.cost, the tower's products added) over the speed of a
-large matrix product.
+Synthetic histories (log-normal lengths, Zipf items, half of the events high-value) go through the real
+path: label look-up, packing, batches, loss and both optimizers, under Lightning. Speeds are per second of
+CPU time, so that other processes hardly matter; wall-clock throughput is printed too. The floor is the
+FLOPs of a token (model.scaling.cost plus the tower's products) over the speed of a large matrix product.
 """
 
 from __future__ import annotations
@@ -18,11 +17,12 @@ from collections import defaultdict
 import numpy as np
 import torch
 
+from expectations.instants import HOUR_US
 from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
 from model.data.batches import LabelInterval, TrainingBatches
 from model.data.packing import Events
 from model.data.sequences import Sequences
-from model.network.batch import Catalogue
+from model.network.catalogue import Catalogue
 from model.network.recommender import Recommender
 from model.network.sampled_softmax import negatives_count
 from model.scaling.cost import standard_reduced
@@ -32,11 +32,10 @@ from model.training.progress import Progress
 
 MAX_LENGTH = 256
 WARM_UP = 2
-HOUR_US = 3_600_000_000
 
 
 def synthetic(events: int, items: int, mean_length: float = 60.0, seed: int = 0) -> Sequences:
-    """Histories of log-normal length, cut without overlap into rows of MAX_LENGTH."""
+    """Histories of log-normal length, cut into rows of MAX_LENGTH without overlap."""
     stream = np.random.default_rng(seed)
     lengths = np.ceil(stream.lognormal(np.log(mean_length) - 0.5, 1.0, size=2 * events // int(mean_length)))
     lengths = lengths[: np.searchsorted(np.cumsum(lengths), events) + 1].astype(np.int64)
@@ -79,7 +78,7 @@ def synthetic(events: int, items: int, mean_length: float = 60.0, seed: int = 0)
 
 
 def matrix_speed(seconds: float = 1.0) -> float:
-    """FLOP a CPU second of a large float32 matrix product with the threads at hand."""
+    """FLOPs per CPU second of a large float32 matrix product with the current number of threads."""
     left, right = torch.randn(4096, 1024), torch.randn(1024, 1024)
     left @ right
     done, start = 0, time.process_time()
@@ -92,24 +91,29 @@ def matrix_speed(seconds: float = 1.0) -> float:
 def floor_flops(
     config: ModelConfig, objective: ObjectiveConfig, items: int, batches: TrainingBatches
 ) -> float:
-    """FLOPs of a token that the mathematics asks for: backbone, attention within its own sequence,
-    head and decoding at loss positions, and the item tower once a distinct item of the batch."""
+    """The fewest FLOPs per token: backbone, attention within the token's sequence, head and decoding at
+    loss positions, and the item tower once per distinct item of the batch."""
     width, layers = config.backbone.width, config.backbone.layers
     negatives = negatives_count(items, items, objective)
     length = batches.sequences.length
     own_length = float((length**2).sum() / length.sum()) / 2  # causal, within the sequence
     cost = standard_reduced(layers, width, 0, config.output_width, negatives + objective.label_window)
     tokens = batches.packing.used_slots
-    share = batches.coverage.positions / tokens
+    loss_fraction = batches.coverage.positions / tokens
     feature_width = sum(size for _, size in config.modalities)
     tower = 6 * config.item_width * (feature_width + 2 * config.item_width + width + config.output_width)
-    distinct_a_token = negatives / (tokens / batches.steps_per_epoch)
+    distinct_per_token = negatives / (tokens / batches.steps_per_epoch)
     attention = 12 * layers * own_length * width
-    return cost.backbone + attention + share * (cost.decoding + cost.projection) + tower * distinct_a_token
+    return (
+        cost.backbone
+        + attention
+        + loss_fraction * (cost.decoding + cost.projection)
+        + tower * distinct_per_token
+    )
 
 
 def parts(module: RefreshModule, batches: TrainingBatches, steps: int) -> dict[str, float]:
-    """CPU seconds a step of every part, by hand; the first steps are not counted."""
+    """CPU seconds per step of each part, without Lightning and without the first steps."""
     spent: dict[str, float] = defaultdict(float)
     plan, model = module.plan, module.model
     for step in range(steps):
@@ -117,7 +121,7 @@ def parts(module: RefreshModule, batches: TrainingBatches, steps: int) -> dict[s
         batch = batches[step]
         marks.append(time.process_time())
         loss, _ = model.training_loss(
-            batch, plan.catalogue, plan.candidates, plan.objective, plan.masking_rate, 1, step
+            batch, plan.catalogue, plan.eligible, plan.objective, plan.masking_rate, 1, step
         )
         marks.append(time.process_time())
         loss.backward()
@@ -134,7 +138,7 @@ def parts(module: RefreshModule, batches: TrainingBatches, steps: int) -> dict[s
 def measure(
     size: str, events: int, items: int, threads: int, batch_tokens: int, steps: int
 ) -> dict[str, float]:
-    """One row of the table."""
+    """One row of the printed table."""
     torch.set_num_threads(threads)
     config = ModelConfig(size=size, actions=3, context_fields=("page", "country"), max_length=MAX_LENGTH)
     objective = ObjectiveConfig(half_life_hours=24.0)

@@ -1,1 +1,1 @@
-"""When cycles run: schedules, tasks and arrows; no logic."""
+"""When cycles run: schedules, tasks and their order; no logic."""

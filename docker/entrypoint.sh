@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes the password file of Airflow's page from the environment, then becomes the service.
+# Writes the password file of Airflow's page from the environment, then starts the service in its place.
 set -euo pipefail
 umask 027
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run once by the PostgreSQL image over an empty volume: a database and a role each for Airflow and MLflow.
+# Makes a database and a role each for Airflow and MLflow; the PostgreSQL image runs it once, on an empty volume.
 set -euo pipefail
 
 for name in airflow mlflow; do

@@ -1,6 +1,6 @@
-"""The table dictionary, `docs/tables.md`, made from the contracts in `expectations.tables`.
+"""The table dictionary, `docs/tables.md`, generated from the contracts in `expectations.tables`.
 
-`python -m expectations.dictionary` writes it; a test checks that it is current.
+`python -m expectations.dictionary` writes it; a test checks that it is up to date.
 """
 
 from __future__ import annotations
@@ -13,10 +13,16 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "tables.md"
 
 _HEAD = """# The tables
 
-Every table of a source's lake, in the order of the data's way. All are Delta tables at
-`<lake>/<source>/<table>`; times are UTC. Types are Spark's. The constraints are enforced on write,
-and so are types and nulls. This page is made from `expectations/tables.py` by
-`python -m expectations.dictionary`.
+Every table of a source's lake, in the order in which data flows. All are Delta tables at
+`<lake>/<source>/<table>`. Types are Spark's, times are UTC. Types, nulls and constraints are enforced on
+write. This page is generated from `expectations/tables.py` by `python -m expectations.dictionary`.
+
+Three words are used strictly:
+
+- a *high-value event* is an event that the source's `high_value` rule marks and whose reward is above 0;
+- a *target* is a high-value event that `sequences` stores by reference, as a possible label;
+- a *label* is what a prediction is compared with: a target chosen for a position (training), or a
+  high-value event in the evaluation window (evaluation).
 """
 
 
@@ -53,8 +59,8 @@ def _names(names: tuple[str, ...]) -> str:
     return ", ".join(f"`{name}`" for name in names) or "none"
 
 
-def _cell(words: str) -> str:
-    return words.replace("|", "\\|")
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def main() -> None:

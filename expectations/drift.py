@@ -1,64 +1,30 @@
-"""What a cycle saw in its evaluation window, and how far that is from what earlier cycles saw.
+"""Events in a cycle's evaluation window, and their drift from the windows of earlier cycles.
 
-In: `events`, a split and a cutoff, and earlier windows as plain counts. Out: a `Window`, and its
-`Drift` from the earlier ones. It judges nothing and does not know where earlier windows are kept.
+Measures only: bounds are in `expectations.suites.events`, and the caller keeps earlier windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from statistics import median
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from expectations.instants import microseconds
-
-
-@dataclass(frozen=True)
-class Window:
-    """What a cycle saw in its evaluation window."""
-
-    days: float
-    """W."""
-    action_counts: Mapping[str, int]
-    """Events by action."""
-
-    @property
-    def events(self) -> int:
-        return sum(self.action_counts.values())
-
-    @property
-    def events_per_day(self) -> float:
-        return self.events / self.days
-
-
-@dataclass(frozen=True)
-class Drift:
-    """A window against earlier ones; `drift()` makes one."""
-
-    volume_ratio: float
-    """Events a day, over the median of the earlier windows'."""
-    action_mix_distance: float
-    """Half the sum of absolute differences of action shares, from the earlier windows' pooled mix.
-
-    Earlier 60 views and 40 likes, now 90 and 10: (|0.9 − 0.6| + |0.1 − 0.4|) / 2 = 0.3.
-    """
+from expectations.figures import Drift, Window
+from expectations.instants import timestamp_sql
 
 
 def window(events: DataFrame, split: datetime, cutoff: datetime) -> Window:
     """Counts the events in (split, cutoff] by action."""
-    first, last = (F.timestamp_micros(F.lit(microseconds(instant))) for instant in (split, cutoff))
-    inside = (F.col("event_at") > first) & (F.col("event_at") <= last)
+    inside = f"event_at > {timestamp_sql(split)} AND event_at <= {timestamp_sql(cutoff)}"
     rows = events.where(inside).groupBy("action").count().collect()
     counts = {row["action"]: row["count"] for row in sorted(rows, key=lambda row: str(row["action"]))}
     return Window((cutoff - split).total_seconds() / 86400, counts)
 
 
 def drift(now: Window, earlier: Sequence[Window]) -> Drift | None:
-    """How far the window is from the earlier ones; None where no earlier one has an event."""
+    """Drift of the window from the earlier ones; None where no earlier one has an event."""
     known = [past for past in earlier if past.events]
     if not known:
         return None
@@ -67,7 +33,7 @@ def drift(now: Window, earlier: Sequence[Window]) -> Drift | None:
         for action, count in past.action_counts.items():
             pooled[action] = pooled.get(action, 0) + count
     total = sum(pooled.values())
-    # An empty window has no mix: it is as far away as one can be.
+    # An empty window has no mix: it gets the largest distance.
     distance = (
         1.0
         if now.events == 0

@@ -1,8 +1,8 @@
-"""What an expectation is, as plain data: which batch, which kind of check, which bounds, in words.
+"""Expectations and judgements as plain data.
 
-In: nothing. Out: the dataclasses that the suites are written in, that `expectations.runner` hands
-to Great Expectations and that `expectations.report` shows. It knows neither Spark nor Great
-Expectations, so that a suite can be read, compared and tested without them.
+Suites are written in these dataclasses, `expectations.runner` translates them for Great Expectations, and
+`expectations.report` shows them. Neither Spark nor Great Expectations is imported, so a suite can be read,
+compared and tested without them.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Any, Literal
 from expectations.tables import Table
 
 Kind = Literal["not_null", "unique", "between", "in_set", "equal", "at_most", "row_count"]
-"""`equal` and `at_most` compare two columns of a row (a = b, a ≤ b); `unique` takes a compound key;
-`row_count` judges the batch; the others judge one column and pass over nulls, except `not_null`."""
+"""`equal` and `at_most` compare two columns of a row (a = b, a ≤ b); `unique` takes one or more columns;
+`row_count` judges the whole batch; the others judge one column, and all but `not_null` ignore nulls."""
 
 Outcome = Literal["passed", "failed", "crashed", "not_applicable"]
-"""A check that crashed says nothing about the data, and is no pass."""
+"""A crashed check says nothing about the data and stops the run as a failed one does."""
 
 LARGEST_DOUBLE = 1.7976931348623157e308
-"""As an upper bound it lets every finite number through; Spark sorts NaN above it."""
+"""As an upper bound it allows every finite number; Spark sorts NaN above it."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """One thing that must be true of one batch of rows."""
+    """One statement that must be true of one batch of rows."""
 
     name: str
-    """Short and unique in its suite, `event_id_unique`."""
+    """Short name, unique in its suite: `event_id_unique`."""
     words: str
-    """What must be true, as a sentence for people."""
+    """The statement as a sentence for people."""
     batch: str
     """Which of the suite's batches is judged."""
     kind: Kind
@@ -38,20 +38,21 @@ class Expectation:
     keys: tuple[str, ...] = ()
     """Columns whose values name a failing row."""
     minimum: int | float | None = None
-    """Lower bound, itself allowed; None does not bind."""
+    """Smallest allowed value; None sets no bound."""
     maximum: int | float | None = None
+    """Largest allowed value; None sets no bound."""
     allowed_values: tuple[str | int | bool, ...] = ()
-    """For `in_set`."""
+    """The set of `in_set`."""
     observed: str = ""
-    """What was measured, where the suite's maker knows it already."""
+    """The measured value, for suites that measure before they judge."""
     allowed_words: str = ""
-    """The bounds for people, where the numbers alone say little."""
+    """The bounds for people, where the numbers alone are hard to read."""
     not_applicable: str | None = None
-    """Why it cannot be judged; None: it is judged."""
+    """Why it cannot be judged; None when it can."""
 
     @property
     def allowed(self) -> str:
-        """What the check lets through, for people."""
+        """The allowed values, for people."""
         if self.allowed_words:
             return self.allowed_words
         first = self.columns[0] if self.columns else "rows"
@@ -64,6 +65,8 @@ class Expectation:
                     if len(self.columns) > 1
                     else f"{first} occurs once"
                 )
+            case "in_set" if self.allowed_values == (True,):
+                return f"{first} is true"
             case "in_set":
                 return f"{first} is one of {', '.join(str(value) for value in self.allowed_values)}"
             case "equal":
@@ -76,28 +79,28 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Judgement:
-    """How one expectation came out."""
+    """The result of checking one expectation."""
 
     expectation: Expectation
     outcome: Outcome
     observed: str = ""
     """Measured value, or the first unexpected ones."""
     failing_count: int | None = None
-    """Rows (or the one batch) that broke it; None where nothing was counted."""
+    """Rows that violate it (1 for a batch); None where nothing was counted."""
     keys: tuple[dict[str, Any], ...] = ()
-    """Keys of failing rows with the offending values, at most 20."""
+    """Keys of failing rows with the offending values, at most `runner.FAILING_KEYS_SHOWN`."""
     message: str = ""
     """Why it crashed, or why it is not applicable."""
 
     @property
     def is_red(self) -> bool:
-        """Whether it must stop the run."""
+        """Whether it stops the run."""
         return self.outcome in ("failed", "crashed")
 
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """One table's judgements."""
+    """The judgements of one table."""
 
     table: str
     judgements: tuple[Judgement, ...]
@@ -107,14 +110,16 @@ class SuiteResult:
 
     @property
     def red(self) -> tuple[Judgement, ...]:
+        """The judgements that stop the run."""
         return tuple(judgement for judgement in self.judgements if judgement.is_red)
 
     def count(self, outcome: Outcome) -> int:
+        """Number of judgements with this outcome."""
         return sum(judgement.outcome == outcome for judgement in self.judgements)
 
 
 def never_null(table: Table, batch: str, keys: tuple[str, ...]) -> tuple[Expectation, ...]:
-    """One expectation for each column that the table's contract says is never null."""
+    """One expectation for each column that the table's contract declares not null."""
     return tuple(
         Expectation(
             name=f"{column.name}_not_null",
@@ -130,7 +135,8 @@ def never_null(table: Table, batch: str, keys: tuple[str, ...]) -> tuple[Expecta
 
 
 def unique(batch: str, columns: tuple[str, ...], words: str, keys: tuple[str, ...] = ()) -> Expectation:
-    """A grain: no two rows agree in all of `columns`, which name a failing row unless `keys` do."""
+    """A grain: no two rows have equal values in all of `columns`. Failing rows are named by `keys`, by default
+    the same columns."""
     return Expectation(
         name="_".join(columns) + "_unique",
         words=words,

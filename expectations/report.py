@@ -1,15 +1,12 @@
-"""Shows judgements: a page that reads without internet, and Great Expectations' Data Docs of what failed.
+"""Shows judgements: a page of all, Great Expectations' Data Docs of what failed, and rows for the record.
 
-In: suite results. Out: HTML files in a folder, and the same as plain values for a record. It judges
-nothing. Data Docs load their styles and scripts from the internet; what they would fetch is taken
-out, so that they open at once and nothing leaves the machine.
+All pages work offline. Data Docs would load styles and scripts from the internet; those references are
+removed, so that the pages open immediately and send nothing out.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,8 @@ from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 
 from expectations.expectation import Judgement, SuiteResult
+from expectations.figures import JudgementRow
+from expectations.files import write_atomically
 from expectations.page import render
 
 _FETCHED = re.compile(
@@ -37,61 +36,65 @@ _PLAIN_STYLE = (
 
 
 def write(folder: Path, stage: str, results: Sequence[SuiteResult], facts: Mapping[str, str]) -> Path:
-    """Writes `<stage>.html`, and a Data Docs page for every batch in which something failed.
+    """Writes `<stage>.html` and a Data Docs page for every batch in which something failed; returns the
+    former's path.
 
-    `facts` needs `source` and `cycle`; other entries are shown below the headline. Returns the page.
+    `facts` must have `source` and `cycle`; its other entries are listed below the headline.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(f"{stage}-data-docs-*.html"):
         stale.unlink()
     documents = []
     for result in results:
-        for batch, found in result.document.items():
-            if not all(one.success for one in found.values()):
+        for batch, by_name in result.document.items():
+            if not all(answer.success for answer in by_name.values()):
                 name = f"{stage}-data-docs-{result.table}-{batch}.html"
-                _write(folder / name, _data_docs(result.table, batch, list(found.values())))
+                write_atomically(
+                    folder / name, _data_docs(result.table, batch, list(by_name.values())), mode=0o644
+                )
                 documents.append(name)
     red = [(result.table, judgement) for result in results for judgement in result.red]
     values = {
         "facts": facts,
         "results": results,
         "red": red,
-        "total": sum(len(result.judgements) for result in results),
+        "judged": sum(len(result.judgements) - result.count("not_applicable") for result in results),
+        "not_applicable": sum(result.count("not_applicable") for result in results),
         "documents": documents,
         "counted": counted,
     }
     page = folder / f"{stage}.html"
-    _write(page, render("expectations.html.j2", values))
+    write_atomically(page, render("expectations.html.j2", values), mode=0o644)
     return page
 
 
 def counted(result: SuiteResult) -> str:
-    """How many passed, failed, crashed and were not applicable, in words."""
+    """Counts by outcome in words: `12 passed, 1 failed`."""
     outcomes = ("passed", "failed", "crashed", "not_applicable")
     counts = [(result.count(outcome), outcome.replace("_", " ")) for outcome in outcomes]
     return ", ".join(f"{count} {outcome}" for count, outcome in counts if count)
 
 
-def plain(results: Sequence[SuiteResult]) -> list[dict[str, Any]]:
-    """Every judgement as plain values for a record, without failing keys."""
-    return [_plain(result.table, judgement) for result in results for judgement in result.judgements]
+def rows(results: Sequence[SuiteResult]) -> tuple[JudgementRow, ...]:
+    """Every judgement for a record, without its failing rows."""
+    return tuple(_row(result.table, judgement) for result in results for judgement in result.judgements)
 
 
-def _plain(table: str, judgement: Judgement) -> dict[str, Any]:
-    return {
-        "table": table,
-        "name": judgement.expectation.name,
-        "words": judgement.expectation.words,
-        "outcome": judgement.outcome,
-        "observed": judgement.observed,
-        "allowed": judgement.expectation.allowed,
-        "message": judgement.message,
-    }
+def _row(table: str, judgement: Judgement) -> JudgementRow:
+    return JudgementRow(
+        table=table,
+        name=judgement.expectation.name,
+        words=judgement.expectation.words,
+        outcome=judgement.outcome,
+        observed=judgement.observed,
+        allowed=judgement.expectation.allowed,
+        message=judgement.message,
+    )
 
 
 def _data_docs(table: str, batch: str, results: list[Any]) -> str:
-    """Great Expectations' page of one batch, with nothing left to fetch."""
-    met = sum(bool(one.success) for one in results)
+    """Great Expectations' page of one batch, without references to the internet."""
+    met = sum(bool(answer.success) for answer in results)
     validation = ExpectationSuiteValidationResult(
         success=met == len(results),
         results=results,
@@ -107,12 +110,3 @@ def _data_docs(table: str, batch: str, results: list[Any]) -> str:
     document = ValidationResultsPageRenderer().render(validation)
     text = DefaultJinjaPageView().render(document)
     return _LINK.sub("", _FETCHED.sub("", text)).replace("</head>", _PLAIN_STYLE, 1)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replaces a page as one step."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        os.fchmod(handle, 0o644)
-    os.replace(temporary, path)

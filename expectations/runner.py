@@ -1,9 +1,8 @@
 """Judges Spark DataFrames by expectations, with Great Expectations as the engine.
 
-In: a table's name, its batches (DataFrames by name) and its expectations as plain data. Out: one
-`Judgement` an expectation. A first pass asks only for true or false; rows are looked for in a
-second pass, for the failing expectations alone. It does not know where the DataFrames come from,
-what happens after a failure, nor how results are shown.
+From a table's batches (DataFrames by name) and its expectations to one `Judgement` per expectation. A
+first pass computes only success or failure; a second pass looks for failing rows, for the failed
+expectations only.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ from expectations.expectation import Expectation, Judgement, SuiteResult
 from expectations.instants import iso
 
 FAILING_KEYS_SHOWN = 20
-"""Keys of failing rows that a judgement carries at most."""
+"""Largest number of failing rows' keys in a judgement."""
 
 SIDE_BY_SIDE = 2
-"""Batches judged at a time: most of judging a small one is planning, on one core."""
+"""Batches judged at a time: judging a small one is mostly planning, which uses one core."""
 
-SHORTEST_LIST = 5
-"""Unexpected values named in `observed`."""
+VALUES_SHOWN = 5
+"""Largest number of unexpected values in `observed`."""
 
 
 def judge(
@@ -53,11 +52,11 @@ def judge(
     Args:
         table: name of the table, for the report.
         batches: the rows to judge, by the names that the expectations use.
-        expectations: in the order they are to be reported.
-        aggregates: batches that are small beside what they are computed from: cached while judged.
+        expectations: in the order of the report.
+        aggregates: batches that are small beside their inputs; they are cached while they are judged.
 
     Raises:
-        ValueError: two expectations share a name, or one names a batch that is not there.
+        ValueError: two expectations share a name, or one names an unknown batch.
     """
     _check(batches, expectations)
     started = time.monotonic()
@@ -72,12 +71,12 @@ def judge(
             )
     context = _context()
     frames = {name: _with_comparisons(batches[name], members) for name, members in by_batch.items()}
-    given = {name: _batch(context, f"{table}_{name}", frame) for name, frame in frames.items()}
+    engine_batches = {name: _batch(context, f"{table}_{name}", frame) for name, frame in frames.items()}
 
     def judge_batch(name: str) -> dict[str, Any]:
         cached = frames[name].persist() if name in aggregates else None
         try:
-            return _judge_batch(given[name], by_batch[name])
+            return _judge_batch(engine_batches[name], by_batch[name])
         finally:
             if cached is not None:
                 cached.unpersist()
@@ -94,15 +93,15 @@ def _check(batches: Mapping[str, DataFrame], expectations: Sequence[Expectation]
     names = [expectation.name for expectation in expectations]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise ValueError(f"expectation names must be unique, given twice: {', '.join(repeated)}")
+        raise ValueError(f"expectation names must be unique; given twice: {', '.join(repeated)}")
     judged = [expectation for expectation in expectations if expectation.not_applicable is None]
     unknown = {expectation.batch for expectation in judged} - set(batches)
     if unknown:
-        raise ValueError(f"unknown batches {sorted(unknown)}; given are {sorted(batches)}")
+        raise ValueError(f"unknown batches {sorted(unknown)}; the batches are {sorted(batches)}")
 
 
 def _context() -> EphemeralDataContext:
-    """Great Expectations' context, in memory: no folder, no store, no progress bars."""
+    """Great Expectations' context in memory: no folder, no store, no progress bars."""
     config = DataContextConfig(
         store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
         progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
@@ -111,10 +110,10 @@ def _context() -> EphemeralDataContext:
 
 
 def _with_comparisons(frame: DataFrame, members: Sequence[Expectation]) -> DataFrame:
-    """Adds a true-or-false column for each comparison of two columns.
+    """Adds a boolean column for each comparison of two columns.
 
-    The engine's own expectations on pairs of columns cost two Spark jobs each; columns of truth
-    values are judged all in one. Two nulls are equal; a null beside a value is a failure.
+    The engine's own expectations on pairs of columns cost two Spark jobs each; boolean columns are all judged
+    in one. Two nulls are equal; a null beside a value is a failure.
     """
     compared = {}
     for member in members:
@@ -128,20 +127,20 @@ def _with_comparisons(frame: DataFrame, members: Sequence[Expectation]) -> DataF
 
 
 def _comparison(expectation: Expectation) -> str:
-    """Name of the column of truth values of an `equal` or `at_most`."""
+    """Name of the boolean column of an `equal` or `at_most`."""
     left, right = expectation.columns
     return f"{left}_{'equals' if expectation.kind == 'equal' else 'at_most'}_{right}"
 
 
 def _batch(context: EphemeralDataContext, name: str, frame: DataFrame) -> Batch:
-    # persist=True would leave a cached copy of the DataFrame behind for every batch judged.
+    # persist=True would leave a cached copy of every judged DataFrame behind.
     source = context.data_sources.add_spark(name, persist=False)
     definition = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
     return definition.get_batch(batch_parameters={"dataframe": frame})
 
 
 def _judge_batch(batch: Batch, members: Sequence[Expectation]) -> dict[str, Any]:
-    """Great Expectations' result by expectation name, with failing rows where it failed."""
+    """Great Expectations' results by expectation name, with failing rows for failed ones."""
     results = _validate(batch, members, {"result_format": "BOOLEAN_ONLY"})
     again: dict[tuple[str, ...], list[Expectation]] = defaultdict(list)
     for member in members:
@@ -161,13 +160,13 @@ def _judge_batch(batch: Batch, members: Sequence[Expectation]) -> dict[str, Any]
 
 def _validate(batch: Batch, members: Sequence[Expectation], result_format: dict[str, Any]) -> dict[str, Any]:
     suite = ExpectationSuite(name=batch.id, expectations=[_translate(member) for member in members])
-    # Keys are column names of ours, so that nothing of the suite has to be kept in a store.
+    # Named by our own metadata, so that the suite need not be saved in a store.
     result: ExpectationSuiteValidationResult = batch.validate(suite, result_format=result_format)
-    return {one.expectation_config.meta["name"]: one for one in result.results}
+    return {answer.expectation_config.meta["name"]: answer for answer in result.results}
 
 
 def _translate(expectation: Expectation) -> gxe.Expectation:
-    """The engine's own expectation."""
+    """The engine's equivalent."""
     columns = expectation.columns
     about = {"meta": {"name": expectation.name}, "description": expectation.words}
     bounds = {"min_value": expectation.minimum, "max_value": expectation.maximum}
@@ -209,9 +208,9 @@ def _judgement(expectation: Expectation, result: Any) -> Judgement:
 
 
 def _exception(result: Any) -> str | None:
-    """First line of the exception that a check ended with; None when it reached a judgement."""
+    """First line of the exception that a check raised; None when it raised none."""
     info = result.exception_info or {}
-    # One exception is a flat dict, several (one a metric) are a dict of dicts.
+    # One exception is a flat dict, several (one per metric) are a dict of dicts.
     entries = [info] if "raised_exception" in info else list(info.values())
     for entry in entries:
         if isinstance(entry, Mapping) and entry.get("raised_exception"):
@@ -229,8 +228,8 @@ def _observed(expectation: Expectation, details: Mapping[str, Any], keys: Sequen
     elif len(expectation.columns) == 1:
         values = [_plain(value, expectation.columns[0]) for value in values]
     distinct = list(dict.fromkeys(_plain_text(value) for value in values))
-    shown = ", ".join(distinct[:SHORTEST_LIST])
-    return shown + (", …" if len(distinct) > SHORTEST_LIST else "")
+    shown = ", ".join(distinct[:VALUES_SHOWN])
+    return shown + (", …" if len(distinct) > VALUES_SHOWN else "")
 
 
 def _plain_row(row: Mapping[str, Any], expectation: Expectation) -> dict[str, Any]:
@@ -239,7 +238,7 @@ def _plain_row(row: Mapping[str, Any], expectation: Expectation) -> dict[str, An
 
 
 def _plain(value: Any, column: str = "") -> Any:
-    """A JSON value; times in ISO form, those in columns of microseconds (`…_us`) too."""
+    """A JSON value; times in ISO form, including those in columns of microseconds (`…_us`)."""
     if column.endswith("_us") and isinstance(value, int):
         return iso(value)
     if isinstance(value, Decimal):

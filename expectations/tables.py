@@ -1,11 +1,11 @@
 """The contract of every table: grain, keys, columns with their units, partitions and constraints.
 
 Standard library only: Spark jobs, the model's Delta reader, the expectation suites and the table
-dictionary in `docs/tables.md` all import this page, and none of their engines is loaded by it.
-Column names are written here once; elsewhere they are read from here.
+dictionary in `docs/tables.md` import this module, which loads none of their engines. Column names are
+written here once and imported elsewhere. The dictionary's head defines high-value event, target and label.
 
-A cycle's tables carry a `cycle` partition, so that a cycle can be computed again by replacing its
-own partition and nothing else.
+Tables of a cycle have a `cycle` partition: recomputing a cycle replaces its own partition and nothing
+else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CYCLE_DOC = "the cycle that wrote the row: its cutoff, `2026-03-01` or `2026-03-
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its Spark SQL type, what it means with its unit, and whether it may be null."""
+    """One column: its Spark SQL type, its meaning with the unit, and whether it may be null."""
 
     name: str
     type: str
@@ -28,7 +28,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One Delta table. `key` identifies a row; `constraints` are SQL checks enforced on write."""
+    """One Delta table. `key` identifies a row; `constraints` are SQL checks that Delta enforces on write."""
 
     name: str
     grain: str
@@ -36,8 +36,8 @@ class Table:
     columns: tuple[Column, ...]
     partitions: tuple[str, ...] = ()
     clustered_by: tuple[str, ...] = ()
-    """Columns whose ranges the files of one write divide among them, so that a reader of a range
-    skips files by their statistics; where partitions would make thousands of small files."""
+    """Columns by whose ranges the rows of one write are divided into files, so that a reader of a range
+    skips files by their statistics. For tables that partitions would split into thousands of small files."""
     constraints: tuple[tuple[str, str], ...] = ()
     """Pairs of constraint name and SQL predicate over the columns of one row."""
 
@@ -46,8 +46,8 @@ class Table:
         return tuple(column.name for column in self.columns)
 
     def type_of(self, column: str) -> str:
-        """Spark's type of a column. Raises KeyError for a name that is none."""
-        return {one.name: one.type for one in self.columns}[column]
+        """Spark's type of a column. Raises KeyError when the table has no such column."""
+        return {known.name: known.type for known in self.columns}[column]
 
     @property
     def ddl(self) -> str:
@@ -63,9 +63,10 @@ def location(lake: str, source: str, table: str) -> str:
 
 
 CONTEXT_FIELDS = ("page", "position", "country", "device")
-"""Observation context of an event: model inputs only, never part of a candidate's vector."""
+"""Observation context of an event: model inputs only, never part of an item's vector."""
 
 REWARD_SIGNALS = ("watch_seconds", "completion_fraction", "rating")
+"""Columns of `events` from which a source's reward is computed."""
 
 
 EVENTS = Table(
@@ -111,7 +112,7 @@ _REJECTED_COLUMNS = (
     Column("file_id", "string", "SHA-256 of the landed file"),
     Column("file_path", "string", "path of the landed file, relative to the landing folder"),
     Column("line_number", "bigint", "1-based line (or row) within that file"),
-    Column("raw", "string", "the line as it came, cut at 10,000 characters"),
+    Column("raw", "string", "the line as it landed, cut to 10,000 characters"),
     Column("reason", "string", "why it was refused"),
 )
 
@@ -143,7 +144,7 @@ INGESTED_FILES = Table(
         Column(
             "mapping_digest",
             "string",
-            "of the mapping it was read with; empty for a file that could not be read and is tried again",
+            "digest of the mapping that read it; empty for an unreadable file, which every run tries again",
         ),
         Column("cycle", "string", CYCLE_DOC),
     ),
@@ -216,11 +217,15 @@ VOCABULARY = Table(
     key=("cycle", "item_token"),
     columns=(
         Column("cycle", "string", CYCLE_DOC),
-        Column("item_token", "int", "row of the ID embedding table, 0-based; the parent's rows keep theirs"),
+        Column(
+            "item_token",
+            "int",
+            "row of the ID embedding table, 0-based; items of the parent's vocabulary keep theirs",
+        ),
         Column("item_index", "int", ITEM_INDEX_DOC),
         Column("event_count", "bigint", "the item's events up to the split"),
         Column("added_in", "string", "the cycle that assigned the token"),
-        Column("retired", "boolean", "true for a tombstone: the token is kept, the item no longer scored"),
+        Column("retired", "boolean", "true for a tombstone: the token is kept, the item is no longer scored"),
     ),
     partitions=("cycle",),
     constraints=(("item_token_not_negative", "item_token >= 0"),),
@@ -244,7 +249,7 @@ _HISTORY_COLUMNS = (
     Column(
         "page",
         "array<smallint>",
-        "hashed code of the context field, 0 when missing; null when the source has none",
+        "hashed code of the context field, 0 when missing; null when the source lacks the field",
         nullable=True,
     ),
     Column("position", "array<smallint>", "1 + position on the page, 0 where missing", nullable=True),
@@ -263,11 +268,15 @@ SEQUENCES = Table(
             "int",
             "array index of the row's first loss position; events before it are context only",
         ),
-        Column("target_positions", "array<int>", "array indices of the row's high-value events, ascending"),
+        Column(
+            "target_positions",
+            "array<int>",
+            "array indices of the row's targets, its high-value events, ascending",
+        ),
         Column(
             "tail_item_index",
             "array<int>",
-            "look-ahead: items of the next high-value events past the row's end, never past the split",
+            "look-ahead: items of the next targets after the row's end, never after the split",
         ),
         Column(
             "tail_event_at_us", "array<bigint>", "look-ahead: their times, microseconds since 1970-01-01 UTC"
@@ -291,14 +300,14 @@ SEQUENCES = Table(
 
 EVALUATION_SEQUENCES = Table(
     name="evaluation_sequences",
-    grain="one row per user with a label event in the evaluation window, per cycle",
+    grain="one row per user with a label in the evaluation window, per cycle",
     key=("cycle", "user_id"),
     columns=(
         *(column for column in _HISTORY_COLUMNS if column.name != "chunk"),
         Column(
             "label_positions",
             "array<int>",
-            "array indices of the high-value events in (split, cutoff], ascending",
+            "array indices of the row's labels, its high-value events in (split, cutoff], ascending",
         ),
     ),
     partitions=("cycle",),
@@ -317,29 +326,29 @@ RANKS = Table(
     key=("cycle", "model", "protocol", "delay_hours", "user_id", "position"),
     columns=(
         Column("cycle", "string", CYCLE_DOC),
-        Column("model", "string", "what ranked: candidate, champion, a rung, or a yardstick"),
+        Column("model", "string", "what ranked: the candidate, the champion, a rung or a yardstick"),
         Column(
             "model_digest", "string", "digest of the ranking model's weights, or the yardstick's definition"
         ),
         Column("protocol", "string", "replay or cutoff"),
         Column("delay_hours", "double", "serving delay, hours"),
         Column("user_id", "string", "the source's user"),
-        Column("position", "bigint", "position of the label event in the user's whole history, 0-based"),
+        Column("position", "bigint", "position of the label in the user's whole history, 0-based"),
         Column("item_index", "int", ITEM_INDEX_DOC),
-        Column("event_at_us", "bigint", "time of the label event, microseconds since 1970-01-01 UTC"),
-        Column("history_length", "int", "events the ranking could see"),
+        Column("event_at_us", "bigint", "time of the label, microseconds since 1970-01-01 UTC"),
+        Column("history_length", "int", "events of the history that was ranked from"),
         Column("tasks", "array<string>", "the tasks the example counts for"),
         Column("slices", "array<string>", "the slices the example belongs to"),
         Column(
             "rank",
             "double",
-            "rank in the full candidate catalogue, 1 is best, ties at half; catalogue_size + 1 when outside it",
+            "rank of the label among all eligible items, 1 is best, ties at half; catalogue_size + 1 when it is not one",
         ),
-        Column("catalogue_size", "int", "candidates ranked"),
+        Column("catalogue_size", "int", "eligible items ranked"),
         Column(
             "log_probability",
             "double",
-            "full-catalogue log-probability of the label; null for a yardstick",
+            "log-probability of the label over all eligible items; null for a yardstick",
             nullable=True,
         ),
     ),
@@ -363,4 +372,4 @@ TABLES: dict[str, Table] = {
         RANKS,
     )
 }
-"""Every table of a source's lake by name, in the data's order."""
+"""Every table of a source's lake by name, in the order in which data flows."""

@@ -1,10 +1,9 @@
-"""The recommender. It knows PyTorch, Lightning, NumPy and Arrow; no Spark, no Airflow, no MLflow."""
+"""The recommender. It depends on PyTorch, Lightning, NumPy and Arrow, not on Spark, Airflow or MLflow."""
 
 import os
 
-# Torch's threads wait for each other at the end of every operation, and a small model has hundreds
-# of them a step. Spinning without end stops everything as soon as the machine does something else
-# (3 to 20 times slower beside one other process), sleeping at once costs a wake-up an operation (37 →
-# 68 ms a step): so they spin for some microseconds, then sleep. Read by the threading library when
-# torch is loaded.
+# Torch's threads wait for each other at the end of every operation, and a small model has hundreds of
+# operations per step. Threads that spin without limit stall as soon as another process runs (3 to 20
+# times slower); threads that sleep at once pay a wake-up per operation (37 → 68 ms a step). So they spin
+# for some microseconds, then sleep. The threading library reads this when torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -1,4 +1,8 @@
-"""What the recommender and its training are told. Typed, frozen, validated; no torch imported.
+"""Configuration of the network, its training and its evaluation. Does not import torch.
+
+`ModelSection` holds the keys that a person sets under `[model]`. `ModelConfig` is what the network is
+built from: the same keys and what follows from the source, the features and the sequences
+(`pipeline.config.Config.network` makes it).
 
 Shapes used below: d backbone width, d_e item-embedding width, d_out decoding width, V vocabulary.
 """
@@ -7,35 +11,72 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from expectations.section import Section
 from model.sizes import SIZES, Size
 
 FRESHNESS = "launch"
 """Name of the launch phases among a catalogue's features."""
 FRESHNESS_FREQUENCIES = 16
 FRESHNESS_WIDTH = 2 * FRESHNESS_FREQUENCIES + 1
-"""A cosine and a sine a frequency, and a one."""
+"""A cosine and a sine for each frequency, and a constant."""
 MIN_OUTPUT_WIDTH = 32
 
-
-class Section(BaseModel):
-    """A frozen part of the configuration that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+Modality = Literal["language", "graph", "annotation"]
+"""A vector column of `item_features`."""
 
 
-class ModelConfig(Section):
-    """Architecture of the recommender. Everything but `size` is the same for all rungs."""
+class _Architecture(Section):
+    """What a person's section and the network's configuration share."""
 
     size: str = "200k"
-    """Backbone preset, a key of `model.sizes.SIZES`."""
+    """Backbone of the full model, a key of `model.sizes.SIZES`."""
     item_width: int = Field(64, ge=8)
     """d_e, width of the ID embedding and of the semantic item vector."""
-    output_width: int = Field(64, ge=MIN_OUTPUT_WIDTH)
-    """d_out, decoding width; d/8 in production and never under 32."""
     dropout: float = Field(0.1, ge=0.0, lt=1.0)
-    """Dropout in the backbone and on the event token."""
+    """Dropout rate in the backbone and on the event token."""
+    freshness: bool = False
+    """Whether a score may depend on the time since an item's launch (`model.network.freshness`). For
+    sources that know launch dates. Adds 33 to d_out."""
+
+    @model_validator(mode="after")
+    def _size_is_known(self) -> _Architecture:
+        if self.size not in SIZES:
+            raise ValueError(f"size {self.size!r} is unknown; allowed are {', '.join(SIZES)}")
+        return self
+
+    @property
+    def backbone(self) -> Size:
+        return SIZES[self.size]
+
+
+class ModelSection(_Architecture):
+    """The section `[model]`. Rungs use the same values, with a `size` from `funnel.rungs`."""
+
+    semantic_output_width: int = Field(64, ge=MIN_OUTPUT_WIDTH)
+    """Width in which users and items are compared by taste; d/8 in production and at least 32. d_out is
+    this width, plus 33 with `freshness`."""
+    modalities: tuple[Modality, ...] = ("language", "graph", "annotation")
+    """Item features that the item tower reads. Their widths follow from `features`."""
+
+    @model_validator(mode="after")
+    def _modalities_are_distinct(self) -> ModelSection:
+        if len(set(self.modalities)) < len(self.modalities):
+            raise ValueError(f"modalities must be distinct, given {', '.join(self.modalities)}")
+        return self
+
+    @property
+    def output_width(self) -> int:
+        """d_out."""
+        return self.semantic_output_width + FRESHNESS_WIDTH * self.freshness
+
+
+class ModelConfig(_Architecture):
+    """Everything the network is built from; stored beside weights and in served versions."""
+
+    output_width: int = Field(64, ge=MIN_OUTPUT_WIDTH)
+    """d_out, width of user states and item vectors, the 33 columns of freshness included."""
     modalities: tuple[tuple[str, int], ...] = (("language", 384), ("graph", 64), ("annotation", 64))
     """Frozen item features: column of `item_features` and its width."""
     actions: int = Field(1, ge=1)
@@ -45,16 +86,7 @@ class ModelConfig(Section):
     context_buckets: int = Field(512, ge=2)
     """Codes of a hashed context field."""
     max_length: int = Field(256, ge=8)
-    """L: longest sequence, start token not counted."""
-    freshness: bool = False
-    """Whether a score may depend on the time since an item's launch (`model.network.freshness`); it takes 33 of
-    `output_width`. For sources that know launch dates."""
-
-    @model_validator(mode="after")
-    def _size_is_known(self) -> ModelConfig:
-        if self.size not in SIZES:
-            raise ValueError(f"size {self.size!r} is unknown; allowed are {', '.join(SIZES)}")
-        return self
+    """L: events of the longest sequence, start token not counted."""
 
     @model_validator(mode="after")
     def _output_width_has_room(self) -> ModelConfig:
@@ -67,7 +99,7 @@ class ModelConfig(Section):
 
     @property
     def semantic_output_width(self) -> int:
-        """Width of ψ's part of a candidate vector: d_out less what freshness takes."""
+        """Width of ψ's part of an item vector: d_out less the columns of freshness."""
         return self.output_width - FRESHNESS_WIDTH * self.freshness
 
     @property
@@ -75,39 +107,36 @@ class ModelConfig(Section):
         """Every feature that a catalogue must have, with its width."""
         return self.modalities + (((FRESHNESS, FRESHNESS_WIDTH),) if self.freshness else ())
 
-    @property
-    def backbone(self) -> Size:
-        return SIZES[self.size]
-
 
 class ObjectiveConfig(Section):
     """The multi-token objective: which labels, which weights, which negatives."""
 
     label_window: int = Field(5, ge=1, le=128)
-    """K: labels of one position at most."""
+    """K: most labels of one position."""
     horizon_hours: float | None = Field(None, gt=0)
-    """H: a label lies at most this long after its position; None is without limit."""
+    """H: a label is at most this many hours after its position. None: no limit."""
     half_life_hours: float | None = Field(1.0, gt=0)
-    """β of equation 2; None is w = r."""
+    """β of equation 2: hours after which a label's weight has halved. None: the weight is the reward."""
     keep_own_item: bool = False
-    """Whether position t's own item may be its label; for sources whose users repeat items."""
+    """Whether a position's own item may be its label; for sources whose users repeat items."""
     tied_positions: Literal["all", "last"] = "all"
-    """Which events at one instant are loss positions: each, or the last, which alone has the context of
-    a request."""
+    """Which of several events at one instant are loss positions: all of them, or the last, the only one
+    whose context matches what serving sees."""
     negatives_fraction: float = Field(0.01, gt=0.0, le=1.0)
-    """Share of the candidates sampled as shared negatives …"""
+    """Fraction of the eligible items sampled as shared negatives …"""
     negatives_minimum: int = Field(2048, ge=1)
-    """… but at least min(V, this)."""
+    """… but at least min(V, this many)."""
     logq_correction: bool = False
-    """Adds the sampling correction to the logits; off as in the paper."""
+    """Corrects the logits for the sampling probability; off as in the paper."""
     softmax: Literal["sampled", "full"] = "sampled"
-    """`full` normalises over every candidate."""
+    """`full` normalises over every eligible item."""
 
 
 class TrainingConfig(Section):
-    """How weights are fitted. A warm start uses the `finetune_*` numbers."""
+    """How weights are fitted. A warm start uses the `finetune_*` values."""
 
     seed: int = 1
+    """Seed of initial weights, batch order, negatives, masking and dropout."""
     batch_tokens: int = Field(4096, ge=64)
     """Tokens of one packed batch."""
     epochs: float = Field(10.0, gt=0)
@@ -115,24 +144,72 @@ class TrainingConfig(Section):
     finetune_epochs: float = Field(5.0, gt=0)
     """Passes over the loss positions of a fine-tuning cycle."""
     learning_rate: float = Field(1e-3, gt=0)
+    """Peak learning rate of the dense weights in a cold start."""
     finetune_learning_rate: float = Field(5e-4, gt=0)
+    """Peak learning rate of the dense weights in a fine-tuning cycle."""
     embedding_learning_rate: float = Field(1e-3, gt=0)
-    """Step of the row-wise (sparse) optimizer of the ID table."""
+    """Peak learning rate of the ID table's row-wise optimizer in a cold start; a fine-tuning cycle lowers it
+    in the same proportion as the dense one."""
     weight_decay: float = Field(0.01, ge=0)
+    """Decoupled weight decay of the dense weights."""
     warmup_fraction: float = Field(0.05, ge=0, le=1)
+    """Fraction of the steps over which the learning rate rises."""
     gradient_clip: float = Field(1.0, gt=0)
     """Largest norm of the dense gradient."""
     validation_days: float = Field(1.0, ge=0)
-    """Labels of the last days before the split are held out to watch validation MRR; 0 holds out none."""
+    """Days before the split whose labels are held out for the validation MRR; 0 holds out none."""
     checkpoint_every_steps: int = Field(50, ge=1)
     """Steps between two resumable states."""
     features_as_of: Literal["split", "parent split"] = "split"
-    """Item features that a fine-tuning cycle trains with: its own, or, for items that had them, those of its
-    parent's cycle, which have not seen the labels yet. Evaluation always takes the cycle's own."""
+    """Item features that a fine-tuning cycle trains on: its own, or, for items that had them, its
+    parent's, which were computed before the new labels. Evaluation always uses the cycle's own."""
     carry_moments: bool = True
     """Whether a warm start keeps the parent's optimizer moments for known rows."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Lightning's precision."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """Lightning's accelerator; `auto` uses a GPU where there is one."""
     threads: int = Field(1, ge=1)
-    """CPU threads of torch; part of bit-identity. Of a second one a backbone of 100k parameters gains a
-    tenth to a quarter on an idle machine, and loses up to half beside another busy process."""
+    """CPU threads of torch; another number gives other last bits. A second thread speeds up a backbone of
+    100k parameters by 10 to 25 % on an idle machine, and slows it down by up to half on a busy one."""
+
+
+class TaskConfig(Section):
+    """An evaluation task: the labels that satisfy every bound that is not None."""
+
+    name: str
+    """Short name, for tables and verdicts."""
+    title: str = ""
+    """What the task measures, for reports."""
+    min_gap_hours: float | None = None
+    """The user's previous event is at least this many hours before the label."""
+    max_gap_hours: float | None = None
+    """The user's previous event is at most this many hours before the label."""
+    max_item_age_days: float | None = None
+    """The label's item was launched at most this many days before the label."""
+
+
+DEFAULT_TASKS = (
+    TaskConfig(name="A", title="long-horizon taste", min_gap_hours=24.0),
+    TaskConfig(name="B", title="short-horizon engagement", max_gap_hours=1.0),
+    TaskConfig(name="C", title="availability-driven", max_item_age_days=28.0),
+)
+
+
+class EvaluationConfig(Section):
+    """How models are evaluated on the labels of the evaluation window."""
+
+    tasks: tuple[TaskConfig, ...] = DEFAULT_TASKS
+    """Tasks that are reported and judged."""
+    slices: tuple[str, ...] = ("cold_start", "weak_id", "new_user")
+    """Built-in slices, or context fields (`country`), which give a slice for each value."""
+    delays_hours: tuple[float, ...] = (0.0, 48.0)
+    """Serving delays of the replay protocol, in hours; the gates read the first."""
+    weak_id_events: int = Field(20, ge=1)
+    """An in-vocabulary item with fewer events up to the split is a weak-ID item."""
+    hits_at: tuple[int, ...] = (10, 50)
+    """k of hit rate@k and NDCG@k."""
+    bootstrap_samples: int = Field(1000, ge=100)
+    """Bootstrap resamples of the users behind each interval."""
+    block_items: int = Field(65536, ge=1)
+    """Items scored at once while ranks are counted; limits memory, changes no rank."""

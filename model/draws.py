@@ -1,8 +1,7 @@
-"""Random streams that depend on nothing but what they are for, the seed and the step.
+"""Random streams that depend only on their purpose, the seed and the step.
 
-A training step draws its negatives, its masks and its dropout from streams named here, so that a
-task killed and resumed meets the same draws, whatever the process drew before. The streams do not
-depend on the device. This module does not know what is drawn.
+A training step draws negatives, masks and dropout from these streams, so that a run that was killed and
+resumed makes the same draws as one that was not. The streams do not depend on the device.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a stream is for; the numbers are part of every trained model's history."""
+    """What a stream is for. Trained models depend on the numbers: never change or reuse one."""
 
     NEGATIVES = 1
     MASKS = 2
@@ -25,7 +24,7 @@ class Purpose(IntEnum):
 
 
 def random_stream(purpose: Purpose, seed: int, step: int) -> np.random.Generator:
-    """A generator of its own for (purpose, seed, step); neighbours are independent."""
+    """The generator for (purpose, seed, step); streams are independent of each other."""
     return np.random.default_rng((int(purpose), seed, step))
 
 

@@ -1,7 +1,7 @@
-"""Backbone presets from 0.2M to 1B parameters, embedding and decoding layers not counted.
+"""Backbone sizes from 25k to 1B parameters, embedding and decoding layers not counted.
 
 A dense pre-norm layer holds 4 d² (attention) and 8 d² (feed-forward of width 4 d) weights, so a
-backbone counts 12 · layers · d² and a few norms.
+backbone has 12 · layers · d² of them, and a few norms.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Size(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        """Backbone parameters of the dense form, norms left out."""
+        """Backbone parameters, norms not counted."""
         return 12 * self.layers * self.width**2
 
 
@@ -35,3 +35,4 @@ SIZES: dict[str, Size] = {
     "200m": Size(1536, 7, 12),
     "1b": Size(4096, 5, 32),
 }
+"""Every size by its name, in ascending order; the name is about its number of parameters."""

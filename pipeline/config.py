@@ -1,8 +1,8 @@
-"""One typed, frozen, validated tree of configuration, and its digest.
+"""The configuration of a source: one typed, frozen, validated tree, and its digest.
 
-A named run is a function in `pipeline.presets` that returns a whole `Config`; a TOML file may
-overlay it section by section. Unknown keys and bad values are refused with what was given and
-what is allowed.
+`pipeline.presets.load` makes it from a packaged source or a TOML file. An unknown key or a bad value is
+refused with what was given and what is allowed. Values that follow from other sections are no keys:
+`Config.network` derives them.
 """
 
 from __future__ import annotations
@@ -10,57 +10,77 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
-from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
+from expectations.section import Section
+from model.config import (
+    FRESHNESS_WIDTH,
+    EvaluationConfig,
+    ModelConfig,
+    ModelSection,
+    ObjectiveConfig,
+    TrainingConfig,
+)
 from model.sizes import SIZES
-from spark_jobs.config import FeaturesConfig, Section, SequencesConfig, SourceConfig, VocabularyConfig
+from spark_jobs.config import FeaturesConfig, SequencesConfig, SourceConfig, VocabularyConfig
+
+MINUTE = timedelta(minutes=1)
+LONGEST_DAYS = 36_500
+MAX_RUNGS = 8
+
+DERIVED = {
+    "model.actions": "it is the number of source.actions",
+    "model.context_fields": "they are the context fields that source.events maps",
+    "model.context_buckets": "it is sequences.context_buckets",
+    "model.max_length": "it is sequences.max_length",
+    "model.output_width": f"it is model.semantic_output_width, plus {FRESHNESS_WIDTH} with model.freshness",
+}
+"""What a person might take for a key, and where its value comes from."""
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message says what was given and what is allowed."""
 
 
-class TaskConfig(Section):
-    """A predicate over label events; bounds that are None do not bind."""
-
-    name: str
-    title: str = ""
-    min_gap_hours: float | None = None
-    """The user's previous event lies at least this long before the label."""
-    max_gap_hours: float | None = None
-    """The user's previous event lies at most this long before the label."""
-    max_item_age_days: float | None = None
-    """The label's item was launched at most this long before the label."""
-
-
-DEFAULT_TASKS = (
-    TaskConfig(name="A", title="long-horizon taste", min_gap_hours=24.0),
-    TaskConfig(name="B", title="short-horizon engagement", max_gap_hours=1.0),
-    TaskConfig(name="C", title="availability-driven", max_item_age_days=28.0),
-)
-
-
 class ScheduleConfig(Section):
-    """When cycles happen."""
+    """When cycles are due. Without `cron` and `start_date` none is: cycles are started by hand."""
 
-    window_days: float = Field(28.0, gt=0)
-    """W, the evaluation window, and the interval between cycles unless `interval_days` is given."""
-    interval_days: float | None = Field(None, gt=0)
+    window_days: float = Field(28.0, gt=0, le=LONGEST_DAYS)
+    """W, days of the evaluation window; also the interval between cycles unless `interval_days` is given."""
+    interval_days: float | None = Field(None, gt=0, le=LONGEST_DAYS)
+    """Days between two cycles, a whole number of minutes. None: `window_days`."""
     cron: str | None = None
-    """Airflow schedule; None: manual triggers and backfills only."""
+    """Due times as a cron expression of five fields in UTC, instead of `start_date` and `interval_days`."""
     start_date: date | None = None
-    """First cutoff that a schedule or backfill may have."""
+    """First cutoff of a schedule or backfill."""
     end_date: date | None = None
-    """Last one; a log that has ended names it, so that unpausing starts nothing."""
+    """Last cutoff of the schedule. For a log that has ended, so that unpausing its DAG starts nothing."""
     from_scratch_every: int = Field(0, ge=0)
     """Every n-th cycle trains from scratch, to compare with the fine-tuned chain; 0: never."""
     demo_cutoffs: tuple[date, ...] = ()
-    """Cutoffs of the cycles that `make demo` and the reports use."""
+    """Cutoffs of the cycles that `make demo` and the benchmarks use."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> ScheduleConfig:
+        if self.cron is not None:
+            _check_cron(self.cron)
+            if self.end_date is not None:
+                raise ValueError(
+                    f"cron ({self.cron!r}) and end_date ({self.end_date}) cannot be combined; drop one of them"
+                )
+        if self.start_date and self.end_date and self.start_date > self.end_date:
+            raise ValueError(f"start_date {self.start_date} is after end_date {self.end_date}")
+        step = timedelta(days=self.interval)
+        if step < MINUTE or step % MINUTE:
+            key = "window_days" if self.interval_days is None else "interval_days"
+            raise ValueError(
+                f"{key} is {self.interval!r}, but cutoffs are whole minutes; allowed are multiples of 1/1440 day"
+            )
+        return self
 
     @property
     def interval(self) -> float:
@@ -68,31 +88,37 @@ class ScheduleConfig(Section):
         return self.interval_days or self.window_days
 
 
-class EvaluationConfig(Section):
-    tasks: tuple[TaskConfig, ...] = DEFAULT_TASKS
-    slices: tuple[str, ...] = ("cold_start", "weak_id", "new_user")
-    """Built-in slices, or a context field (`country`), which gives one slice a value."""
-    delays_hours: tuple[float, ...] = (0.0, 48.0)
-    """Serving delays of the replay protocol; the gates read the first."""
-    weak_id_events: int = Field(20, ge=1)
-    """An in-vocabulary item with fewer events up to the split is a weak-ID item."""
-    hits_at: tuple[int, ...] = (10, 50)
-    """k of hit rate@k and NDCG@k."""
-    bootstrap_samples: int = Field(1000, ge=100)
-    block_items: int = Field(65536, ge=1)
-    """Items scored at once while ranks are counted."""
+def _check_cron(cron: str) -> None:
+    """Raises ValueError for an expression that Airflow could not schedule by, or that is never due."""
+    from croniter import CroniterError, croniter  # Airflow's own parser; takes 0.1 s to import
+
+    # The one alias of Airflow's that its parser does not know.
+    expression = "0 0 1 */3 *" if cron == "@quarterly" else cron
+    try:
+        croniter(expression).get_next()
+        problem = "" if cron.startswith("@") or len(cron.split()) == 5 else "it has not five fields"
+    except CroniterError as error:
+        problem = str(error)
+    if problem:
+        raise ValueError(
+            f"cron {cron!r} cannot be used: {problem}; allowed are five fields (minute, hour, day, month, "
+            "weekday) in UTC, for instance '0 6 * * 1' for Mondays at 06:00, or @daily"
+        )
 
 
 class FunnelConfig(Section):
-    rungs: tuple[str, ...] = ("25k", "100k")
-    """Backbone presets of the small rungs, in order."""
+    """The gates: small models before the full one, and what counts as a loss of quality."""
+
+    rungs: tuple[str, ...] = Field(("25k", "100k"), min_length=1, max_length=MAX_RUNGS)
+    """Backbone sizes of the small models that must pass first, ascending, none above `model.size`."""
     rung_epochs_fraction: float = Field(1.0, gt=0, le=1)
-    """Passes over the data that a rung makes, as a share of the full model's: a gate is to be cheap."""
+    """Passes over the data that a rung makes, as a fraction of the full model's."""
     strictness: Literal["strict", "lenient"] = "strict"
     """Whether an inconclusive check refuses (strict) or passes (lenient)."""
     task_margin: float = Field(-0.02, le=0)
-    """Relative difference of a task that is still non-inferior."""
+    """Relative difference of a task's MRR down to which the candidate is non-inferior."""
     slice_margin: float = Field(-0.05, le=0)
+    """The same for a slice."""
     min_users: int = Field(200, ge=1)
     """A slice with fewer users is reported, not judged."""
     max_latency_milliseconds: float = Field(200.0, gt=0)
@@ -100,70 +126,107 @@ class FunnelConfig(Section):
     max_size_megabytes: float = Field(8192.0, gt=0)
     """Budget for the registered weights."""
 
+    @model_validator(mode="after")
+    def _rungs_ascend(self) -> FunnelConfig:
+        for rung in self.rungs:
+            if rung not in SIZES:
+                raise ValueError(f"rungs names {rung!r}; allowed are {', '.join(SIZES)}")
+        order = [list(SIZES).index(rung) for rung in self.rungs]
+        if order != sorted(set(order)):
+            raise ValueError(
+                f"rungs must be distinct and ascending in size, given {', '.join(self.rungs)}; "
+                f"the order is {', '.join(SIZES)}"
+            )
+        return self
+
 
 class ExpectationsConfig(Section):
-    """What drift and refusal of data is still normal for a source."""
+    """How far a window may drift, and how many lines may be faulty, before validation fails."""
 
     drift_cycles: int = Field(4, ge=1)
     """Earlier cycles that a window is compared with."""
     min_volume_ratio: float = Field(0.25, ge=0.0, le=1.0)
-    """Events a day in the window, over the median of the earlier cycles."""
+    """Least events a day in the window, as a ratio to the median of the earlier cycles."""
     max_volume_ratio: float = Field(4.0, ge=1.0)
+    """Most events a day in the window, as a ratio to the median of the earlier cycles."""
     max_action_mix_distance: float = Field(0.3, ge=0.0, le=1.0)
-    """Total variation distance of the action shares from the earlier cycles'."""
+    """Largest total variation distance between the window's action shares and the earlier cycles'."""
     max_faulty_fraction: float = Field(0.5, ge=0.0, le=1.0)
-    """Share of a cycle's new lines that may be faulty; lines left out by `where` and repeated events
-    are not counted as faulty."""
+    """Largest fraction of a cycle's new lines that may be faulty; lines excluded by `where` and repeated
+    events do not count as faulty."""
     min_window_events: int = Field(1, ge=0)
-    """Events that the evaluation window must hold."""
+    """Fewest events of the evaluation window."""
 
 
 class RegistryConfig(Section):
+    """What happens to an accepted version."""
+
     promotion: Literal["automatic", "manual"] = "automatic"
-    """Whether an accepted version becomes champion by itself."""
+    """Whether an accepted version becomes champion without a person."""
 
 
 class Config(Section):
     """Everything that a cycle is a function of, beside its cutoff, table versions and parent."""
 
     preset: str
-    """Name of the run this configuration started from."""
+    """Named run that the other sections started from."""
     source: SourceConfig
     schedule: ScheduleConfig = ScheduleConfig()
     vocabulary: VocabularyConfig = VocabularyConfig()
     features: FeaturesConfig = FeaturesConfig()
     sequences: SequencesConfig = SequencesConfig()
-    model: ModelConfig = ModelConfig()
+    model: ModelSection = ModelSection()
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     funnel: FunnelConfig = FunnelConfig()
     registry: RegistryConfig = RegistryConfig()
     expectations: ExpectationsConfig = ExpectationsConfig()
-    # Private, so that it is no part of the digest: where a file lies changes no result.
+    # Private, so that it is not part of the digest: where a file is changes no result.
     _words: str | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:
-        if self.model.actions != len(self.source.actions):
-            raise ValueError(
-                f"model.actions is {self.model.actions} but the source has {len(self.source.actions)} actions"
-            )
-        if self.model.context_buckets != self.sequences.context_buckets:
-            raise ValueError("model.context_buckets and sequences.context_buckets must be equal")
         if self.objective.label_window > self.sequences.max_targets:
             raise ValueError(
                 f"objective.label_window is {self.objective.label_window}, but sequences.max_targets keeps only "
                 f"{self.sequences.max_targets} targets past a row's end"
             )
-        for rung in self.funnel.rungs:
-            if rung not in SIZES:
-                raise ValueError(f"funnel.rungs names {rung!r}; allowed are {', '.join(SIZES)}")
+        largest = self.funnel.rungs[-1]
+        if SIZES[largest].parameters > self.model.backbone.parameters:
+            raise ValueError(
+                f"funnel.rungs has {largest}, which is larger than the full model (model.size is {self.model.size})"
+            )
+        absent = [name for name in self.model.modalities if not self.features.widths[name]]
+        if absent:
+            raise ValueError(
+                f"model.modalities has {', '.join(absent)}, which features.language_encoder "
+                f"= {self.features.language_encoder!r} does not make"
+            )
         return self
+
+    def network(self, size: str | None = None) -> ModelConfig:
+        """What the network is built from: `[model]`, and what follows from source, features and sequences.
+
+        `size` is that of a rung; None is the full model's.
+        """
+        model = self.model
+        return ModelConfig(
+            size=size or model.size,
+            item_width=model.item_width,
+            dropout=model.dropout,
+            freshness=model.freshness,
+            output_width=model.output_width,
+            modalities=tuple((name, self.features.widths[name]) for name in model.modalities),
+            actions=len(self.source.actions),
+            context_fields=self.source.context_fields,
+            context_buckets=self.sequences.context_buckets,
+            max_length=self.sequences.max_length,
+        )
 
     @property
     def words(self) -> str:
-        """The words of a command that load this configuration again, quoted for a shell."""
+        """The words of a command that loads this configuration again, quoted for a shell."""
         return self._words or f"--source {self.source.name}"
 
     def loaded_by(self, words: str) -> Config:
@@ -178,27 +241,48 @@ class Config(Section):
         return self.digest_of(*sorted(type(self).model_fields))
 
     def digest_of(self, *sections: str) -> str:
-        """Digest of some sections, so that a stage is repeated only when what it reads changed."""
+        """Digest of some sections, so that a stage runs again only when what it reads changed. The section
+        `model` counts as the network that follows from it."""
         content = self.model_dump(mode="json", include=set(sections))
+        if "model" in content:
+            content["model"] = self.network().model_dump(mode="json")
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def parse(content: dict[str, Any], origin: str) -> Config:
-    """A `Config` from plain values. Raises ConfigError, one line that names every key that was refused."""
+    """A `Config` from plain values. Raises ConfigError, one line that names every refused key."""
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        told = [_problem(**problem) for problem in error.errors(include_url=False, include_context=False)]
-        count = f"{len(told)} problems: " if len(told) > 1 else ""
-        raise ConfigError(f"{origin} cannot be used: {count}{'; '.join(told)}") from None
+        problems = [_problem(**problem) for problem in error.errors(include_url=False, include_context=False)]
+        count = f"{len(problems)} problems: " if len(problems) > 1 else ""
+        raise ConfigError(f"{origin} cannot be used: {count}{'; '.join(problems)}") from None
+
+
+def parse_stored(content: dict[str, Any], origin: str) -> Config:
+    """A `Config` from the plain values in a cycle's record. Raises ConfigError as `parse`.
+
+    Records of the first versions held the derived values in `[model]`, and modalities with widths.
+    """
+    model = content.get("model", {})
+    if "output_width" in model:
+        kept = {key: value for key, value in model.items() if f"model.{key}" not in DERIVED}
+        kept["modalities"] = [name for name, _ in model["modalities"]]
+        kept["semantic_output_width"] = ModelConfig.model_validate(model).semantic_output_width
+        content = content | {"model": kept}
+    return parse(content, origin)
 
 
 def _problem(type: str, loc: tuple[str | int, ...], msg: str, input: Any) -> str:
-    """One refused key, from pydantic's words for it."""
-    place = ".".join(str(part) for part in loc) or "configuration"
+    """One refused key or section, from pydantic's words for it."""
+    place = ".".join(str(part) for part in loc)
+    if type == "extra_forbidden" and place in DERIVED:
+        return f"{place} cannot be set, {DERIVED[place]}"
     if type == "extra_forbidden":
         return f"{place} is unknown, allowed are {', '.join(_section(loc[:-1]).model_fields)}"
-    return f"{place}: {msg}, given {input!r:.120}"
+    if type == "value_error":  # a validator of ours, which says itself what was given
+        return f"{place}: {msg}".replace("Value error, ", "").removeprefix(": ")
+    return f"{place or 'configuration'}: {msg}, given {input!r:.120}"
 
 
 def _section(place: tuple[str | int, ...]) -> type[BaseModel]:
@@ -207,29 +291,31 @@ def _section(place: tuple[str | int, ...]) -> type[BaseModel]:
     for part in place:
         if isinstance(part, str):
             annotation = section.model_fields[part].annotation
-            candidates = (annotation, *get_args(annotation))
-            section = next(one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel))
+            types = (annotation, *get_args(annotation))
+            section = next(kind for kind in types if isinstance(kind, type) and issubclass(kind, BaseModel))
     return section
 
 
 def overlay(base: Config, changes: dict[str, Any], origin: str) -> Config:
-    """`base` with the keys of `changes` replaced, section by section."""
+    """`base` with the keys of `changes` replaced, section by section. Raises ConfigError as `parse`."""
     return parse(merge(base.model_dump(mode="json"), changes), origin)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file. Raises ConfigError when it is absent or not TOML."""
+    """The content of a TOML file. Raises ConfigError when it cannot be read or is not TOML."""
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; pass the path of a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `changes` laid over it; tables are merged, everything else replaced."""
+    """`base` overlaid with `changes`: tables are merged, every other value is replaced."""
     merged = dict(base)
     for key, value in changes.items():
         both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)

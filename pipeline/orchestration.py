@@ -1,9 +1,9 @@
-"""How Airflow runs a cycle: schedule, form, operators, defaults and notifier for the files in `dags/`.
+"""How Airflow runs a cycle: sources, schedules, form, operators and notifier for the files in `dags/`.
 
-In: the map of stages and a source's schedule. Out: Airflow objects. Beside `dags/` this is the only
-module that imports Airflow; it knows no stage's insides. A task is a process of its own that is
-given the run's raw facts (run type, data interval, form); `pipeline.cycle.definition.resolve_cycle` decides
-what they mean. Reading it loads neither torch, pyspark, mlflow nor great_expectations.
+Beside those files and `pipeline.timetable` this is the only module that imports Airflow. It knows nothing
+of what a stage does: a task starts one command of `python -m pipeline` as its own process and passes the
+run's facts (run type, data interval, form) on; `pipeline.cycle.definition.resolve_cycle` decides what they
+mean. Importing it loads neither torch, pyspark, mlflow nor great_expectations.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime, time, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.providers.standard.hooks.subprocess import SubprocessHook
 from airflow.sdk import (
@@ -31,221 +34,309 @@ from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
     AirflowNotFoundException,
+    AirflowRescheduleException,
     AirflowSkipException,
 )
 
-# The SDK's class of this name cannot be serialized in Airflow 3.3.2 (its encoder leaves `_summary` out).
-from airflow.timetables.events import EventsTimetable
-
-from pipeline.config import ScheduleConfig
+from pipeline import presets
+from pipeline.config import Config, ScheduleConfig
+from pipeline.cycle.definition import cutoff_of
+from pipeline.errors import Exit
 from pipeline.local.service_settings import SPARK_CONNECTION
-from pipeline.presets import DEFAULT, PRESETS
 from pipeline.settings import CHECKOUT, Settings
-from pipeline.sources import SOURCES
-from pipeline.workflows.refresh_cycle import Stage
+from pipeline.timetable import CutoffTimetable
+from pipeline.workflows.stage import Stage
 
-DONE, FAILED, TRY_LATER, REFUSED = 0, 1, 75, 99
-"""Exit codes of a stage that mean something; any other is a crash."""
-CRASH_TRIES = 2
-"""A crash is tried at most this often, however often a busy source is."""
-LONGEST_GRID = 1000
-"""Due times listed for a schedule without an end."""
+QUEUE_PAUSE = timedelta(seconds=60)
+"""Time between two tries of a stage whose source is busy with another cycle."""
+QUEUE_TRIES = 60
+"""Times a stage waits for a busy source before its task fails."""
+RETRY_DELAY = timedelta(seconds=10)
+"""Wait before a crashed stage is run again; what killed a process is mostly gone in seconds."""
 
 _POOLS = {"spark": "spark", "torch": "gpu", "python": "default_pool"}
 _MASTER = re.compile(r"local(\[(\*|\d+)(,\d+)?\])?|yarn|(spark|k8s)://\S+")
+# The checkout is on the path, the application's own folder is not: its modules are
+# `pipeline.cycle.records`, never `records`.
+_PYTHON = {"PYTHONPATH": str(CHECKOUT), "PYTHONSAFEPATH": "1"}
+_CLUSTER_ENVIRONMENT = {"yarn": "spark.yarn.appMasterEnv", "k8s": "spark.kubernetes.driverEnv"}
 
 
-def timetable(schedule: ScheduleConfig) -> CronTriggerTimetable | EventsTimetable | None:
-    """When a source's cycles are due; None: manual triggers alone.
+@dataclass(frozen=True)
+class RegisteredSource:
+    """A source that has a DAG."""
 
-    A cron expression gets the interval between cycles as its data interval (a plain cron string
-    gives intervals of no length). Without one a cycle is due at `start_date` and every interval
-    after it, up to `end_date`: an interval of 28 or 180 days is no cron expression. `end_date` ends
-    the list and not the DAG, which after its own end date never starts a run triggered by hand.
+    dag_id: str
+    source: str
+    """A packaged source's name, or the absolute path of a TOML file."""
+    config: Config
+    timetable: CronTriggerTimetable | CutoffTimetable | None
+    """When its cycles are due; None: only on a manual trigger."""
+
+
+@dataclass(frozen=True)
+class RegisteredSources:
+    """The sources named by the environment."""
+
+    usable: tuple[RegisteredSource, ...]
+    problems: tuple[str, ...]
+    """For every other source one line that says what is wrong with it."""
+
+
+class BrokenSourceError(ValueError):
+    """A registered source without a DAG; the message says what is wrong with its configuration."""
+
+
+def registered_sources() -> RegisteredSources:
+    """The sources of `REPRISE_SOURCE` (DAG `refresh_cycle`) and `REPRISE_SOURCES` (separated by spaces; DAG
+    `refresh_cycle_NAME`). A relative path starts at the checkout."""
+    named = [("REPRISE_SOURCE", os.environ.get("REPRISE_SOURCE", "ml-100k"))]
+    named += [("REPRISE_SOURCES", source) for source in os.environ.get("REPRISE_SOURCES", "").split()]
+    usable: dict[str, RegisteredSource] = {}
+    problems = []
+    for variable, given in named:
+        source = str(CHECKOUT / given) if given.endswith(".toml") else given
+        if any(source == other.source for other in usable.values()):
+            continue
+        try:
+            registered = _read_source(source, is_main=variable == "REPRISE_SOURCE")
+        except Exception as error:  # noqa: BLE001  (nothing about one source may cost another its DAG)
+            kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+            place = "" if given in str(error) else f"{given}: "
+            problems.append(f"{variable}: {place}{kind}{error}")
+            continue
+        name = registered.config.source.name
+        if name in usable:
+            problems.append(
+                f"{variable}: {given}: source.name is {name!r}, which {usable[name].source} has too; "
+                "choose another name, since tables and versions are kept by it"
+            )
+        else:
+            usable[name] = registered
+    return RegisteredSources(tuple(usable.values()), tuple(problems))
+
+
+def _read_source(source: str, *, is_main: bool) -> RegisteredSource:
+    config = presets.load(source)
+    schedule = timetable(config.schedule)
+    if schedule is not None:
+        schedule.validate()
+    dag_id = "refresh_cycle" if is_main else f"refresh_cycle_{config.source.name}"
+    return RegisteredSource(dag_id, source, config, schedule)
+
+
+def timetable(schedule: ScheduleConfig) -> CronTriggerTimetable | CutoffTimetable | None:
+    """When a source's cycles are due; None: only on a manual trigger.
+
+    The data interval of a run ends at its cutoff and is as long as the time between two cycles (a plain
+    cron string would give intervals of no length). `end_date` is part of the timetable, because a DAG
+    with an end date in the past starts no manual run either.
     """
     if schedule.cron:
-        if schedule.end_date:
-            raise ValueError("schedule.cron and schedule.end_date cannot be combined; leave one of them out")
         return CronTriggerTimetable(schedule.cron, timezone="UTC", interval=timedelta(days=schedule.interval))
-    due = due_times(schedule)
-    if not due:
-        return None
-    description = f"every {schedule.interval:g} days, {due[0]:%Y-%m-%d} to {due[-1]:%Y-%m-%d}"
-    return EventsTimetable(due, presorted=True, description=description)
-
-
-def due_times(schedule: ScheduleConfig) -> list[datetime]:
-    """Every due cutoff of a schedule without cron, UTC, in order."""
     if schedule.start_date is None:
-        return []
-    first = datetime.combine(schedule.start_date, time(), tzinfo=UTC)
-    last = datetime.combine(schedule.end_date, time(), tzinfo=UTC) if schedule.end_date else None
-    grid = (first + number * timedelta(days=schedule.interval) for number in range(LONGEST_GRID))
-    return [due for due in grid if last is None or due <= last]
+        return None
+    last = cutoff_of(schedule.end_date) if schedule.end_date else None
+    return CutoffTimetable(cutoff_of(schedule.start_date), timedelta(days=schedule.interval), last)
 
 
 def first_start(schedule: ScheduleConfig) -> datetime | None:
     """The DAG's start date: where the data interval of the first cycle begins."""
     if schedule.start_date is None:
         return None
-    return datetime.combine(schedule.start_date, time(), tzinfo=UTC) - timedelta(days=schedule.interval)
+    return cutoff_of(schedule.start_date) - timedelta(days=schedule.interval)
 
 
 def form(source: str) -> dict[str, Param]:
-    """The fields of the manual trigger; a scheduled or backfilled run has their defaults."""
+    """The fields of the manual trigger; a scheduled or backfilled run has their defaults.
+
+    A DAG runs its own source: a mapping is SQL that can call Java, so a person who may trigger runs may not
+    choose the file. The constant `source` is hidden in the form, and a trigger through the REST API that
+    names another source is refused; the tasks never read it.
+    """
     return {
         "cutoff": Param(
             None,
             type=["null", "string"],
             format="date",
             title="Cutoff date",
-            description="The cycle ends at 00:00 UTC of this day. A run by hand needs it; a scheduled one "
-            "and a backfill leave it empty and take the end of their data interval.",
-        ),
-        "source": Param(
-            source,
-            type="string",
-            pattern=r"^([a-z][a-z0-9-]*|.*\.toml)$",
-            examples=sorted({source, *SOURCES}),
-            title="Source",
-            description="A packaged source, or the path of a TOML file on the worker.",
+            description="The cycle uses all events before 00:00 UTC of this day. Required for a manual run; a "
+            "scheduled run or a backfill takes the end of its data interval.",
         ),
         "preset": Param(
-            DEFAULT, enum=sorted(PRESETS), title="Preset", description="The named run to start from."
+            None,
+            type=["null", "string"],
+            enum=[None, *sorted(presets.PRESETS)],
+            values_display={"null": "the source's own"},
+            title="Preset",
+            description="The named configuration to start from.",
         ),
         "cold_start": Param(
             False, type="boolean", title="Cold start", description="Train from scratch, without a parent."
         ),
+        "source": Param(source, const=source, type="string", title="Source"),
     }
 
 
 def phase_groups(stages: Iterable[Stage]) -> dict[str, TaskGroup]:
-    """A group for every phase of the map, that a person folds; task ids stay the stages' names."""
+    """A task group for every phase of the map; task ids stay the stages' names."""
     phases = dict.fromkeys(stage.phase for stage in stages if stage.phase)
     return {phase: TaskGroup(phase, prefix_group_id=False) for phase in phases}
 
 
-def task_for(stage: Stage, group: TaskGroup | None = None) -> BaseOperator:
-    """The task of a stage: submitted through the Spark connection, or a process of its own."""
+def task_for(stage: Stage, source: str, group: TaskGroup | None = None) -> BaseOperator:
+    """The task of a stage: submitted through the Spark connection, or started as a process."""
     operator = SparkStageOperator if stage.engine == "spark" else StageOperator
-    queues = stage.retries > CRASH_TRIES
     return operator(
         task_id=stage.name,
         command=stage.name,
+        source=source,
         task_group=group,
         pool=_POOLS[stage.engine],
         retries=stage.retries,
-        # A busy source is free again in minutes; what killed a process is mostly gone in seconds.
-        retry_delay=timedelta(seconds=60 if queues else 10),
-        # After a refusal what comes next is skipped, but for the stages that always run; after a
-        # failure they do not run either, so that the last task tells the run's outcome.
+        retry_delay=RETRY_DELAY,
+        # After a refusal only the stages that always run still run; after a failure they do not either, so
+        # that the state of the last task is the state of the run.
         trigger_rule="none_failed" if stage.always else "all_success",
         doc_md=f"{stage.title}\n\nreads {', '.join(stage.reads) or '-'}; writes {', '.join(stage.writes) or '-'}",
         on_failure_callback=FailureNotifier(),
     )
 
 
-def release_task() -> BaseOperator:
-    """The command that gives the source back, whatever the cycle came to."""
-    return StageOperator(task_id="release", command="release", retries=1, retry_delay=timedelta(seconds=10))
+def release_task(source: str) -> BaseOperator:
+    """The task that gives up the cycle's lease of the source."""
+    return ReleaseOperator(
+        task_id="release", command="release", source=source, retries=1, retry_delay=RETRY_DELAY
+    )
 
 
-def arguments(command: str, context: Context) -> list[str]:
-    """What `python -m pipeline` is told about a run: the form and Airflow's raw facts."""
+def arguments(command: str, source: str, context: Context) -> list[str]:
+    """The arguments of `python -m pipeline` for a run: its source, and what the form and Airflow say."""
     params, run = context["params"], context["dag_run"]
     run_type = str(getattr(run.run_type, "value", run.run_type))
-    told = {
-        "--source": _absolute(params["source"]),
+    options = {
+        "--source": source,
         "--preset": params["preset"],
         "--run-type": run_type if run_type in ("scheduled", "backfill") else "manual",
         "--cutoff": params["cutoff"],
     }
-    if told["--run-type"] != "manual":
+    if options["--run-type"] != "manual":
         start, end = run.data_interval_start, run.data_interval_end
-        # A listed due time is an interval of no length: its end is the cutoff, its start says nothing.
-        told["--interval-start"] = start.isoformat() if start and start != end else None
-        told["--interval-end"] = end.isoformat() if end else None
-    words = [command, *(word for name, value in told.items() if value for word in (name, value))]
+        options["--interval-start"] = start.isoformat() if start else None
+        options["--interval-end"] = end.isoformat() if end else None
+    words = [command, *(word for name, value in options.items() if value for word in (name, value))]
     return [*words, "--cold-start"] if params["cold_start"] else words
 
 
-def _absolute(source: str) -> str:
-    return str(CHECKOUT / source) if source.endswith(".toml") else source
+def stage_environment() -> dict[str, str]:
+    """The environment of a stage's process: the task's own without any variable of Airflow.
+
+    A stage runs a source's SQL and may start a JVM on other machines. It calls nothing of Airflow, so it
+    gets neither its keys, its database's address nor its connections. Credentials of object stores,
+    proxies and everything named `REPRISE_*` or `MLFLOW_*` stay.
+    """
+    return {name: value for name, value in os.environ.items() if not name.lstrip("_").startswith("AIRFLOW")}
 
 
 class StageOperator(BaseOperator):
-    """Runs one command of the pipeline as a process of its own; its lines are the task's log.
+    """Runs one command of the pipeline as its own process, whose output is the task's log.
 
-    Exit code 99 skips what comes next, 75 is tried again, 1 is an error that trying again cannot
-    help; anything else is a crash, which may have come from outside.
+    `judge` says what its exit code means.
     """
 
-    def __init__(self, *, command: str, **options: Any) -> None:
+    def __init__(self, *, command: str, source: str, **options: Any) -> None:
         super().__init__(**options)
         self.command = command
+        self.source = source
         self._hook = SubprocessHook()
 
     def execute(self, context: Context) -> None:
-        words = [sys.executable, "-m", "pipeline", *arguments(self.command, context)]
-        result = self._hook.run_command(words, env=dict(os.environ), cwd=str(CHECKOUT))
-        judge(result.exit_code, result.output, context["ti"].try_number)
+        words = [sys.executable, "-m", "pipeline", *arguments(self.command, self.source, context)]
+        result = self._hook.run_command(words, env=stage_environment(), cwd=str(CHECKOUT))
+        judge(result.exit_code, result.output, context["task_reschedule_count"])
 
     def on_kill(self) -> None:
         self._hook.send_sigterm()
 
 
-def judge(exit_code: int, last_line: str, try_number: int) -> None:
-    """Returns when a command is done; raises what makes Airflow skip, try again or give up."""
-    if exit_code == DONE:
+class ReleaseOperator(StageOperator):
+    """Gives up the lease that the run's cycle holds, if it holds one."""
+
+    def execute(self, context: Context) -> None:
+        # Without a cutoff the command would end the lease of whichever cycle holds the source.
+        words = arguments(self.command, self.source, context)
+        if not {"--cutoff", "--interval-end"} & set(words):
+            raise AirflowSkipException("the run names no cutoff, so it took no lease")
+        super().execute(context)
+
+
+def judge(exit_code: int, last_line: str, waits: int) -> None:
+    """Returns when a command is done; otherwise raises what makes Airflow skip, wait, retry or give up.
+
+    - 99 (refused): what follows is skipped.
+    - 75 (the source is busy): the same try goes on after `QUEUE_PAUSE`, at most `QUEUE_TRIES` times;
+      `waits` is how often it waited already. Waiting uses up no retry.
+    - 1 (a known error): the task fails, since running it again cannot help.
+    - Anything else is a crash: Airflow retries it as often as the task allows, and counts from zero after a
+      clear.
+    """
+    if exit_code == Exit.DONE:
         return
-    if exit_code == REFUSED:
+    if exit_code == Exit.REFUSED:
         raise AirflowSkipException(last_line)
-    told = last_line if exit_code in (FAILED, TRY_LATER) else f"ended with exit code {exit_code}: {last_line}"
-    if exit_code == FAILED or (exit_code != TRY_LATER and try_number >= CRASH_TRIES):
-        raise AirflowFailException(told)
-    raise AirflowException(told)
+    if exit_code == Exit.TRY_LATER and waits < QUEUE_TRIES:
+        raise AirflowRescheduleException(datetime.now(UTC) + QUEUE_PAUSE)
+    if exit_code in (Exit.FAILED, Exit.TRY_LATER):
+        raise AirflowFailException(last_line)
+    raise AirflowException(f"ended with exit code {exit_code}: {last_line}")
 
 
 class SparkStageOperator(SparkSubmitOperator):
     """Submits one command of the pipeline through the connection `spark_reprise`."""
 
-    def __init__(self, *, command: str, **options: Any) -> None:
+    def __init__(self, *, command: str, source: str, **options: Any) -> None:
         super().__init__(
             application=str(CHECKOUT / "pipeline" / "__main__.py"),
             conn_id=SPARK_CONNECTION,
             name=f"reprise-{command}",
-            # The checkout is on the path, the application's own folder is not: its modules are
-            # `pipeline.cycle.records`, never `records`.
-            env_vars={"PYTHONPATH": str(CHECKOUT), "PYTHONSAFEPATH": "1"},
             **options,
         )
         self.command = command
+        self.source = source
 
     def execute(self, context: Context) -> None:
         master = spark_master()
-        self.application_args = arguments(self.command, context)
+        self.application_args = arguments(self.command, self.source, context)
         self.properties_file = str(_spark_properties(master))
-        code, line = DONE, ""
+        prefix = _CLUSTER_ENVIRONMENT.get(master.partition(":")[0])
+        self.conf = {f"{prefix}.{name}": value for name, value in _PYTHON.items()} if prefix else {}
+        code, line = Exit.DONE, ""
         try:
             super().execute(context)
         except AirflowException as error:
             code, line = _spark_failure(str(error))
-        # Outside the handler, so that the task's log ends with the stage's own line alone.
-        judge(code, line, context["ti"].try_number)
+        # Outside the handler, so that the task's log ends with the stage's last line and no traceback of the hook.
+        judge(code, line, context["task_reschedule_count"])
+
+    def _get_hook(self) -> SparkSubmitHook:
+        hook = super()._get_hook()
+        # The operator's `env_vars` would be added to the task's environment, Airflow's secrets included.
+        hook.submit = partial(hook.submit, env=stage_environment() | _PYTHON)
+        return hook
 
 
 def _spark_failure(message: str) -> tuple[int, str]:
     """Exit code and the one line that says what was wrong, from the hook's message."""
     code = re.search(r"Error code is: (\d+)", message)
-    told = [line for line in message.splitlines() if line.startswith(("error: ", "later: "))]
-    return (int(code[1]) if code else -1), (told[-1] if told else message.strip().splitlines()[0])
+    own_lines = [line for line in message.splitlines() if line.startswith(("error: ", "later: "))]
+    return (int(code[1]) if code else -1), (own_lines[-1] if own_lines else message.strip().splitlines()[0])
 
 
 def spark_master() -> str:
     """The master that the connection names.
 
-    Raises AirflowFailException where the operator would fall back to yarn without a word: no
-    connection, or one in the form of a URI.
+    Raises AirflowFailException where the operator would silently fall back to yarn: no connection, or one
+    written as a URI.
     """
     advice = f"""give it as JSON: AIRFLOW_CONN_{SPARK_CONNECTION.upper()}='{{"conn_type":"spark","host":"local[2]"}}'"""
     try:
@@ -264,7 +355,7 @@ def spark_master() -> str:
 
 
 def _spark_properties(master: str) -> Path:
-    """The properties file for spark-submit; a local one is made at set-up."""
+    """The properties file for spark-submit; set-up writes the one of a local master."""
     settings = Settings.from_environment()
     local = master.startswith("local")
     path = settings.home / "spark" / ("spark.properties" if local else "cluster.properties")
@@ -276,7 +367,7 @@ def _spark_properties(master: str) -> Path:
 
 
 class FailureNotifier(BaseNotifier):
-    """Says in one line of the task's log which stage of which run failed, and why."""
+    """Logs in one line which stage of which run failed, and why."""
 
     def notify(self, context: Context) -> None:
         instance, error = context["ti"], context.get("exception")

@@ -1,4 +1,4 @@
-"""The environment, and nothing else: addresses, folders, secrets. No hyperparameter lives here."""
+"""Where things are: addresses and folders, from environment variables. No hyperparameters."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things are. Everything defaults to folders under `home`."""
+    """Addresses and folders. State is under `home` unless the environment says otherwise."""
 
     home: Path
     """`REPRISE_HOME`: all state; removing it removes everything."""
     lake: str
     """`REPRISE_LAKE`: root of the Delta tables, a folder or an object-store URI."""
     data: Path
-    """`REPRISE_DATA`: folder of the open data sets that are not downloaded."""
+    """`REPRISE_DATA`: folder of the open data sets that Reprise does not download."""
     tracking_uri: str
-    """`MLFLOW_TRACKING_URI`: SQLite under `home` unless a server is named."""
+    """`MLFLOW_TRACKING_URI`: a server; by default SQLite under `home`."""
     spark_master: str
-    """`REPRISE_SPARK_MASTER`: used where no spark-submit has set a master."""
+    """`REPRISE_SPARK_MASTER`: used unless spark-submit has set a master; by default `local[2]`."""
 
     @classmethod
     def from_environment(cls) -> Settings:
+        """Settings of this process's environment."""
         home = Path(os.environ.get("REPRISE_HOME", CHECKOUT / ".reprise")).absolute()
         return cls.at(
             home,
@@ -46,7 +47,7 @@ class Settings:
         tracking_uri: str | None = None,
         spark_master: str | None = None,
     ) -> Settings:
-        """Settings of one home folder, with the embedded defaults for what is not given."""
+        """Settings of one home folder; what is None is embedded in it."""
         return cls(
             home=home,
             lake=lake or str(home / "lake"),
@@ -56,11 +57,11 @@ class Settings:
         )
 
     def landing(self, source: str) -> Path:
-        """Where a packaged source's raw files land."""
+        """Raw files of a packaged source."""
         return self.home / "landing" / source
 
     def cycle_folder(self, source: str, cycle: str) -> Path:
-        """Records of one cycle: one JSON file a finished stage."""
+        """Records of one cycle: a JSON file for each finished stage."""
         return self.home / "cycles" / source / cycle
 
     def checkpoint_folder(self, source: str, cycle: str, model: str) -> Path:
@@ -68,7 +69,7 @@ class Settings:
         return self.home / "checkpoints" / source / cycle / model
 
     def accepted_folder(self, source: str, checkpoint_digest: str) -> Path:
-        """What later cycles need of an accepted version (`pipeline.cycle.accepted`)."""
+        """What later cycles need from an accepted version (`pipeline.cycle.accepted`)."""
         return self.home / "accepted" / source / checkpoint_digest[:16]
 
     def report_folder(self, source: str, cycle: str) -> Path:
@@ -82,5 +83,5 @@ class Settings:
 
     @property
     def jars(self) -> Path:
-        """Delta's jars, fetched once at set-up."""
+        """Delta's jars, fetched at set-up."""
         return self.home / "jars"

@@ -1,1 +1,1 @@
-"""Spark jobs, one module per table it writes: pure transforms and a `main(spark, job)`."""
+"""Spark jobs, one module per table: pure transforms, and a `main(spark, job)` that reads and writes."""

@@ -1,8 +1,7 @@
-"""What the Spark jobs are told: the mapping of a source's log, and how tables are built from it.
+"""Configuration of the Spark jobs: the mapping of a source's log, and how tables are built from it.
 
-Typed, frozen, validated; no Spark is imported here, so that the configuration tree and the DAG
-files can read it. `Job` is the whole input of one job: a job reads nothing else but the tables
-named in it, at the versions named in it.
+Does not import Spark, so that the configuration tree and the DAG files can read it. `Job` is the whole
+input of one job: beside it a job reads only the tables named in it, at the versions named in it.
 """
 
 from __future__ import annotations
@@ -10,82 +9,103 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Section(BaseModel):
-    """A frozen part of the configuration that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
+from expectations.section import Section
+from expectations.tables import CONTEXT_FIELDS
 
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
 TimeUnit = Literal["seconds", "milliseconds", "microseconds", "iso"]
 
+LANGUAGE_WIDTH = 384
+"""Width of the packaged sentence encoder's vectors."""
+
 
 class FileMapping(Section):
     """Landed files of one layout. Every other `str` of a subclass is a Spark SQL expression over
-    the columns of these files (a bare column name is the simplest one)."""
+    the columns of these files; the simplest is a column's name."""
 
     files: tuple[str, ...] = Field(min_length=1)
     """Glob patterns, absolute or relative to the source's landing folder."""
     format: Format
-    """`csv` and `tsv` have a header line; `jsonl` is one JSON object a line, gzip allowed."""
+    """`csv` and `tsv` have a header line; `jsonl` is one JSON object a line. Text files may be gzipped."""
     where: str | None = None
-    """SQL predicate; a line for which it is not true is excluded and recorded as such."""
+    """SQL predicate; lines for which it is not true are excluded and recorded as excluded."""
 
 
 class EventMapping(FileMapping):
     """How lines of the log become events."""
 
     user: str
+    """Identifies the user."""
     item: str
+    """Identifies the item."""
     time: str
+    """When the event happened."""
     time_unit: TimeUnit = "seconds"
-    """Unit of `time`; `iso` takes ISO-8601 text, dates or Parquet timestamps (naive ones are UTC)."""
+    """Unit of `time`, since 1970-01-01 UTC; `iso` takes ISO-8601 text, dates or Parquet timestamps (UTC where
+    they name no zone)."""
     event_id: str | None = None
     """None: derived from source, user, item, time, action and occurrence within the file."""
     action: str | None = None
-    """None: every event has the source's only action."""
+    """One of the source's `actions`. None: every event has the source's only action."""
     watch_seconds: str | None = None
+    """Time spent on the item, seconds."""
     completion_fraction: str | None = None
+    """Fraction of the item watched, read or heard; above 1 for repeats."""
     rating: str | None = None
+    """A number on the source's own scale."""
     page: str | None = None
+    """Context: page or surface of the event."""
     position: str | None = None
+    """Context: position on the page, a whole number from 0."""
     country: str | None = None
+    """Context: country of the event."""
     device: str | None = None
+    """Context: device of the event."""
 
 
 class ItemMapping(FileMapping):
     """How lines of the catalogue become items."""
 
     item: str
+    """Identifies the item."""
     title: str | None = None
+    """Text, for reports and the sentence encoder."""
     description: str | None = None
+    """Text, for the sentence encoder."""
     launched_at: str | None = None
+    """When the item became available; before this instant it is not an eligible item."""
     launched_at_unit: TimeUnit = "iso"
+    """Unit of `launched_at`."""
 
 
 class TagMapping(FileMapping):
-    """How lines become annotation tags; `tag` may yield one string or an array of them."""
+    """How lines become annotation tags."""
 
     item: str
+    """Identifies the item."""
     tag: str
+    """A string, or an array of strings."""
     tagged_at: str | None = None
+    """When the tag was given; a cycle reads tags up to its split. None: always known."""
     tagged_at_unit: TimeUnit = "iso"
+    """Unit of `tagged_at`."""
 
 
 class EdgeMapping(FileMapping):
-    """How lines become knowledge-graph edges; `entity` may yield one string or an array of them."""
+    """How lines become knowledge-graph edges."""
 
     item: str
+    """Identifies the item."""
     relation: str
-    """SQL expression; a constant relation is a quoted literal, `"'genre'"`."""
+    """A constant relation is a quoted literal, `"'genre'"`."""
     entity: str
+    """A string, or an array of strings."""
 
 
 class SourceConfig(Section):
-    """A source: where its log lies and what its columns mean."""
+    """A source: where its log is and what its columns mean."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")
     """Names the lake folder and the registered model."""
@@ -101,33 +121,44 @@ class SourceConfig(Section):
     actions: tuple[str, ...] = ("interaction",)
     """Every action of the source, in an order that must never change (append only, at most 127)."""
     high_value: str = "true"
-    """SQL predicate over columns of `events`: which events are labels."""
+    """SQL predicate over columns of `events`: marks the high-value events."""
     reward: str = "1.0"
     """SQL expression over columns of `events`: the reward weight r of a high-value event, above 0."""
     earliest: datetime | None = None
-    """Events before this instant are refused as impossible. None: 1990-01-01."""
+    """Events before this instant are rejected as impossible. None: 1990-01-01."""
     latest: datetime | None = None
-    """Events after this instant are refused as impossible. None: 2100-01-01."""
+    """Events after this instant are rejected as impossible. None: 2100-01-01."""
 
     @model_validator(mode="after")
     def _actions_are_distinct(self) -> SourceConfig:
         if len(set(self.actions)) != len(self.actions) or not 1 <= len(self.actions) <= 127:
             raise ValueError(f"actions must be 1 to 127 distinct names, given {self.actions}")
         if self.events.action is None and len(self.actions) != 1:
-            raise ValueError("events.action is needed where the source has more than one action")
+            raise ValueError(
+                f"events.action is missing; a source with several actions ({', '.join(self.actions)}) needs it"
+            )
         return self
+
+    @property
+    def context_fields(self) -> tuple[str, ...]:
+        """Context columns that the log has."""
+        return tuple(name for name in CONTEXT_FIELDS if getattr(self.events, name) is not None)
 
 
 class VocabularyConfig(Section):
+    """Which items get a token of their own, and how often an ID is masked in training."""
+
     min_events: int = Field(5, ge=1)
-    """An item enters the vocabulary with this many events up to the split."""
+    """Fewest events up to the split with which an item enters the vocabulary."""
     cold_start_floor: float = Field(0.02, ge=0.0, le=1.0)
-    """Lower bound of the masking rate, a fraction."""
+    """Least masking rate of the collaborative embedding, a fraction."""
     cold_start_ceiling: float = Field(0.5, ge=0.0, le=1.0)
-    """Upper bound of the masking rate, a fraction."""
+    """Largest masking rate, a fraction."""
 
 
 class FeaturesConfig(Section):
+    """How item features are computed."""
+
     language_encoder: Literal["all-minilm-l6-v2", "none"] = "all-minilm-l6-v2"
     """The packaged sentence encoder (384 wide), or none."""
     graph_width: int = Field(64, ge=8, le=1024)
@@ -137,16 +168,27 @@ class FeaturesConfig(Section):
     annotation_width: int = Field(64, ge=8, le=1024)
     """Width of the annotation vector."""
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """Width of each vector column of `item_features`; 0: the column is empty."""
+        return {
+            "language": 0 if self.language_encoder == "none" else LANGUAGE_WIDTH,
+            "graph": self.graph_width,
+            "annotation": self.annotation_width,
+        }
+
 
 class SequencesConfig(Section):
+    """How histories are cut into rows of `sequences`."""
+
     max_length: int = Field(256, ge=8, le=8192)
     """Events in one `sequences` row, context included."""
     context_length: int = Field(128, ge=0)
     """Events of context that a chunk after the first repeats before its loss positions."""
     max_targets: int = Field(16, ge=1, le=128)
-    """K_max: high-value events kept in the look-ahead tail of a row."""
+    """K_max: targets kept in the look-ahead tail of a row."""
     max_evaluation_history: int = Field(2000, ge=16)
-    """Events of history up to the cutoff kept for a user of the evaluation window."""
+    """Events up to the cutoff that are kept for a user of the evaluation window."""
     context_buckets: int = Field(512, ge=2, le=32000)
     """Codes of a hashed context field, 0 being missing."""
 
@@ -163,30 +205,24 @@ class Job(Section):
     """The whole input of one Spark job."""
 
     lake: str
-    """Root of the lake; tables lie at `expectations.tables.location(lake, source.name, table)`."""
+    """Root of the lake; tables are at `expectations.tables.location(lake, source.name, table)`."""
     landing: str
     """Folder that relative file patterns are resolved against."""
     cycle: str
     """Name of the cycle, the value of the `cycle` partition."""
     cutoff: datetime
+    """End of the evaluation window."""
     split: datetime
+    """Start of the evaluation window: the cutoff less W."""
     window_seconds: int
-    """W; the split is the cutoff less W."""
+    """W."""
     parent_cycle: str | None = None
     """Cycle whose vocabulary is continued; None on a cold start."""
     parent_split: datetime | None = None
-    versions: dict[str, int] = {}
+    """Split of that cycle."""
+    versions: dict[str, int] = Field(default_factory=dict)
     """Delta version to read, by table; a table that is absent here has no version yet."""
     source: SourceConfig
     vocabulary: VocabularyConfig = VocabularyConfig()
     features: FeaturesConfig = FeaturesConfig()
     sequences: SequencesConfig = SequencesConfig()
-
-
-class JobResult(Section):
-    """What a job did: the versions it left, and figures for the report."""
-
-    versions: dict[str, int]
-    """Delta version written (or found unchanged), by table."""
-    figures: dict[str, float | int | str]
-    """Counts and measures for the cycle's record; names carry their unit."""

@@ -1,12 +1,12 @@
-"""`evaluation_sequences`: histories up to the cutoff of the users who have a label in the window.
+"""Table `evaluation_sequences`: histories up to the cutoff of the users with a label in the window.
 
-In: `events` and `items` at their pinned versions. Out: the cycle's partition of
-`evaluation_sequences`, one row a user, with the places of its high-value events in (split, cutoff].
-Training never opens this table. It knows nothing of tasks, delays or candidates: they are applied
-when ranks are computed.
+Reads `events` and `items` at their pinned versions. Writes the cycle's partition of
+`evaluation_sequences`, one row a user, with the positions of its labels: the high-value events in
+(split, cutoff]. Training never opens this table. Tasks, serving delays and eligible items are applied
+later, when ranks are computed.
 
-A history longer than `max_evaluation_history` keeps its last events; labels that fall out with the
-others are counted (`labels_dropped`). Cost and robustness are those of `history`.
+A history longer than `max_evaluation_history` keeps its last events; the labels it loses are counted
+(`labels_dropped`). Cost: that of `histories.tokens`.
 """
 
 from __future__ import annotations
@@ -17,31 +17,36 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from expectations import tables
-from spark_jobs import history
-from spark_jobs.config import Job, JobResult, SequencesConfig, SourceConfig
+from expectations.instants import microseconds
+from spark_jobs.config import Job, SequencesConfig, SourceConfig
+from spark_jobs.figures import EvaluationSequencesFigures, JobResult
+from spark_jobs.histories import tokens
+from spark_jobs.histories.high_value import with_reward
+from spark_jobs.histories.spans import after, up_to
 from spark_jobs.lake import delta
 
 
 def evaluation_sequences(
     numbered: DataFrame, split: datetime, cycle: str, source: SourceConfig, config: SequencesConfig
 ) -> DataFrame:
-    """Rows of `evaluation_sequences` from `history.numbered` events, all of them up to the cutoff."""
-    is_label = (F.col("reward") > 0) & (F.col("event_at_us") > history.micros(split))
-    has_label = F.max(is_label).over(history.whole(history.in_order()))
+    """Rows of `evaluation_sequences` from numbered tokens (`histories.tokens.numbered`) of all events up to
+    the cutoff."""
+    split_us = microseconds(split)
+    is_label = (F.col("reward") > 0) & (F.col("event_at_us") > split_us)
+    has_label = F.max(is_label).over(tokens.whole(tokens.in_order()))
     kept = numbered.withColumn("has_label", has_label).where(
         F.col("has_label") & (F.col("place") >= F.col("events") - config.max_evaluation_history)
     )
     gathered = kept.groupBy("user_id").agg(
-        F.sort_array(F.collect_list(history.token_struct(source))).alias("row")
+        F.sort_array(F.collect_list(tokens.token_struct(source))).alias("row")
     )
     columns = {
         "cycle": F.lit(cycle),
         "first_position": F.col("row")[0]["place"],
-        "label_positions": history.positions_where(
-            "row",
-            lambda token: (token["reward"] > 0) & (token["event_at_us"] > history.micros(split)),
+        "label_positions": tokens.positions_where(
+            "row", lambda token: (token["reward"] > 0) & (token["event_at_us"] > split_us)
         ),
-        **history.token_arrays("row", source),
+        **tokens.token_arrays("row", source),
     }
     rows = gathered.select(
         *(columns.get(name, F.col(name)).alias(name) for name in tables.EVALUATION_SEQUENCES.column_names)
@@ -51,18 +56,18 @@ def evaluation_sequences(
 
 def main(spark: SparkSession, job: Job) -> JobResult:
     """Writes the cycle's evaluation histories."""
-    numbered = history.pinned_history(spark, job, job.cutoff)
+    events = up_to(delta.read_pinned(spark, job, tables.EVENTS), job.cutoff)
+    items = tokens.broadcastable(delta.read_pinned(spark, job, tables.ITEMS))
+    numbered = tokens.numbered(tokens.tokens(events, items, job.source, job.sequences.context_buckets))
     rows = evaluation_sequences(numbered, job.split, job.cycle, job.source, job.sequences)
-    version = history.replace_cycle(spark, rows, tables.EVALUATION_SEQUENCES, job)
-    written = history.read_cycle(spark, tables.EVALUATION_SEQUENCES, job, version)
+    version = delta.replace_cycle(spark, rows, tables.EVALUATION_SEQUENCES, job)
+    written = delta.read_cycle(spark, job, tables.EVALUATION_SEQUENCES, version)
     counts = written.agg(
         F.count(F.lit(1)).alias("users"),
         F.coalesce(F.sum(F.size("item_index")), F.lit(0)).alias("stored_tokens"),
         F.coalesce(F.sum(F.size("label_positions")), F.lit(0)).alias("labels"),
     )
-    events = delta.read_pinned(spark, job, tables.EVENTS)
-    window = history.after(history.up_to(events, job.cutoff), job.split)
-    labels = history.with_reward(window, job.source).where(F.col("reward") > 0).count()
-    figures = counts.first().asDict()
-    figures["labels_dropped"] = labels - figures["labels"]
+    labels = with_reward(after(events, job.split), job.source).where(F.col("reward") > 0).count()
+    counted = counts.first().asDict()
+    figures = EvaluationSequencesFigures(**counted, labels_dropped=labels - counted["labels"])
     return JobResult(versions={tables.EVALUATION_SEQUENCES.name: version}, figures=figures)

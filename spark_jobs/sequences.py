@@ -1,24 +1,23 @@
-"""`sequences`: every user's history up to the split, cut into rows of single tokens.
+"""Table `sequences`: every user's history up to the split, cut into rows of single tokens.
 
-In: `events` and `items` at their pinned versions. Out: the cycle's partition of `sequences`. Label
-sets are not stored: a row names the places of its high-value events and carries a look-ahead tail,
-so that window, horizon and half-life are chosen at training time. It knows nothing of the
-vocabulary.
+Reads `events` and `items` at their pinned versions. Writes the cycle's partition of `sequences`. Label
+sets are not stored. A row stores its targets, the high-value events that may become labels, by reference:
+their positions in the row, and a look-ahead tail of targets past its end. Training chooses labels among
+them by its own label window, horizon and half-life. The vocabulary plays no part.
 
-Chunks. With M = `max_length` and C = `context_length`, chunk 0 holds the events [0, M), and each of
-the following M - C new ones, its loss positions, behind the C events before them. Every event is a
-loss position once, and a stored token at most 1 + C / (M - C) times, rounded up.
+Chunks. With M = `max_length` and C = `context_length`, chunk 0 holds the events [0, M). Each later chunk
+holds M - C new events, its loss positions, after the C events before them as context. Every event is a
+loss position once, and is stored at most 1 + C / (M - C) times, rounded up.
 
-Tails. The tail of a row is the next `max_targets` high-value events behind its last one, wherever
-they lie. High-value event number q of a user is needed by the rows that end between high-value
-events q - max_targets and q, so one `lag` over the high-value events tells where its copies go;
-they are bounded by max_targets a row, also for a user whose high-value events lie far apart. A
-position finds all its labels as long as fewer than max_targets - K of the row's tail are tied with
-it in time or repeat an item.
+Tails. The tail of a row is the next `max_targets` high-value events after its last event, wherever they
+are. High-value event number q of a user is needed by the rows that end between high-value events
+q - max_targets and q, so one `lag` over the high-value events gives the range of its copies. There are at
+most max_targets a row, even for a user whose high-value events are far apart. A position finds all its K
+labels as long as fewer than max_targets - K targets of the tail are tied with it in time or repeat an
+item.
 
-Cost: linear in events, one shuffle by user. No aggregate is larger than one row, and windows
-stream a user's events through a buffer that spills, so a user of ten million events is slow, not
-fatal.
+Cost: linear in events, one shuffle by user. No aggregate is larger than one row, and windows stream a
+user's events through a buffer that spills to disk: a user with ten million events is slow, but works.
 """
 
 from __future__ import annotations
@@ -27,31 +26,33 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from expectations import tables
-from spark_jobs import history
-from spark_jobs.config import Job, JobResult, SequencesConfig, SourceConfig
+from spark_jobs.config import Job, SequencesConfig, SourceConfig
+from spark_jobs.figures import JobResult, SequencesFigures
+from spark_jobs.histories import tokens
+from spark_jobs.histories.spans import up_to
 from spark_jobs.lake import delta
 
 
 def sequences(numbered: DataFrame, cycle: str, source: SourceConfig, config: SequencesConfig) -> DataFrame:
-    """Rows of `sequences` from `history.numbered` events, all of them up to the split."""
+    """Rows of `sequences` from numbered tokens (`histories.tokens.numbered`) of all events up to the split."""
     loss_chunk = _chunk_of(F.col("place"), config)
     spread = numbered.withColumn("loss_chunk", loss_chunk).withColumn("first_chunk", _first_chunk(config))
     copies = spread.withColumn("chunk", F.explode(F.sequence("first_chunk", _last_chunk(config))))
     in_row = F.col("chunk") >= F.col("loss_chunk")
     target = F.struct("place", "item_index", "event_at_us", "reward")
     gathered = copies.groupBy("user_id", "chunk").agg(
-        F.sort_array(F.collect_list(F.when(in_row, history.token_struct(source)))).alias("row"),
+        F.sort_array(F.collect_list(F.when(in_row, tokens.token_struct(source)))).alias("row"),
         F.sort_array(F.collect_list(F.when(~in_row, target))).alias("tail"),
     )
     columns = {
         "cycle": F.lit(cycle),
         "first_position": F.col("row")[0]["place"],
         "loss_start": F.when(F.col("chunk") == 0, 0).otherwise(F.lit(config.context_length)),
-        "target_positions": history.positions_where("row", lambda token: token["reward"] > 0),
+        "target_positions": tokens.positions_where("row", lambda token: token["reward"] > 0),
         "tail_item_index": F.col("tail.item_index"),
         "tail_event_at_us": F.col("tail.event_at_us"),
         "tail_reward": F.col("tail.reward"),
-        **history.token_arrays("row", source),
+        **tokens.token_arrays("row", source),
     }
     return gathered.sortWithinPartitions("user_id", "chunk").select(
         *(columns.get(name, F.col(name)).alias(name) for name in tables.SEQUENCES.column_names)
@@ -59,58 +60,64 @@ def sequences(numbered: DataFrame, cycle: str, source: SourceConfig, config: Seq
 
 
 def _chunk_of(place: Column, config: SequencesConfig) -> Column:
-    """The chunk in which a place of the history is a loss position."""
+    """Number of the chunk in which a place of the history is a loss position."""
     step = config.max_length - config.context_length
     later = F.floor((place - config.max_length) / step) + 1
     return F.when(place < config.max_length, 0).otherwise(later).cast("int")
 
 
 def _last_chunk(config: SequencesConfig) -> Column:
-    """The last chunk whose row holds the event, as a loss position or as context."""
+    """Number of the last chunk whose row holds the event, as a loss position or as context."""
     as_context = _chunk_of(F.col("place") + config.context_length, config)
     return F.least(as_context, _chunk_of(F.col("events") - 1, config))
 
 
 def _first_chunk(config: SequencesConfig) -> Column:
-    """The first chunk whose tail holds the event; its own chunk when it is not high-value."""
+    """Number of the first chunk whose tail holds the event; its own chunk when it is not high-value."""
     earlier = F.expr(
         f"lag(if(reward > 0, loss_chunk, null), {config.max_targets}) ignore nulls "
-        f"over (partition by user_id order by {', '.join(history.HISTORY_ORDER)})"
+        f"over (partition by user_id order by {', '.join(tokens.HISTORY_ORDER)})"
     )
     return F.when(F.col("reward") > 0, F.coalesce(earlier, F.lit(0))).otherwise(F.col("loss_chunk"))
 
 
-def figures(rows: DataFrame) -> dict[str, int | float]:
-    """Counts of the cycle's written rows, and what a stored token costs on disk."""
-    tokens = F.size("item_index")
+def figures(rows: DataFrame, events: int) -> SequencesFigures:
+    """Counts of the cycle's written rows and their size on disk; `events` is the number of events up to the
+    split."""
+    length = F.size("item_index")
     own_targets = F.filter("target_positions", lambda place: place >= F.col("loss_start"))
     counts = rows.agg(
         F.count(F.lit(1)).alias("rows"),
         F.count_if(F.col("chunk") == 0).alias("users"),
-        F.sum(tokens).alias("stored_tokens"),
-        F.sum(tokens - F.col("loss_start")).alias("loss_positions"),
+        F.sum(length).alias("stored_tokens"),
+        F.sum(length - F.col("loss_start")).alias("loss_positions"),
         F.sum(F.size(own_targets)).alias("targets"),
         F.sum(F.size("tail_item_index")).alias("tail_targets"),
     )
     files = rows.select("_metadata.file_path", "_metadata.file_size").distinct()
-    found = {name: value or 0 for name, value in counts.first().asDict().items()}
-    found["bytes_on_disk"] = files.agg(F.sum("file_size")).first()[0] or 0
-    stored = found["stored_tokens"] or 1
-    found["bytes_per_token"] = found["bytes_on_disk"] / stored
-    found["overlap_fraction"] = 1 - found["loss_positions"] / stored
-    return found
+    counted = {name: value or 0 for name, value in counts.first().asDict().items()}
+    bytes_on_disk = files.agg(F.sum("file_size")).first()[0] or 0
+    stored = counted["stored_tokens"] or 1
+    return SequencesFigures(
+        events=events,
+        **counted,
+        bytes_on_disk=bytes_on_disk,
+        bytes_per_token=bytes_on_disk / stored,
+        overlap_fraction=1 - counted["loss_positions"] / stored,
+    )
 
 
 def main(spark: SparkSession, job: Job) -> JobResult:
-    """Writes the cycle's sequences. Raises ValueError when an event has no item or no place in a row."""
-    numbered = history.pinned_history(spark, job, job.split)
+    """Writes the cycle's sequences. Raises ValueError when an event did not become a loss position."""
+    events = up_to(delta.read_pinned(spark, job, tables.EVENTS), job.split)
+    items = tokens.broadcastable(delta.read_pinned(spark, job, tables.ITEMS))
+    numbered = tokens.numbered(tokens.tokens(events, items, job.source, job.sequences.context_buckets))
     rows = sequences(numbered, job.cycle, job.source, job.sequences)
-    version = history.replace_cycle(spark, rows, tables.SEQUENCES, job)
-    measured = figures(history.read_cycle(spark, tables.SEQUENCES, job, version))
-    events = history.up_to(delta.read_pinned(spark, job, tables.EVENTS), job.split).count()
-    if measured["loss_positions"] != events:
+    version = delta.replace_cycle(spark, rows, tables.SEQUENCES, job)
+    measured = figures(delta.read_cycle(spark, job, tables.SEQUENCES, version), events.count())
+    if measured.loss_positions != measured.events:
         raise ValueError(
-            f"{events} events up to {job.split} became {measured['loss_positions']} loss positions; "
+            f"{measured.events} events up to {job.split} became {measured.loss_positions} loss positions; "
             "is `items` older than `events`?"
         )
-    return JobResult(versions={tables.SEQUENCES.name: version}, figures={"events": events, **measured})
+    return JobResult(versions={tables.SEQUENCES.name: version}, figures=measured)

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
+from sqlalchemy.orm import Session
 
-from pipeline.settings import Settings
+from pipeline.settings import CHECKOUT, Settings
 
 # Airflow writes its settings where it is first imported; a person's home folder is no place for them.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="reprise-tests-airflow-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(CHECKOUT / "dags" / "plugins")
 # py4j says goodbye at the interpreter's end, when pytest has closed what it would say it on.
 logging.getLogger("py4j").setLevel(logging.WARNING)
 atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
@@ -35,6 +37,28 @@ def spark() -> Iterator[SparkSession]:
     session.conf.set("spark.sql.shuffle.partitions", "2")  # a handful of rows each
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def airflow_tables() -> None:
+    """The tables of Airflow's database, in the SQLite file of the test run."""
+    from airflow import models, settings
+    from airflow.models.base import Base
+    from airflow.utils.db import synchronize_log_template
+
+    models.import_all_models()
+    Base.metadata.create_all(settings.engine)
+    synchronize_log_template()
+
+
+@pytest.fixture
+def airflow_session(airflow_tables: None) -> Iterator[Session]:
+    """A transaction of Airflow's database that is rolled back after the test."""
+    from airflow import settings
+
+    with settings.Session() as session:
+        yield session
+        session.rollback()
 
 
 @pytest.fixture

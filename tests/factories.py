@@ -142,8 +142,8 @@ def tiny_job(
 
 def tiny_config(**sections: Any) -> Config:
     """A whole configuration over the tiny log that trains in seconds; sections may be replaced."""
-    from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
-    from pipeline.config import Config, EvaluationConfig, FunnelConfig, ScheduleConfig
+    from model.config import EvaluationConfig, ModelSection, ObjectiveConfig, TrainingConfig
+    from pipeline.config import Config, FunnelConfig, ScheduleConfig
 
     job = tiny_job(TinyLog(Path("landing"), [], [], [], [], 0), "lake")
     parts: dict[str, Any] = {
@@ -155,15 +155,8 @@ def tiny_config(**sections: Any) -> Config:
         "schedule": ScheduleConfig(
             window_days=WINDOW.days, demo_cutoffs=tuple(cutoff.date() for cutoff in CUTOFFS)
         ),
-        "model": ModelConfig(
-            size="25k",
-            item_width=16,
-            output_width=32,
-            modalities=(("graph", 16), ("annotation", 16)),
-            actions=len(ACTIONS),
-            context_fields=("page", "position", "country"),
-            context_buckets=32,
-            max_length=16,
+        "model": ModelSection(
+            size="25k", item_width=16, semantic_output_width=32, modalities=("graph", "annotation")
         ),
         "objective": ObjectiveConfig(label_window=3, half_life_hours=48.0),
         "training": TrainingConfig(

@@ -1,4 +1,4 @@
-"""The commands of a person: they exist, say what they do, and work from a folder with spaces."""
+"""The commands of `make`: they exist, say what they do, and work from a folder with spaces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from pathlib import Path
 
 from pipeline.settings import CHECKOUT
 
-TARGETS = ["help", "setup", "demo", "test", "check", "fix", "ui", "stop", "status", "proof", "clean"]
+GROUPS = {
+    "The environment": ["help", "setup", "clean"],
+    "Cycles": ["demo", "ui", "status", "stop"],
+    "Development": ["test", "check", "fix", "proof"],
+}
+TARGETS = [target for group in GROUPS.values() for target in group]
 
 
 def make(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -26,12 +31,21 @@ def test_make_alone_prints_help_about_every_target():
     assert answer.stdout == make(CHECKOUT, "help").stdout
 
 
+def test_help_groups_the_commands_with_an_example_each():
+    text, _, exit_codes = make(CHECKOUT).stdout.partition("exit codes: ")
+    heads = re.findall(r"^(\w.+?) +for example: make (\w+).*\n((?:  make .+\n)+)", text, re.MULTILINE)
+    groups = {head: re.findall(r"^  make (\w+)", commands, re.MULTILINE) for head, _, commands in heads}
+    assert groups == GROUPS
+    assert all(example in groups[head] for head, example, _ in heads)
+    assert exit_codes.startswith("0 done; 2 failed")
+
+
 def test_every_target_is_phony():
     phony = re.search(r"^\.PHONY: (.+)$", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
     assert phony and phony[1].split() == TARGETS
 
 
-def test_a_missing_python_is_told_in_one_line():
+def test_a_missing_python_is_one_line():
     answer = make(CHECKOUT, "setup", "PYTHON=/nowhere/python3.11")
     assert answer.returncode != 0
     assert answer.stderr.splitlines()[0] == (
@@ -40,7 +54,7 @@ def test_a_missing_python_is_told_in_one_line():
 
 
 def test_recipes_work_from_a_folder_with_spaces(tmp_path: Path):
-    # The environment's programs are small scripts that tell how they were called.
+    # The environment's programs are small scripts that print how they were called.
     folder = tmp_path / "a folder with spaces"
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True)
@@ -69,7 +83,7 @@ def test_recipes_work_from_a_folder_with_spaces(tmp_path: Path):
     assert lines("test") == [*setup, "python -m pytest -n 2 --dist loadfile --no-loadscope-reorder"]
     assert lines("status") == ["python -m pipeline status"]
     assert lines("status", "SOURCE=my log.toml") == ["python -m pipeline status --source my log.toml"]
-    assert lines("stop") == ["python -m pipeline.local.services stop"]
+    assert lines("stop") == ["python -m pipeline.local stop"]
 
 
 def test_check_changes_nothing_and_fix_does():

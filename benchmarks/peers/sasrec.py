@@ -1,12 +1,12 @@
-"""RecTools' SASRec on an exported split; runs in an environment of its own (requirements.txt).
+"""RecTools' SASRec on an exported split; runs in its own environment (requirements.txt).
 
     python sasrec.py FOLDER SEED EPOCHS
 
-In: FOLDER/interactions.parquet (user_id, item_index, event_at; events up to the split, all of them),
-FOLDER/labels.parquet (user_id, position, item_index, catalogue_size) of users who have a history.
-Out: FOLDER/sasrec.parquet (user_id, position, rank) and one line of progress a phase.
+Reads FOLDER/interactions.parquet (user_id, item_index, event_at), all events up to the split, and
+FOLDER/labels.parquet (user_id, position, item_index, catalogue_size) of users who have a history. Writes
+FOLDER/sasrec.parquet (user_id, position, rank).
 
-Items that SASRec was not trained on have no score: they share the places behind those that have.
+Items that SASRec was not trained on have no score: they share the ranks after all scored items.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
 
-class Told(Callback):
-    """A line an epoch: an epoch can take minutes."""
+class EpochLine(Callback):
+    """Prints a line after every epoch, which can take minutes."""
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         print(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}", flush=True)
 
 
 def trainer_of(epochs: int) -> Callable[[], Trainer]:
-    """What makes a CPU trainer, as many threads as the machine has; RecTools asks it for its name."""
+    """A factory of CPU trainers; RecTools needs a named function."""
 
     def trainer() -> Trainer:
         return Trainer(
             max_epochs=epochs,
             accelerator="cpu",
-            callbacks=[Told()],
+            callbacks=[EpochLine()],
             enable_progress_bar=False,
             enable_model_summary=False,
             logger=False,
@@ -78,10 +78,10 @@ def main(folder: Path, seed: int, epochs: int) -> None:
     scored = []
     for block in np.array_split(users, max(1, len(users) // 500)):
         ranked = model.recommend(block, dataset, k=known, filter_viewed=False)
-        wanted = labels[labels["user_id"].isin(block)]
+        of_block = labels[labels["user_id"].isin(block)]
         columns = [Columns.User, Columns.Item, Columns.Rank]
         scored.append(
-            wanted.merge(
+            of_block.merge(
                 ranked[columns].rename(columns={Columns.User: "user_id", Columns.Item: "item_index"}),
                 on=["user_id", "item_index"],
                 how="left",

@@ -1,6 +1,6 @@
-"""What must be true of each table: one module a table, `batches()` and `expectations()` in each.
+"""What must be true of each table: one module per table, with `batches()` and `expectations()`.
 
-`batches()` gives the rows to judge: the table itself with derived columns, and small aggregates
-that turn an equation across rows or tables into a comparison within a row. `expectations()` says
-what must be true of them, as plain data. Nothing here runs a check.
+`batches()` gives the rows to judge: the table with derived columns, and small aggregates that turn an
+equation across rows or tables into a comparison within one row. `expectations()` states what must be true
+of them, as plain data. `expectations.runner` runs the checks.
 """

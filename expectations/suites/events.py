@@ -1,110 +1,60 @@
 """What must be true of `events`, and of the files they came from.
 
-In: `events`, `ingested_files` and `rejected_events` at the versions to judge, the cycle's split and
-cutoff, and what earlier cycles saw. Out: batches and expectations. Content is judged up to the
-cutoff, since a landed file may hold later events that this cycle does not use; the grain is judged
-on the whole table. It does not know where earlier cycles keep their figures.
+Content is judged up to the cutoff, because a landed file may hold later events that the cycle does not
+use; the grain is judged on the whole table. New lines and drift are measured beforehand, in
+`expectations.new_lines` and `expectations.drift`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from expectations.drift import Drift, Window
 from expectations.expectation import LARGEST_DOUBLE, Expectation, never_null, unique
-from expectations.instants import microseconds
+from expectations.figures import Drift, NewLines, Window
+from expectations.instants import microseconds, timestamp_sql
 from expectations.tables import EVENTS
 
 KEYS = ("event_id", "file_id", "line_number")
 FILE_KEYS = ("file_path", "file_id")
 
-EXAMPLES = 5
-"""Reasons of faulty lines that are told."""
 AGGREGATES = ("files", "window")
-"""Batches that are worth computing once."""
+"""Batches to cache."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of the expectations; the defaults of each live in the pipeline's configuration."""
+    """Bounds of the expectations; their defaults are in the pipeline's configuration."""
 
     actions: tuple[str, ...]
-    """Every action that the source may have."""
+    """All actions of the source."""
     earliest: datetime
-    """No event is earlier than this."""
+    """Earliest allowed `event_at`."""
     latest: datetime
-    """No event is later than this."""
+    """Latest allowed `event_at`."""
     max_faulty_fraction: float
-    """Share of a cycle's new lines that may be refused as faulty."""
+    """Largest allowed share of faulty lines among the new lines."""
     min_window_events: int
-    """Events that (split, cutoff] must hold."""
+    """Smallest allowed number of events in (split, cutoff]."""
     min_volume_ratio: float
-    """Events a day in the window, over the median of earlier cycles."""
+    """Smallest allowed `Drift.volume_ratio`."""
     max_volume_ratio: float
+    """Largest allowed `Drift.volume_ratio`."""
     max_action_mix_distance: float
-    """Total variation distance of the window's action mix from earlier cycles', 0 to 1."""
-
-
-@dataclass(frozen=True)
-class Landed:
-    """What the files held that no cycle has passed yet."""
-
-    lines: int
-    """Those left out on purpose or known before are not counted."""
-    faulty: int
-    """Lines refused among them."""
-    examples: tuple[str, ...] = ()
-    """The most frequent reasons: how many lines, and where the first of them is."""
-
-    @property
-    def faulty_fraction(self) -> float:
-        return self.faulty / self.lines if self.lines else 0.0
+    """Largest allowed `Drift.action_mix_distance`, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Measured:
     """What is measured before anything is judged."""
 
-    new: Landed
-    now: Window
-    moved: Drift | None
-    """None: no earlier cycle to compare with."""
-
-
-def landed(
-    ingested_files: DataFrame,
-    rejected_events: DataFrame,
-    passed: Sequence[str],
-    harmless_reasons: Sequence[str],
-) -> Landed:
-    """Counts the lines of the files that no cycle in `passed` ingested, and the faulty ones among them.
-
-    What a failed cycle ingested is judged again by the next: nobody has looked at it.
-    """
-    new = ingested_files.where(~F.col("cycle").isin(*passed)).select("file_id", "line_count")
-    is_harmless = F.col("reason").isin(*harmless_reasons)
-    refused = rejected_events.groupBy("file_id").agg(
-        F.count_if(is_harmless).alias("harmless"), F.count_if(~is_harmless).alias("faulty")
-    )
-    sums = [F.sum(name).alias(name) for name in ("line_count", "harmless", "faulty")]
-    row = new.join(refused, on="file_id", how="left").agg(*sums).first()
-    lines, faulty = (row["line_count"] or 0) - (row["harmless"] or 0), row["faulty"] or 0
-    return Landed(lines, faulty, _examples(new, rejected_events.where(~is_harmless)) if faulty else ())
-
-
-def _examples(new: DataFrame, faulty: DataFrame) -> tuple[str, ...]:
-    by_reason = faulty.join(new, on="file_id", how="left_semi").groupBy("reason")
-    first = F.min(F.struct("file_path", "line_number")).alias("first")
-    found = by_reason.agg(F.count("*").alias("n"), first).orderBy(F.desc("n"), "reason").limit(EXAMPLES)
-    return tuple(
-        f"{row['n']:,} × {row['reason']} (first: {row['first']['file_path']}, line {row['first']['line_number']})"
-        for row in found.collect()
-    )
+    new: NewLines
+    window: Window
+    drift: Drift | None
+    """None without an earlier cycle to compare with."""
 
 
 def batches(
@@ -115,22 +65,22 @@ def batches(
     cutoff: datetime,
     measured: Measured,
 ) -> dict[str, DataFrame]:
-    """The rows to judge: `table`, `content` up to the cutoff, one row a landed file (`files`),
-    and one row of what was measured (`window`)."""
-    content = events.where(F.col("event_at") <= F.timestamp_micros(F.lit(microseconds(cutoff)))).select(
+    """The rows to judge: `table`; `content`, events up to the cutoff; `files`, one row per landed file;
+    `window`, one row of what was measured."""
+    content = events.where(f"event_at <= {timestamp_sql(cutoff)}").select(
         "*",
         F.unix_micros("event_at").alias("event_at_us"),
         F.to_date("event_at").alias("date_of_event_at"),
         F.least(F.length("event_id"), F.length("user_id"), F.length("item_id")).alias("shortest_key"),
     )
-    moved = measured.moved
+    drift = measured.drift
     row = {
-        "events": (measured.now.events, "bigint"),
+        "events": (measured.window.events, "bigint"),
         "faulty_fraction": (measured.new.faulty_fraction, "double"),
-        "volume_ratio": (moved.volume_ratio if moved else None, "double"),
-        "action_mix_distance": (moved.action_mix_distance if moved else None, "double"),
+        "volume_ratio": (drift.volume_ratio if drift else None, "double"),
+        "action_mix_distance": (drift.action_mix_distance if drift else None, "double"),
     }
-    # Literals over a range: a row made from Python values would start a Python worker to be read.
+    # Literals over a range: reading a row made from Python values would start a Python worker.
     figures = [F.lit(value).cast(kind).alias(name) for name, (value, kind) in row.items()]
     return {
         "table": events.select(*KEYS),
@@ -141,7 +91,7 @@ def batches(
 
 
 def files(events: DataFrame, ingested_files: DataFrame, rejected_events: DataFrame) -> DataFrame:
-    """One row per ingested file, and per file that rows name though it was never ingested."""
+    """One row per ingested file, and per file that occurs in events or rejected_events only."""
     kept = events.groupBy("file_id").agg(F.count("*").alias("event_rows"))
     refused = rejected_events.groupBy("file_id").agg(F.count("*").alias("rejected_rows"))
     counted = kept.join(refused, on="file_id", how="full").join(ingested_files, on="file_id", how="full")
@@ -162,7 +112,7 @@ def files(events: DataFrame, ingested_files: DataFrame, rejected_events: DataFra
 def expectations(limits: Limits, measured: Measured) -> tuple[Expectation, ...]:
     """What must be true of the batches of `batches()`."""
     return (
-        unique("table", EVENTS.key, "every event occurs once: no event_id twice", keys=KEYS),
+        unique("table", EVENTS.key, "no event_id occurs twice", keys=KEYS),
         *never_null(EVENTS, "content", KEYS),
         *_content(limits),
         *_files(),
@@ -171,7 +121,7 @@ def expectations(limits: Limits, measured: Measured) -> tuple[Expectation, ...]:
 
 
 def _content(limits: Limits) -> tuple[Expectation, ...]:
-    def between(column: str, words: str, minimum: float, maximum: float) -> Expectation:
+    def between(column: str, words: str, minimum: float | None, maximum: float | None = None) -> Expectation:
         return Expectation(
             f"{column}_in_range", words, "content", "between", (column,), KEYS, minimum, maximum
         )
@@ -179,14 +129,14 @@ def _content(limits: Limits) -> tuple[Expectation, ...]:
     return (
         Expectation(
             "action_known",
-            "every action is one of the source's",
+            "every action is one that the source defines",
             "content",
             "in_set",
             ("action",),
             KEYS,
             allowed_values=limits.actions,
         ),
-        between("shortest_key", "no identifier is empty", 1, 10_000),
+        between("shortest_key", "no identifier is empty", 1),
         Expectation(
             "event_at_in_range",
             f"no event is before {limits.earliest:%Y-%m-%d} or after {limits.latest:%Y-%m-%d}",
@@ -198,10 +148,10 @@ def _content(limits: Limits) -> tuple[Expectation, ...]:
             microseconds(limits.latest),
             allowed_words=f"{limits.earliest:%Y-%m-%d} ≤ event_at ≤ {limits.latest:%Y-%m-%d}",
         ),
-        between("watch_seconds", "watch time is finite and not negative, seconds", 0, LARGEST_DOUBLE),
-        between("completion_fraction", "completion is finite and not negative", 0, LARGEST_DOUBLE),
-        between("rating", "a rating is a finite number", -LARGEST_DOUBLE, LARGEST_DOUBLE),
-        between("position", "a position on the page is not negative", 0, 2**31 - 1),
+        between("watch_seconds", "watch_seconds is finite and not negative", 0, LARGEST_DOUBLE),
+        between("completion_fraction", "completion_fraction is finite and not negative", 0, LARGEST_DOUBLE),
+        between("rating", "rating is a finite number", -LARGEST_DOUBLE, LARGEST_DOUBLE),
+        between("position", "position is not negative", 0),
         Expectation(
             "event_date_of_event_at",
             "event_date is the UTC date of event_at",
@@ -220,7 +170,7 @@ def _files() -> tuple[Expectation, ...]:
     return (
         Expectation(
             "file_readable",
-            "every landed file can be read; mend or remove one that cannot, it is tried again",
+            "every landed file can be read; repair or remove one that cannot, every run tries it again",
             "files",
             "between",
             ("unreadable",),
@@ -229,7 +179,7 @@ def _files() -> tuple[Expectation, ...]:
         ),
         equal(
             "lines_add_up",
-            "accepted + rejected = lines, in every file",
+            "in every file, accepted + rejected = lines",
             "accepted_plus_rejected",
             "line_count",
         ),
@@ -241,7 +191,7 @@ def _files() -> tuple[Expectation, ...]:
         ),
         equal(
             "rejected_are_kept",
-            "every refused line is one row of rejected_events",
+            "every rejected line is one row of rejected_events",
             "rejected_rows",
             "rejected_count",
         ),
@@ -249,48 +199,49 @@ def _files() -> tuple[Expectation, ...]:
 
 
 def _window(limits: Limits, measured: Measured) -> tuple[Expectation, ...]:
-    new, now, moved = measured.new, measured.now, measured.moved
-    first = None if moved else "no earlier cycle to compare with"
+    new, window, drift = measured.new, measured.window, measured.drift
+    first = None if drift else "no earlier cycle to compare with"
     return (
         Expectation(
             "faulty_lines_few",
-            "of the lines that no cycle has passed yet, few enough were faulty",
+            "few of the lines landed since the last passed cycle are faulty",
             "window",
             "between",
             ("faulty_fraction",),
             maximum=limits.max_faulty_fraction,
+            allowed_words=f"at most {limits.max_faulty_fraction:.1%} of the lines are faulty",
             observed="; ".join(
                 [f"{new.faulty:,} of {new.lines:,} lines, {new.faulty_fraction:.1%}", *new.examples]
             ),
         ),
         Expectation(
             "window_not_empty",
-            f"the evaluation window holds at least {limits.min_window_events:,} events",
+            f"the evaluation window has at least {limits.min_window_events:,} events",
             "window",
             "between",
             ("events",),
             minimum=limits.min_window_events,
-            observed=f"{now.events:,} events",
+            observed=f"{window.events:,} events",
         ),
         Expectation(
             "volume_drift",
-            "events a day in the window are near the median of earlier cycles",
+            "events per day in the window are close to the median of earlier cycles",
             "window",
             "between",
             ("volume_ratio",),
             minimum=limits.min_volume_ratio,
             maximum=limits.max_volume_ratio,
-            observed=f"{moved.volume_ratio:.3g} times the median" if moved else "",
+            observed=f"{drift.volume_ratio:.3g} times the median" if drift else "",
             not_applicable=first,
         ),
         Expectation(
             "action_mix_drift",
-            "the share of each action is near that of earlier cycles",
+            "the share of each action is close to that of earlier cycles",
             "window",
             "between",
             ("action_mix_distance",),
             maximum=limits.max_action_mix_distance,
-            observed=f"total variation distance {moved.action_mix_distance:.3g}" if moved else "",
+            observed=f"total variation distance {drift.action_mix_distance:.3g}" if drift else "",
             not_applicable=first or ("the source has one action" if len(limits.actions) == 1 else None),
         ),
     )

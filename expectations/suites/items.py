@@ -1,8 +1,4 @@
-"""What must be true of `items`: its keys, its append-only numbering, and that every event has its item.
-
-In: `items` and `events` at the versions to judge, and `items` as the parent cycle saw it. Out:
-batches and expectations. It does not know how items get their numbers.
-"""
+"""What must be true of `items`: unique keys, append-only numbering, and an item for every event."""
 
 from __future__ import annotations
 
@@ -17,18 +13,19 @@ from expectations.tables import ITEMS
 
 KEYS = ("item_id", "item_index")
 AGGREGATES = ("numbering", "event_items", "known_items")
-"""Batches that are worth computing once."""
+"""Batches to cache."""
 
 FIRST_LAUNCH = datetime(1000, 1, 1, tzinfo=UTC)
 LAST_LAUNCH = datetime(2200, 1, 1, tzinfo=UTC)
-"""Outside these a date is a placeholder for "unknown", which has to be null."""
+"""A date outside these bounds is a placeholder for "unknown", which must be null."""
 
 
 def batches(items: DataFrame, events: DataFrame, parent_items: DataFrame | None) -> dict[str, DataFrame]:
     """The rows to judge.
 
-    `items`: the table; `numbering`: one row of counts; `event_items`: one row an item that has
-    events; `known_items`: one row an item that the parent cycle knew (absent without a parent).
+    `items`: the table; `numbering`: one row of counts; `event_items`: one row per item with events;
+    `known_items`: one row per item of `parent_items`, the table as the parent's cycle read it (absent without
+    a parent).
     """
     numbers = items.select("item_id", "item_index")
     judged = {
@@ -49,12 +46,12 @@ def batches(items: DataFrame, events: DataFrame, parent_items: DataFrame | None)
 def expectations(has_parent: bool) -> tuple[Expectation, ...]:
     """What must be true of the batches of `batches()`."""
     return (
-        unique("items", ("item_id",), "every item occurs once: no item_id twice", keys=KEYS),
+        unique("items", ("item_id",), "no item_id occurs twice", keys=KEYS),
         unique("items", ("item_index",), "no two items share an item_index", keys=KEYS),
         *never_null(ITEMS, "items", KEYS),
         Expectation(
             "item_index_not_negative",
-            "item_index counts from 0",
+            "item_index is not negative",
             "items",
             "between",
             ("item_index",),
@@ -63,7 +60,7 @@ def expectations(has_parent: bool) -> tuple[Expectation, ...]:
         ),
         Expectation(
             "launched_at_plausible",
-            f"a launch lies between {FIRST_LAUNCH:%Y} and {LAST_LAUNCH:%Y}; an unknown one is null",
+            f"launched_at is between {FIRST_LAUNCH:%Y} and {LAST_LAUNCH:%Y}, or null when unknown",
             "items",
             "between",
             ("launched_at_us",),
@@ -74,7 +71,7 @@ def expectations(has_parent: bool) -> tuple[Expectation, ...]:
         ),
         Expectation(
             "numbering_dense",
-            "item_index runs from 0 to the number of items less one",
+            "item_index runs from 0 to the number of items − 1",
             "numbering",
             "equal",
             ("rows", "next_index"),
@@ -90,7 +87,7 @@ def expectations(has_parent: bool) -> tuple[Expectation, ...]:
         ),
         Expectation(
             "numbering_append_only",
-            "every item that the parent cycle knew keeps its item_index",
+            "every item that the parent knew keeps its item_index",
             "known_items",
             "equal",
             ("parent_item_index", "item_index"),

@@ -1,9 +1,8 @@
-"""What must be true of a cycle's `sequences`: arrays that fit, loss positions that partition the
-events, labels after their contexts, and nothing past the split.
+"""What must be true of a cycle's `sequences`: arrays of equal length, loss positions that partition the
+events, targets after their context, and nothing after the split.
 
-In: the cycle's rows of `sequences`, `events`, `items`, and the split. Out: batches and expectations.
-The equations compare the arrays with `events` itself, counted and summed again here; it does not
-know how sequences are made.
+The equations compare the arrays with `events` itself, counted and summed again here, independently of how
+sequences are built.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from expectations.expectation import LARGEST_DOUBLE, Expectation, never_null, unique
-from expectations.instants import microseconds
+from expectations.instants import microseconds, timestamp_sql
 from expectations.tables import CONTEXT_FIELDS, SEQUENCES
 
 KEYS = ("user_id", "chunk")
@@ -24,7 +23,7 @@ SMALLEST_REWARD = 1.401298464324817e-45
 """The smallest 32-bit number above 0."""
 
 AGGREGATES = ("chunks", "users")
-"""Batches that are worth computing once."""
+"""Batches to cache."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +32,22 @@ class Limits:
 
     split: datetime
     items: int
-    """Rows of `items`: every item_index is below it."""
+    """Number of rows of `items`; every item_index is below it."""
     actions: int
-    """Actions of the source."""
+    """Number of the source's actions."""
     max_length: int
-    """Events of one row."""
+    """Largest number of events in a row."""
     context_length: int
-    """Events of context that a later chunk repeats at most."""
+    """Largest number of context events in a row."""
     max_targets: int
-    """K_max, targets of a look-ahead tail."""
+    """Largest number of targets in a look-ahead tail."""
 
 
 def batches(
     sequences: DataFrame, events: DataFrame, items: DataFrame, limits: Limits
 ) -> dict[str, DataFrame]:
-    """The rows to judge: `rows` with derived columns, `chunks` each beside the chunk before it, and
-    one row a user (`users`) with what its chunks add up to beside its events up to the split."""
+    """The rows to judge: `rows` with derived columns; `chunks`, each beside the previous chunk; `users`, the
+    sums over a user's chunks beside those over the user's events up to the split."""
     return {
         "rows": rows(sequences),
         "chunks": chunks(sequences, limits.max_targets),
@@ -57,7 +56,7 @@ def batches(
 
 
 def rows(sequences: DataFrame) -> DataFrame:
-    """Each row with the figures that its arrays must satisfy."""
+    """Each row with the derived columns that are judged."""
     length = F.size("item_index")
     times, tail_times = F.col("event_at_us"), F.col("tail_event_at_us")
     return sequences.select(
@@ -94,8 +93,8 @@ def _rewarded_positions() -> Column:
 
 
 def chunks(sequences: DataFrame, max_targets: int) -> DataFrame:
-    """Each chunk's first loss position in the user's history beside the end of the chunk before, and
-    the length of its tail beside the high-value events that later chunks hold, at most `max_targets`."""
+    """Each chunk's first loss position in the user's history beside the end of the previous chunk, and the
+    length of its tail beside the number of targets in later chunks, at most `max_targets`."""
     in_order = Window.partitionBy("user_id").orderBy("chunk")
     later = in_order.rowsBetween(1, Window.unboundedFollowing)
     end = F.col("first_position") + F.size("item_index")
@@ -111,12 +110,13 @@ def chunks(sequences: DataFrame, max_targets: int) -> DataFrame:
 
 
 def users(sequences: DataFrame, events: DataFrame, items: DataFrame, split: datetime) -> DataFrame:
-    """What a user's chunks add up to, beside the user's events up to the split; 0 where one lacks."""
+    """Sums over a user's chunks beside those over the user's events up to the split; 0 where there are
+    none."""
     loss_from = F.col("loss_start") + 1
     times = F.slice("event_at_us", loss_from, F.size("event_at_us"))
     seconds = F.transform(times, lambda at: F.floor(at / 1_000_000))
     indices = F.slice("item_index", loss_from, F.size("item_index"))
-    ours = (
+    from_sequences = (
         sequences.select(
             *KEYS,
             (F.size("item_index") - F.col("loss_start")).cast("bigint").alias("loss_positions"),
@@ -133,8 +133,8 @@ def users(sequences: DataFrame, events: DataFrame, items: DataFrame, split: date
         )
     )
     numbers = items.select("item_id", "item_index")
-    theirs = (
-        events.where(F.col("event_at") <= F.timestamp_micros(F.lit(microseconds(split))))
+    from_events = (
+        events.where(f"event_at <= {timestamp_sql(split)}")
         .join(numbers, on="item_id", how="left")
         .groupBy("user_id")
         .agg(
@@ -143,7 +143,7 @@ def users(sequences: DataFrame, events: DataFrame, items: DataFrame, split: date
             F.sum("item_index").alias("event_item_indices"),
         )
     )
-    both = ours.join(theirs, on="user_id", how="full")
+    both = from_sequences.join(from_events, on="user_id", how="full")
     zero = F.lit(0).cast("bigint")
     return both.select(
         "user_id", *(F.coalesce(name, zero).alias(name) for name in both.columns if name != "user_id")
@@ -168,17 +168,14 @@ def expectations(limits: Limits) -> tuple[Expectation, ...]:
 
 
 def _arrays() -> tuple[Expectation, ...]:
-    def equal(left: str, right: str) -> Expectation:
-        words = (
-            f"{left.removesuffix('_length')} and {right.removesuffix('_length')} are arrays of equal length"
-        )
-        return Expectation(f"{left}_equal", words, "rows", "equal", (left, right), KEYS)
+    def equal(name: str, beside: str, length: str) -> Expectation:
+        words = f"{name} and {beside} are arrays of equal length"
+        return Expectation(f"{name}_length_equal", words, "rows", "equal", (f"{name}_length", length), KEYS)
 
-    ours = ("action", "event_at", "reward", *CONTEXT_FIELDS)
+    names = ("action", "event_at", "reward", *CONTEXT_FIELDS)
     return (
-        *(equal(f"{name}_length", "length") for name in ours),
-        equal("tail_event_at_length", "tail_length"),
-        equal("tail_reward_length", "tail_length"),
+        *(equal(name, "item_index", "length") for name in names),
+        *(equal(name, "tail_item_index", "tail_length") for name in ("tail_event_at", "tail_reward")),
     )
 
 
@@ -189,24 +186,26 @@ def _ranges(limits: Limits) -> tuple[Expectation, ...]:
         return Expectation(f"{column}_in_range", words, "rows", "between", (column,), KEYS, minimum, maximum)
 
     return (
-        between("length", f"a row holds 1 to {limits.max_length:,} events", 1, limits.max_length),
-        between("loss_positions", "a row has a loss position", 1),
+        between("length", f"a row has 1 to {limits.max_length:,} events", 1, limits.max_length),
+        between("loss_positions", "a row has at least one loss position", 1),
         between(
             "loss_start",
             f"a row repeats at most {limits.context_length:,} events of context",
             0,
             limits.context_length,
         ),
-        between("tail_length", f"a tail holds at most {limits.max_targets:,} targets", 0, limits.max_targets),
-        between("smallest_item_index", "item_index counts from 0", 0),
-        between("largest_item_index", "every item_index is a row of items", None, limits.items - 1),
-        between("smallest_action", "an action code counts from 0", 0),
-        between("largest_action", "every action code is one of the source's", None, limits.actions - 1),
+        between("tail_length", f"a tail has at most {limits.max_targets:,} targets", 0, limits.max_targets),
+        between("smallest_item_index", "no item_index is negative", 0),
+        between("largest_item_index", "every item_index is that of a row of items", None, limits.items - 1),
+        between("smallest_action", "no action code is negative", 0),
+        between(
+            "largest_action", "every action code is that of an action of the source", None, limits.actions - 1
+        ),
         between("smallest_reward", "no reward is negative", 0),
         between("largest_reward", "every reward is a finite number", None, LARGEST_DOUBLE),
         Expectation(
             "targets_are_rewarded",
-            "target positions are exactly the events with a reward above 0",
+            "targets are exactly the events with a reward above 0",
             "rows",
             "in_set",
             ("targets_are_rewarded",),
@@ -234,7 +233,7 @@ def _times(limits: Limits) -> tuple[Expectation, ...]:
         true("tail_in_time_order", "targets of a tail are in time order"),
         Expectation(
             "tail_after_row",
-            "label times after context times: no target of a tail is before the row's last event",
+            "no target of a tail is earlier than the row's last event",
             "rows",
             "at_most",
             ("last_event_at_us", "first_tail_at_us"),
@@ -261,14 +260,14 @@ def _equations() -> tuple[Expectation, ...]:
     return (
         equal(
             "chunks_continue",
-            "a chunk's loss positions begin where the chunk before ended",
+            "a chunk's loss positions start where the previous chunk ended",
             "chunks",
             "loss_from",
             "end_of_chunk_before",
         ),
         equal(
             "tails_complete",
-            "a tail holds the next high-value events of later chunks, as many as it may",
+            "a tail has the targets of later chunks, as many as allowed",
             "chunks",
             "tail_targets",
             "later_targets",

@@ -1,8 +1,7 @@
-"""What must be true of a cycle's `vocabulary`: dense tokens, the parent's rows unchanged, true counts.
+"""What must be true of a cycle's `vocabulary`: dense tokens, the parent's rows unchanged, correct counts.
 
-In: the cycle's and the parent's rows of `vocabulary`, `items`, `events`, the split. Out: batches and
-expectations. Event counts are counted again here from `events` up to the split, so that a count
-that has seen the evaluation window is caught.
+Events up to the split are counted again here, so that a count that includes the evaluation window is
+caught.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from expectations.expectation import Expectation, never_null, unique
-from expectations.instants import microseconds
+from expectations.instants import timestamp_sql
 from expectations.tables import VOCABULARY
 
 KEYS = ("item_token", "item_index")
 PARENT_KEYS = ("parent_item_token", "parent_item_index")
 
 AGGREGATES = ("vocabulary", "tokens", "frequent_items", "parent_rows")
-"""Batches that are worth computing once."""
+"""Batches to cache."""
 
 
 def batches(
@@ -34,12 +33,12 @@ def batches(
 ) -> dict[str, DataFrame]:
     """The rows to judge.
 
-    `vocabulary`: the cycle's rows with what was counted again; `tokens`: one row of counts;
-    `frequent_items`: items with enough events; `parent_rows`: the parent's rows beside the cycle's
-    (absent without a parent).
+    `vocabulary`: the cycle's rows with recounted events; `tokens`: one row of counts; `frequent_items`: items
+    with at least `min_events` events; `parent_rows`: the parent's rows beside the cycle's (absent without a
+    parent).
     """
     counted = (
-        events.where(F.col("event_at") <= F.timestamp_micros(F.lit(microseconds(split))))
+        events.where(f"event_at <= {timestamp_sql(split)}")
         .groupBy("item_id")
         .agg(F.count("*").alias("counted_events"))
         .join(items.select("item_id", "item_index"), on="item_id", how="inner")
@@ -70,14 +69,14 @@ def batches(
 
 
 def _beside_parent(vocabulary: DataFrame, parent_vocabulary: DataFrame) -> DataFrame:
-    theirs = parent_vocabulary.select(
+    parent_rows = parent_vocabulary.select(
         F.col("item_token").alias("parent_item_token"),
         F.col("item_index").alias("parent_item_index"),
         F.col("added_in").alias("parent_added_in"),
     )
-    ours = vocabulary.select("item_token", "item_index", "added_in")
+    rows = vocabulary.select("item_token", "item_index", "added_in")
     same_token = F.col("parent_item_token") == F.col("item_token")
-    return theirs.join(ours, on=same_token, how="left").select(
+    return parent_rows.join(rows, on=same_token, how="left").select(
         *PARENT_KEYS,
         "parent_added_in",
         F.coalesce("item_index", F.lit(-1)).alias("item_index"),
@@ -109,7 +108,7 @@ def expectations(has_parent: bool, min_events: int) -> tuple[Expectation, ...]:
         ),
         Expectation(
             "item_token_not_negative",
-            "item_token counts from 0",
+            "item_token is not negative",
             "vocabulary",
             "between",
             ("item_token",),
@@ -118,7 +117,7 @@ def expectations(has_parent: bool, min_events: int) -> tuple[Expectation, ...]:
         ),
         Expectation(
             "items_exist",
-            "every vocabulary row is an item of items",
+            "every item of the vocabulary is in items",
             "vocabulary",
             "in_set",
             ("in_items",),
@@ -127,7 +126,7 @@ def expectations(has_parent: bool, min_events: int) -> tuple[Expectation, ...]:
         ),
         Expectation(
             "event_count_true",
-            "event_count is the item's events up to the split, none later",
+            "event_count is the number of the item's events up to the split",
             "vocabulary",
             "equal",
             ("event_count", "counted_events"),

@@ -1,1 +1,1 @@
-"""What the model reads: one module a table, and what is made of it."""
+"""What the models read: one module per table, and the batches made of them."""

@@ -1,8 +1,4 @@
-"""Context fields as codes: how a value becomes one, and which values the codes of a window stand for.
-
-Comes in: values of a record, or the `events` table. Goes out: codes as the data plane makes them, and
-names for people. It knows no token and no model.
-"""
+"""Context fields: the code of a value, as the data plane makes it, and the values behind a window's codes."""
 
 from __future__ import annotations
 
@@ -10,22 +6,21 @@ from typing import Any
 
 import pyarrow.compute as pc
 import xxhash
-from deltalake import DeltaTable
 
-from expectations.instants import day_of
-from expectations.tables import EVENTS, location
+from expectations.tables import EVENTS
+from model.data.events import batches_of_days
 
 SPARK_HASH_SEED = 42
-"""Seed of Spark's xxhash64, by which the data plane coded context fields."""
+"""Seed of Spark's xxhash64, which the data plane hashes context fields with."""
 MISSING = "unknown"
 """Name of code 0."""
 
 
 def column_value(field: str, value: Any) -> str | int | None:
-    """A plain record's value of a context field as the field's column of `events` holds it.
+    """A plain record's value of a context field, with the type of the field's column in `events`.
 
-    A whole number may come as text or as a float, for JSON and data frames make it either. Raises
-    ValueError when the column holds numbers and the value is not a whole one.
+    A whole number may be given as text or as a float, as JSON and data frames do. Raises ValueError when
+    the column holds numbers and the value is not a whole one.
     """
     if value is None:
         return None
@@ -41,8 +36,7 @@ def column_value(field: str, value: Any) -> str | int | None:
 
 
 def context_code(value: str | int | None, buckets: int) -> int:
-    """Code of a context field, as the data plane made it: 0 when missing, else 1 + a hash of text, or
-    1 + a number, clamped to the number of buckets."""
+    """Code of a value: 0 when missing, else 1 + a hash of text or 1 + a number, clamped to `buckets`."""
     if value is None:
         return 0
     if isinstance(value, str):
@@ -55,14 +49,13 @@ def context_code(value: str | int | None, buckets: int) -> int:
 def read_context_names(
     lake: str, source: str, version: int, field: str, after_us: int, until_us: int, buckets: int
 ) -> dict[int, str]:
-    """The values of a context field among the events of (after_us, until_us], by code, from `events` at a
-    Delta version; whole days are read, so a few values may lie outside. Values that share a code are
-    joined by "/"."""
-    date = pc.field("event_date")
-    wanted = (date >= day_of(after_us)) & (date <= day_of(until_us))
-    table = DeltaTable(location(lake, source, EVENTS.name), version=version)
+    """The values of a context field among the events of (after_us, until_us], by code.
+
+    Reads `events` at a Delta version by whole days, so a few values may be of events outside the span.
+    Values that share a code are joined by "/". Raises TableError when the table cannot be read.
+    """
     values: set[str | int | None] = set()
-    for batch in table.to_pyarrow_dataset().to_batches(columns=[field], filter=wanted):
+    for batch in batches_of_days(lake, source, version, (field,), after_us, until_us):
         values.update(pc.unique(batch[field]).to_pylist())
     names: dict[int, list[str]] = {}
     for value in sorted(values - {None}, key=str):

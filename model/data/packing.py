@@ -1,7 +1,4 @@
-"""Sequences packed end to end into rows, and the event tensors of the rows of a batch.
-
-Comes in: flat event arrays and where each sequence lies in them. Goes out: which sequences share a
-row, and a `Batch` without labels. It knows neither tables nor what a label is.
+"""Packing: which sequences share a row, and the event tensors of a batch of rows (without labels).
 
 Shape legend
     S  sequences    E  events of all sequences    C  context fields
@@ -16,17 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from expectations.instants import SECOND_US
+from model.arrays import Flags, Ints, stretches
 from model.network.batch import Batch
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Events:
-    """Columns of events, end to end; a sequence is a stretch of them.
-
-    17 bytes an event, and 2 for every context field.
-    """
+    """Columns of the events of all sequences, end to end: 17 bytes an event, and 2 per context field."""
 
     item_index: NDArray[np.int32]
     """int32 [E]"""
@@ -47,9 +41,9 @@ class Packing:
     row_length: int
     """L"""
     sequence: Ints
-    """int64 [S]; sequences in order of row and of place in it."""
+    """int64 [S]; sequences in order of row and of slot."""
     slot: Ints
-    """int64 [S]; first slot of each of them in its row."""
+    """int64 [S]; first slot of each in its row."""
     bounds: Ints
     """int64 [rows + 1]; row r holds `sequence[bounds[r]:bounds[r + 1]]`."""
     used_slots: int
@@ -57,22 +51,21 @@ class Packing:
 
     @property
     def rows(self) -> int:
-        """Rows of one epoch."""
+        """Rows of an epoch."""
         return self.bounds.size - 1
 
     @property
     def efficiency(self) -> float:
-        """Share of the slots that is not padding."""
+        """Fraction of the slots that is not padding."""
         return self.used_slots / (self.rows * self.row_length) if self.rows else 1.0
 
 
 def pack(slots: Ints, row_length: int, stream: np.random.Generator) -> Packing:
-    """First-fit-decreasing packing; `slots` int64 [S] is what each sequence needs, 1 or more.
+    """First-fit-decreasing packing; `slots` int64 [S] are the slots that each sequence needs, at least 1.
 
-    Every row is filled with the longest sequences that still fit; which of the sequences of equal
-    length comes where is drawn from `stream`. Rows of the same make-up are laid out together, so
-    the cost is linear in S and free of a loop over sequences. Raises ValueError when a sequence is
-    longer than a row.
+    Every row takes the longest sequences that still fit; `stream` shuffles sequences of equal length. Rows
+    with the same pattern of lengths are laid out together, so there is no loop over sequences and the cost
+    is linear in S. Raises ValueError when a sequence is longer than a row.
 
     Lengths 5, 4, 3, 2, 2 in rows of 8 → (5, 3), (4, 2, 2).
     """
@@ -104,7 +97,7 @@ def pack(slots: Ints, row_length: int, stream: np.random.Generator) -> Packing:
 
 
 def _fill_row(lengths: list[int], left: list[int], row_length: int) -> list[tuple[int, int]]:
-    """(which length, how many) of the next row; lengths descend."""
+    """The next row as pairs of index into `lengths` (descending) and number of sequences."""
     pattern, room = [], row_length
     for which, length in enumerate(lengths):
         count = min(left[which], room // length)
@@ -116,61 +109,52 @@ def _fill_row(lengths: list[int], left: list[int], row_length: int) -> list[tupl
 
 @dataclass(frozen=True)
 class Placed:
-    """Sequences of a batch and where they stand; [m] each, row by row."""
+    """The sequences of a batch with their rows and slots; [m] each, in order of row."""
 
     first: Ints
-    """int64; place of the first event among the E."""
+    """int64; index of the first event among the E."""
     length: Ints
-    """int64; events."""
-    begins: NDArray[np.bool_]
-    """bool; whether a start token stands before the first event."""
+    """int64; number of events."""
+    begins: Flags
+    """bool; whether a start token precedes the first event."""
     row: Ints
     """int64, ascending from 0."""
     slot: Ints
     """int64; first slot, that of the start token where there is one."""
 
 
-def stretches(first: Ints, count: Ints) -> tuple[Ints, Ints]:
-    """Entries of the stretches [first, first + count): number of the stretch, and place, of each.
-
-    first (7, 2), count (2, 1) → stretches (0, 0, 1), places (7, 8, 2).
-    """
-    owner = np.repeat(np.arange(len(first)), count)
-    return owner, first[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-
-
 def assemble(events: Events, placed: Placed, rows: int, row_length: int) -> Batch:
     """The batch of some placed sequences, without labels: `rows` × `row_length` slots.
 
-    The first event of a sequence has no gap, also where the sequence is a later chunk of a history.
+    The first event of a sequence has gap 0, even if the sequence is a later chunk of a history.
     """
-    owner, place = stretches(placed.first, placed.length)
-    index = place - placed.first[owner]
+    owner, event = stretches(placed.first, placed.length)
+    index = event - placed.first[owner]  # within its sequence
     start_slot = placed.row * row_length + placed.slot  # flat, [m]
     at = (start_slot + placed.begins)[owner] + index  # flat slot of every event
     number = np.arange(placed.row.size) - np.searchsorted(placed.row, placed.row) + 1  # within its row
 
-    def laid(values: NDArray, kind: type, fields: tuple[int, ...] = ()) -> torch.Tensor:
+    def laid_out(values: NDArray, kind: type, fields: tuple[int, ...] = ()) -> torch.Tensor:
         flat = np.zeros((rows * row_length, *fields), dtype=kind)
         flat[at] = values
         return torch.from_numpy(flat.reshape(rows, row_length, *fields))
 
-    event_at_us = events.event_at_us[place]
+    event_at_us = events.event_at_us[event]
     gap_us = np.diff(event_at_us, prepend=event_at_us[:1])
     gap_us[index == 0] = 0
     is_start = np.zeros(rows * row_length, dtype=bool)
     is_start[start_slot[placed.begins]] = True
-    segment = laid(number[owner], np.int64)
+    segment = laid_out(number[owner], np.int64)
     segment.view(-1)[torch.from_numpy(start_slot[placed.begins])] = torch.from_numpy(number[placed.begins])
     no_label = torch.empty((0, 1), dtype=torch.int64)
     return Batch(
-        item_index=laid(events.item_index[place], np.int64),
+        item_index=laid_out(events.item_index[event], np.int64),
         is_start=torch.from_numpy(is_start.reshape(rows, row_length)),
-        action=laid(events.action[place], np.int64),
-        context=laid(events.context[place], np.int64, events.context.shape[1:]),
-        reward=laid(events.reward[place], np.float32),
-        gap_seconds=laid(gap_us / 1e6, np.float32),
-        event_at_seconds=laid(event_at_us / 1e6, np.float64),
+        action=laid_out(events.action[event], np.int64),
+        context=laid_out(events.context[event], np.int64, events.context.shape[1:]),
+        reward=laid_out(events.reward[event], np.float32),
+        gap_seconds=laid_out(gap_us / SECOND_US, np.float32),
+        event_at_seconds=laid_out(event_at_us / SECOND_US, np.float64),
         segment=segment,
         label_slot=torch.empty(0, dtype=torch.int64),
         label_item=no_label,

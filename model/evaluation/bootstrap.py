@@ -1,11 +1,10 @@
-"""Paired bootstrap over users: intervals for means, for differences, and what could be detected.
+"""Paired bootstrap over users: intervals of means and of differences, and detectable differences.
 
-In: per-example values and the user of each. Out: points, resampled points, intervals. Users are
-drawn, not examples, since the examples of one user hang together; every column is computed from the
-same draws, so that a difference of two columns is paired. It does not know what the values measure.
+Users are drawn, not examples, since the examples of one user are correlated. All columns are computed
+from the same draws, so that a difference of two columns is paired.
 
 Shape legend
-    X  examples     U  users     F  columns (a mean each)     S  bootstrap samples
+    X  examples     U  users     F  columns (one mean each)     S  bootstrap samples
 """
 
 from __future__ import annotations
@@ -13,16 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from model.arrays import Flags, Floats, Ints
 
 SEED = 20260301
-"""Seed of the draws: the same ranks give the same intervals."""
+"""Seed of the draws, fixed so that the same ranks give the same intervals."""
 CHUNK_WEIGHTS = 4_000_000
-"""Weights of users held at once, so that memory does not grow with samples × users."""
+"""User weights held at once; bounds memory at any number of samples and users."""
 DETECTION = 1.6449 + 0.8416
-"""Standard errors between zero and a difference that a one-sided 5 % test finds four times in five."""
+"""Standard errors of the difference that a one-sided 5 % test detects with a power of 80 %."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Resampled:
-    """Points of the columns and of their bootstrap samples; NaN where no user has a value."""
+    """Means of the columns, and of each bootstrap sample; NaN where no user has a value."""
 
     point: Floats
     """float64 [F]."""
@@ -66,45 +64,40 @@ class Difference:
     upper_bound: float
     """One-sided 95 % upper bound of the relative difference."""
     detectable: float
-    """Relative difference that this many users would show in four cases of five."""
+    """Relative difference that this many users would detect with a power of 80 %."""
 
 
-def pooled(
-    user: NDArray[np.int64], value: Floats, mask: NDArray[np.bool_], users: int
-) -> tuple[Floats, Floats]:
-    """One column, the mean over the masked examples: each user's sum and number of them, [U] each.
+def pooled(user: Ints, value: Floats, mask: Flags, users: int) -> tuple[Floats, Floats]:
+    """A column that is the mean over the masked examples: each user's sum and number of examples, [U].
 
-    Examples whose value is NaN are left out.
+    Excludes examples whose value is NaN.
     """
     kept = mask & ~np.isnan(value)
     total = np.bincount(user[kept], weights=value[kept], minlength=users)
     return total, np.bincount(user[kept], minlength=users).astype(np.float64)
 
 
-def by_user(
-    user: NDArray[np.int64], value: Floats, mask: NDArray[np.bool_], users: int
-) -> tuple[Floats, Floats]:
-    """One column, the mean over users of each user's own mean: [U] each, as `pooled`."""
+def by_user(user: Ints, value: Floats, mask: Flags, users: int) -> tuple[Floats, Floats]:
+    """A column that is the mean over users of each user's own mean: [U] each, as `pooled`."""
     total, count = pooled(user, value, mask, users)
     return total / np.maximum(count, 1), (count > 0).astype(np.float64)
 
 
 def stack(columns: list[tuple[Floats, Floats]]) -> Columns:
-    """Columns made by `pooled` and `by_user`, side by side."""
-    return Columns(
-        np.stack([one[0] for one in columns], axis=1), np.stack([one[1] for one in columns], axis=1)
-    )
+    """Columns from `pooled` and `by_user`, side by side."""
+    numerators, denominators = zip(*columns, strict=True)
+    return Columns(np.stack(numerators, axis=1), np.stack(denominators, axis=1))
 
 
 def resample(columns: Columns, samples: int, seed: int = SEED) -> Resampled:
     """Draws U users with replacement `samples` times; every column sees the same draws.
 
-    Costs S · U draws and S · U · F multiply-adds, in float32: an interval's rounding is 10⁻⁶ of its
-    value, and a point's none. A sample that holds no user of a column is
-    NaN there and left out of its intervals.
+    Costs S · U draws and S · U · F multiply-adds in float32: intervals are rounded at 10⁻⁶ of their
+    value, points are exact. A sample without any user of a column is NaN there and does not count for its
+    intervals.
     """
     users, width = columns.numerator.shape
-    # Denominators repeat (one per group of examples), so each distinct one is summed once.
+    # Many columns share a denominator (one per group of examples): sum each distinct one once.
     counts, column = np.unique(columns.denominator, axis=1, return_inverse=True)
     column = column.reshape(-1)
     both = np.concatenate([columns.numerator, counts], axis=1).astype(np.float32)
@@ -121,13 +114,13 @@ def resample(columns: Columns, samples: int, seed: int = SEED) -> Resampled:
 
 
 def interval(point: float, samples: Floats) -> Interval:
-    """The 95 % percentile interval of one column. `samples` is [S]; NaN bounds where all are NaN."""
+    """The 95 % percentile interval of one column; `samples` [S]. The bounds are NaN where all samples are."""
     low, high = _quantiles(samples, (0.025, 0.975))
     return Interval(float(point), low, high)
 
 
 def difference(point: tuple[float, float], samples: tuple[Floats, Floats]) -> Difference:
-    """First column minus second, paired by draw. `samples` are two [S] of the same draws."""
+    """First column minus second, paired: `samples` are two [S] from the same draws."""
     first, second = point
     absolute = samples[0] - samples[1]
     relative = _ratio(absolute, samples[1])

@@ -1,8 +1,4 @@
-"""Metrics of ranks: what an example is worth, and means of it by group with intervals.
-
-In: ranks of one or more models for the same examples, with each example's user, tasks and slices.
-Out: `Summary`, which gives every metric of a model and group with its interval, and the paired
-difference of two models. It does not know how the ranks came about.
+"""Ranks and their metrics: the tie rule, each example's values, and means by group with intervals.
 
 Shape legend
     X  examples     S  bootstrap samples
@@ -16,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.arrays import Flags, Floats, Ints
 from model.evaluation import bootstrap
 from model.evaluation.bootstrap import Difference, Interval
-
-Floats = NDArray[np.float64]
+from model.evaluation.names import SLICE_WORDS
 
 
 class MetricsError(ValueError):
@@ -27,11 +23,19 @@ class MetricsError(ValueError):
 
 
 class Group(NamedTuple):
-    """Examples that are measured together."""
+    """Labels that are measured together."""
 
     kind: str
     """`all`, `task` or `slice`."""
     name: str
+    """`all`, the task's name, a built-in slice, or `field=value` of a context field."""
+
+    @property
+    def words(self) -> str:
+        """The group for people: `all labels`, `task A`, `cold-start items`, `country=NL`."""
+        if self.kind == "all":
+            return "all labels"
+        return f"task {self.name}" if self.kind == "task" else SLICE_WORDS.get(self.name, self.name)
 
 
 ALL = Group("all", "all")
@@ -41,16 +45,16 @@ ALL = Group("all", "all")
 class RankedExamples:
     """Ranks of several models for the same examples, under one protocol and serving delay."""
 
-    user: NDArray[np.int64]
-    """int64 [X]; number of the user, 0-based and dense."""
-    groups: dict[Group, NDArray[np.bool_]]
-    """bool [X] for each group; `ALL` is always there."""
+    user: Ints
+    """int64 [X]; index of the user, from 0 without a gap."""
+    groups: dict[Group, Flags]
+    """bool [X] for each group, `ALL` among them."""
     rank: dict[str, Floats]
     """float64 [X] for each model; 1 is best."""
     log_probability: dict[str, Floats]
     """float64 [X] for each model; NaN where there is none."""
 
-    def only(self, mask: NDArray[np.bool_]) -> RankedExamples:
+    def only(self, mask: Flags) -> RankedExamples:
         """The examples of a mask, bool [X]."""
         return RankedExamples(
             user=np.unique(self.user[mask], return_inverse=True)[1].reshape(-1).astype(np.int64),
@@ -60,11 +64,19 @@ class RankedExamples:
         )
 
 
+def tied_rank(higher: NDArray[np.number], equal_others: NDArray[np.number]) -> Floats:
+    """1 + number scored higher + half of the number of others scored equal, float64 [X].
+
+    Two higher and three others equal give 1 + 2 + 3/2 = 9/2.
+    """
+    return 1.0 + np.asarray(higher, dtype=np.float64) + np.asarray(equal_others, dtype=np.float64) / 2.0
+
+
 def reciprocal_rank(rank: Floats) -> Floats:
     """1 / rank, whose mean is the MRR.
 
-    Excludes nothing: a label outside the catalogue has rank |C| + 1. Ranks 1, 2 and 4 give
-    1, 1/2 and 1/4, and an MRR of 7/12.
+    Excludes nothing: a label that is not eligible has rank |C| + 1. Ranks 1, 2 and 4 give 1, 1/2 and 1/4,
+    and an MRR of 7/12.
     """
     return 1.0 / rank
 
@@ -72,14 +84,13 @@ def reciprocal_rank(rank: Floats) -> Floats:
 def hit_rate(rank: Floats, k: int) -> Floats:
     """1 where the label is among the first k, else 0.
 
-    Excludes nothing; a tie across the border counts by its middle rank. Ranks 1, 2.5 and 4 give
-    1, 0 and 0 at k = 2.
+    Excludes nothing; tied items share their middle rank. Ranks 1, 2.5 and 4 give 1, 0 and 0 at k = 2.
     """
     return (rank <= k).astype(np.float64)
 
 
 def ndcg(rank: Floats, k: int) -> Floats:
-    """1 / log₂(1 + rank) where the label is among the first k, else 0; one label an example.
+    """1 / log₂(1 + rank) where the label is among the first k, else 0; one label per example.
 
     Excludes nothing. Ranks 1, 3 and 7 give 1, 1/2 and 0 at k = 5, and 1, 1/2 and 1/3 at k = 10.
     """
@@ -87,19 +98,19 @@ def ndcg(rank: Floats, k: int) -> Floats:
 
 
 def test_loss(log_probability: Floats) -> Floats:
-    """−log p(label) over the full candidate catalogue, in nats.
+    """−log p(label) over all eligible items, in nats.
 
-    Excludes (as NaN) labels outside the catalogue and models that give no probability. A uniform
-    score over 8 candidates gives log 8 for each.
+    Excludes (as NaN) labels that are not eligible and models that give no probability. Equal scores for
+    8 eligible items give log 8.
     """
     return -log_probability
 
 
-test_loss.__test__ = False  # type: ignore[attr-defined]  # its name is a metric's, not a test's
+test_loss.__test__ = False  # type: ignore[attr-defined]  # a metric, not a test
 
 
 def example_values(rank: Floats, log_probability: Floats, hits_at: tuple[int, ...]) -> dict[str, Floats]:
-    """Every metric of every example by the metric's name: float64 [X] each."""
+    """Every metric of every example, by name: float64 [X] each."""
     values = {"mrr": reciprocal_rank(rank)}
     for k in hits_at:
         values[f"hit_rate@{k}"] = hit_rate(rank, k)
@@ -109,10 +120,10 @@ def example_values(rank: Floats, log_probability: Floats, hits_at: tuple[int, ..
 
 
 class Summary:
-    """Metrics of every model and group of some ranked examples, from one set of bootstrap draws.
+    """Metrics of each model and group of some ranked examples, from one set of bootstrap draws.
 
     `mrr_by_user` is the mean over users of each user's own MRR; every other metric is pooled over
-    examples. Raises MetricsError when there is no example or a rank is not a number from 1 up.
+    examples. Raises MetricsError when there is no example or a rank is not a finite number of at least 1.
     """
 
     def __init__(self, ranked: RankedExamples, hits_at: tuple[int, ...] = (10,), samples: int = 1000) -> None:
@@ -122,38 +133,38 @@ class Summary:
         self.models = tuple(ranked.rank)
         self.groups = tuple(group for group, member in ranked.groups.items() if member.any())
         users = int(ranked.user.max()) + 1
-        self._place: dict[tuple[str, Group, str], int] = {}
+        self._column: dict[tuple[str, Group, str], int] = {}
         columns: list[tuple[Floats, Floats]] = []
         for model in self.models:
             rank = ranked.rank[model]
             if not (np.isfinite(rank).all() and (rank >= 1).all()):
-                raise MetricsError(f"ranks of {model} must be finite and at least 1")
+                raise MetricsError(f"ranks of {model} are not all finite and at least 1")
             values = example_values(rank, ranked.log_probability[model], hits_at)
             for group in self.groups:
                 member = ranked.groups[group]
                 for metric, value in values.items():
-                    self._place[model, group, metric] = len(columns)
+                    self._column[model, group, metric] = len(columns)
                     columns.append(bootstrap.pooled(ranked.user, value, member, users))
-                self._place[model, group, "mrr_by_user"] = len(columns)
+                self._column[model, group, "mrr_by_user"] = len(columns)
                 columns.append(bootstrap.by_user(ranked.user, values["mrr"], member, users))
         self._resampled = bootstrap.resample(bootstrap.stack(columns), samples)
         self.metrics = ("mrr", "mrr_by_user", *(name for name in values if name != "mrr"))
 
     def value(self, model: str, group: Group, metric: str = "mrr") -> Interval:
-        """A model's metric in a group with its 95 % interval; NaN where no example has a value."""
-        column = self._place[model, group, metric]
+        """A model's metric in a group, with its 95 % interval; NaN where no example has a value."""
+        column = self._column[model, group, metric]
         return bootstrap.interval(self._resampled.point[column], self._resampled.samples[:, column])
 
     def difference(self, model: str, against: str, group: Group, metric: str = "mrr") -> Difference:
-        """Paired difference `model` − `against` of a metric in a group."""
-        first, second = self._place[model, group, metric], self._place[against, group, metric]
+        """Paired difference in a metric, `model` − `against`, in a group."""
+        first, second = self._column[model, group, metric], self._column[against, group, metric]
         point, samples = self._resampled.point, self._resampled.samples
         return bootstrap.difference((point[first], point[second]), (samples[:, first], samples[:, second]))
 
     def examples(self, group: Group) -> int:
-        """Examples of a group."""
+        """Number of examples in a group."""
         return int(self.ranked.groups[group].sum())
 
     def users(self, group: Group) -> int:
-        """Users with an example of a group."""
+        """Number of users with an example in a group."""
         return int(np.unique(self.ranked.user[self.ranked.groups[group]]).size)

@@ -1,8 +1,6 @@
-"""The `ranks` table: written by delta-rs, one replaceable part a cycle and model, and read back.
+"""The table `ranks`: one replaceable partition per cycle and model, written and read back.
 
-In: what each model made of the examples. Out: rows in a fixed order under the contract's schema and
-constraints; and, read back, `RankedExamples`, from which every metric is computed. It does not know
-who ranked, nor how.
+Rows are in a fixed order, so that the same ranks make the same rows and are not written twice.
 
 Shape legend
     X  examples
@@ -14,32 +12,25 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import TableNotFoundError
-from numpy.typing import NDArray
 
-from expectations.tables import RANKS, location
-from model.data.candidates import Candidates
-from model.evaluation.examples import Examples, read_cycle
+from expectations.tables import RANKS
+from model.arrays import Flags, Ints, lengths
+from model.data.delta import PinnedTable, arrow_schema, latest, replace_partition
+from model.data.eligible_items import EligibleItems
+from model.evaluation.examples import Examples
 from model.evaluation.metrics import ALL, Group, MetricsError, RankedExamples
+from model.evaluation.names import NEW_USER
 from model.evaluation.ranking import Ranking
 
-Ints = NDArray[np.int64]
-
-_ARROW = {
-    "string": pa.string(),
-    "double": pa.float64(),
-    "bigint": pa.int64(),
-    "int": pa.int32(),
-    "array<string>": pa.list_(pa.string()),
-}
-SCHEMA = pa.schema([pa.field(one.name, _ARROW[one.type], nullable=one.nullable) for one in RANKS.columns])
-"""The contract's schema in Arrow's terms."""
+SCHEMA = arrow_schema(RANKS)
+"""The contract's columns as an Arrow schema."""
+ORDER = tuple((name, "ascending") for name in ("protocol", "delay_hours", "user_id", "position"))
+"""Order of a partition's rows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Condition:
-    """What a ranking could see."""
+    """Which events a ranking could see."""
 
     protocol: str
     """`replay` or `cutoff`."""
@@ -52,24 +43,24 @@ def rank_rows(
     model: str,
     model_digest: str,
     examples: Examples,
-    candidates: Candidates,
+    eligible: EligibleItems,
     conditions: list[tuple[Condition, Ints, Ranking]],
 ) -> pa.Table:
-    """Rows of one model in order of protocol, delay, user and position.
+    """The rows of one model, in the order of ORDER.
 
-    `conditions` gives for each condition where the examples' histories end (int64 [X]) and the
-    ranking. An example without any visible event is of the slice `new_user`.
+    `conditions` holds, for each condition, where the examples' histories end (int64 [X]) and the ranking.
+    An example without any visible event is in the slice `new_user`.
     """
     histories, user = examples.histories, examples.user
     order = np.lexsort((examples.position, user))
-    size = candidates.sizes_at(examples.event_at_us)[order]
-    tasks = [_names(examples.tasks, number) for number in order]
+    size = eligible.sizes_at(examples.event_at_us)[order]
+    tasks = [_names(examples.tasks, example) for example in order]
     parts = []
-    for condition, ends, ranking in sorted(conditions, key=lambda one: (one[0].protocol, one[0].delay_hours)):
+    for condition, ends, ranking in sorted(conditions, key=lambda part: part[0]):
         length = (ends - histories.offset[user])[order]
         is_new = (length == 0) & (histories.first_position[user[order]] == 0)
-        slices = examples.slices | {"new_user": np.empty_like(is_new)}
-        slices["new_user"][order] = is_new
+        slices = examples.slices | {NEW_USER: np.empty_like(is_new)}
+        slices[NEW_USER][order] = is_new
         columns = {
             "cycle": np.full(order.size, cycle, dtype=object),
             "model": np.full(order.size, model, dtype=object),
@@ -82,7 +73,7 @@ def rank_rows(
             "event_at_us": examples.event_at_us[order],
             "history_length": length,
             "tasks": tasks,
-            "slices": [_names(slices, number) for number in order],
+            "slices": [_names(slices, example) for example in order],
             "rank": ranking.rank[order],
             "catalogue_size": size,
             "log_probability": ranking.log_probability[order],
@@ -95,50 +86,39 @@ def rank_rows(
 def write_ranks(rows: pa.Table, lake: str, source: str, cycle: str, model: str) -> int:
     """Replaces one model's ranks of one cycle; returns the table's Delta version.
 
-    The table is made with its constraints at the first write. The same rows again are not written,
-    and the version stays.
+    The first write creates the table with its constraints. Rows that are stored already are not written
+    again, and the version stays. Raises deltalake's DeltaError when a row breaks a constraint.
     """
-    address = location(lake, source, RANKS.name)
-    try:
-        table = DeltaTable(address)
-    except TableNotFoundError:
-        table = DeltaTable.create(address, SCHEMA, partition_by=list(RANKS.partitions))
-        table.alter.add_constraint(dict(RANKS.constraints))
-    if _part(table, cycle, model).equals(rows):
-        return table.version()
-    write_deltalake(table, rows, mode="overwrite", predicate=f"cycle = '{cycle}' AND model = '{model}'")
-    return DeltaTable(address).version()
+    stored = latest(lake, source, RANKS)
+    if stored is not None and _stored_rows(stored, cycle, model).equals(rows):
+        return stored.version
+    return replace_partition(lake, source, RANKS, rows, cycle=cycle, model=model).version
 
 
 def ranked_with(lake: str, source: str, cycle: str, model: str, digest: str) -> int | None:
-    """The table's version where it holds a model's ranks of a cycle under this digest; else None."""
-    try:
-        table = DeltaTable(location(lake, source, RANKS.name))
-    except TableNotFoundError:
+    """The table's newest version if it holds a model's ranks of a cycle under this digest, else None."""
+    stored = latest(lake, source, RANKS)
+    if stored is None:
         return None
-    digests = _part(table, cycle, model)["model_digest"].unique().to_pylist()
-    return table.version() if digests == [digest] else None
+    digests = _stored_rows(stored, cycle, model)["model_digest"].unique().to_pylist()
+    return stored.version if digests == [digest] else None
 
 
 @dataclass(frozen=True)
 class StoredRanks:
-    """Ranks of one cycle as read back."""
+    """The ranks of one cycle, read back."""
 
     rows: pa.Table
 
     @classmethod
     def read(cls, lake: str, source: str, cycle: str, version: int) -> StoredRanks:
-        """Every model's ranks of a cycle at a Delta version."""
-        return cls(read_cycle(lake, source, RANKS.name, version, cycle, list(SCHEMA.names)))
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        return tuple(sorted(self.rows["model"].unique().to_pylist()))
+        """Every model's ranks of a cycle at a Delta version. Raises TableError when it cannot be read."""
+        return cls(PinnedTable(lake, source, RANKS, version).read(SCHEMA.names, cycle=cycle))
 
     def examples(self, condition: Condition, models: tuple[str, ...]) -> RankedExamples:
         """The models' ranks of the same examples under one condition.
 
-        Raises MetricsError when a model has no ranks there, or two do not have the same examples.
+        Raises MetricsError when a model has no ranks there, or was ranked on other examples.
         """
         parts = {model: self._part(condition, model) for model in models}
         first = parts[models[0]]
@@ -158,8 +138,8 @@ class StoredRanks:
             user, groups, {model: part["rank"].to_numpy() for model, part in parts.items()}, log
         )
 
-    def has_history(self, condition: Condition, model: str) -> NDArray[np.bool_]:
-        """Examples whose history is not empty under a condition, bool [X] in the order of `examples`."""
+    def has_history(self, condition: Condition, model: str) -> Flags:
+        """Examples with a visible event under a condition, bool [X] in the order of `examples`."""
         return self._part(condition, model)["history_length"].to_numpy() > 0
 
     def _part(self, condition: Condition, model: str) -> pa.Table:
@@ -170,26 +150,23 @@ class StoredRanks:
         return rows.filter(pa.array(flags)).sort_by([("user_id", "ascending"), ("position", "ascending")])
 
 
-def _part(table: DeltaTable, cycle: str, model: str) -> pa.Table:
-    """One model's rows of one cycle, in order."""
-    rows = table.to_pyarrow_table(
-        partitions=[("cycle", "=", cycle), ("model", "=", model)], columns=list(SCHEMA.names)
-    )
-    keys = [(name, "ascending") for name in ("protocol", "delay_hours", "user_id", "position")]
-    return rows.sort_by(keys).cast(SCHEMA).combine_chunks()
+def _stored_rows(table: PinnedTable, cycle: str, model: str) -> pa.Table:
+    """One model's rows of one cycle in the order of ORDER."""
+    rows = table.read(SCHEMA.names, cycle=cycle, model=model)
+    return rows.sort_by(list(ORDER)).cast(SCHEMA).combine_chunks()
 
 
-def _names(flags: dict[str, NDArray[np.bool_]], number: int) -> list[str]:
-    return [name for name, member in flags.items() if member[number]]
+def _names(flags: dict[str, Flags], example: int) -> list[str]:
+    return [name for name, member in flags.items() if member[example]]
 
 
-def _members(column: pa.ChunkedArray) -> dict[str, NDArray[np.bool_]]:
-    """Which rows carry each name of a column of lists, by name in alphabetical order."""
+def _members(column: pa.ChunkedArray) -> dict[str, Flags]:
+    """The rows that hold each name of a column of lists: bool [X] by name, in alphabetical order."""
     lists = column.combine_chunks()
-    row = np.repeat(np.arange(len(lists)), np.diff(lists.offsets.to_numpy()))
-    name = np.asarray(lists.flatten())
+    row = np.repeat(np.arange(len(lists)), lengths(lists))
+    values = np.asarray(lists.flatten())
     members = {}
-    for one in sorted(set(name.tolist())):
-        members[one] = np.zeros(len(lists), bool)
-        members[one][row[name == one]] = True
+    for name in sorted(set(values.tolist())):
+        members[name] = np.zeros(len(lists), bool)
+        members[name][row[values == name]] = True
     return members

@@ -1,1 +1,1 @@
-"""The network: tensors in, scores and losses out."""
+"""The network: from batches and the catalogue to scores and losses."""

@@ -1,7 +1,7 @@
 """The backbone: a causal pre-norm transformer over packed rows.
 
-Comes in: tokens and the segment number of every slot. Goes out: one hidden state a slot. Several
-sequences share a row; none can see another, nor its own future. It does not know what a token is.
+Maps tokens and segment numbers to one hidden state per slot. Sequences that share a row are masked from
+each other, and every slot from its own future.
 
 Shape legend
     R  packed rows    L  slots of a row    d  width    A  attention heads    h  width of a head
@@ -22,10 +22,10 @@ ROTARY_BASE = 10_000.0
 
 
 def attention_mask(segment: Tensor) -> Tensor:
-    """Who may look at whom: segment int64 [R, L] → bool [R, 1, L, L], query before key.
+    """Which slots attend to which: segment int64 [R, L] → bool [R, 1, L, L], queries before keys.
 
-    A slot sees itself and the earlier slots of its own sequence. Padding (segment 0) sees padding,
-    so that no row of the softmax is empty; nothing else sees padding.
+    A slot attends to itself and to earlier slots of its own sequence. Padding (segment 0) attends to
+    padding, so that no row of the softmax is empty; nothing else does.
     """
     same = segment.unsqueeze(2) == segment.unsqueeze(1)
     length = segment.shape[1]
@@ -42,21 +42,21 @@ def positions(segment: Tensor) -> Tensor:
 
 
 def rotary_table(position: Tensor, head_width: int, kind: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary positions, [R, 1, L, h/2] each."""
+    """Cosines and sines of the rotary positions: int64 [R, L] → [R, 1, L, h/2] each."""
     exponent = torch.arange(0, head_width, 2, device=position.device, dtype=torch.float64) / head_width
     angle = position.unsqueeze(-1) * ROTARY_BASE**-exponent
     return angle.cos().unsqueeze(1).to(kind), angle.sin().unsqueeze(1).to(kind)
 
 
 def rotate(states: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-    """Turns pairs (first half, second half) of [R, A, L, h] by their position."""
+    """Rotates the pairs (first half, second half) of [R, A, L, h] by their position's angles."""
     cosine, sine = table
     first, second = states.chunk(2, dim=-1)
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
 
 
 class Layer(nn.Module):
-    """Attention and feed-forward, each behind its own norm and added to the stream."""
+    """Attention and feed-forward, each with its own pre-norm, added to the residual stream."""
 
     def __init__(self, size: Size, dropout: float) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Layer(nn.Module):
 
 
 class Backbone(nn.Module):
-    """`size.layers` layers and a final norm."""
+    """Transformer of `size.layers` layers with a final norm."""
 
     def __init__(self, size: Size, dropout: float) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Backbone(nn.Module):
             for weight in layer.parameters():
                 if weight.dim() == 2:
                     nn.init.normal_(weight, std=1 / math.sqrt(weight.shape[1]))
-            # The stream is a sum of 2 · layers branches: scaled so that it starts at unit variance.
+            # The stream sums 2 · layers branches; scaled to unit variance at initialisation.
             with torch.no_grad():
                 layer.attention_output.weight /= math.sqrt(2 * size.layers)
                 layer.feed_forward_output.weight /= math.sqrt(2 * size.layers)

@@ -1,7 +1,6 @@
-"""The event encoder: one event, with its item, action, context, time and reward, as one token.
+"""The event encoder: an event's item, action, context, time and reward as one token of width d.
 
-Comes in: the batch's event fields and the item part from the item tower. Goes out: one token of
-width d a slot. Context stays on this side: it never reaches a candidate's vector.
+The item part comes from the item tower. Context is encoded here only: item vectors never depend on it.
 
 Shape legend
     R  packed rows    L  slots of a row    E  events of the batch (no start tokens, no padding)
@@ -19,16 +18,16 @@ from model.config import ModelConfig
 from model.network.batch import Batch
 
 GAP_KNOTS = 32
-"""Knots of the gap features, at 2^k − 1 seconds; the last lies 68 years away."""
+"""Knots of the gap features, at 2^k − 1 seconds; the last is 68 years."""
 SECONDS_A_WEEK = 7 * 24 * 3600
 WEEK_HARMONICS = (1, 2, 3, 7, 14, 21)
-"""Periods in a week: the week and its parts, the day and its parts."""
+"""Cycles per week: the week and two of its harmonics, the day and two of its harmonics."""
 
 
 def gap_features(gap_seconds: Tensor) -> Tensor:
     """Smooth log-scale buckets of a gap: [E] seconds, 0 or more → [E, GAP_KNOTS], each row sums to 1.
 
-    A gap at knot k (2^k − 1 seconds) has a 1 there; between knots it is shared linearly in log time.
+    A gap at knot k (2^k − 1 seconds) has a 1 there; a gap between two knots is interpolated in log time.
     """
     position = torch.log2(1 + gap_seconds.clamp(min=0)).clamp(max=GAP_KNOTS - 1)
     knots = torch.arange(GAP_KNOTS, device=gap_seconds.device, dtype=position.dtype)
@@ -38,7 +37,7 @@ def gap_features(gap_seconds: Tensor) -> Tensor:
 def week_features(event_at_seconds: Tensor) -> Tensor:
     """Time of week: float64 [E] seconds since 1970 UTC → float64 [E, 2 · harmonics] sines, cosines.
 
-    float64 is needed on entry: a float32 resolves today's seconds only to two minutes.
+    Takes float64: float32 resolves today's seconds only to two minutes.
     """
     turn = torch.remainder(event_at_seconds, SECONDS_A_WEEK) / SECONDS_A_WEEK
     harmonics = torch.tensor(WEEK_HARMONICS, device=turn.device, dtype=turn.dtype)
@@ -47,7 +46,7 @@ def week_features(event_at_seconds: Tensor) -> Tensor:
 
 
 def reward_features(reward: Tensor) -> Tensor:
-    """[E] reward weights → [E, 2]: whether the event is high-value, and log(1 + reward)."""
+    """Reward weights [E] → [E, 2]: whether the event is high-value, and log(1 + reward)."""
     return torch.stack([(reward > 0).to(reward.dtype), torch.log1p(reward.clamp(min=0))], dim=1)
 
 
@@ -73,7 +72,7 @@ class EventEncoder(nn.Module):
     def forward(self, batch: Batch, item_part: Tensor) -> Tensor:
         """`item_part` [E, d] for the batch's events in slot order → tokens [R, L, d], padding 0."""
         event = batch.is_event
-        kind = self.item_norm.weight.dtype  # the token stays in it under mixed precision
+        kind = self.item_norm.weight.dtype  # tokens keep this type under mixed precision
         fused = self.item_norm(item_part.to(kind)) + self.action(batch.action[event])
         for number, embedding in enumerate(self.context.values()):
             fused = fused + embedding(batch.context[..., number][event])

@@ -1,15 +1,14 @@
 """Freshness: how a score depends on the time from an item's launch to the event, as one inner product.
 
-Comes in: launch instants of items, instants of events, hidden states. Goes out: launch phases, which
-are an item's only, and their counterpart on the user's side. For every frequency ω
+Launch phases depend on the item alone, their counterpart on the user's side alone. For every frequency ω
 
     a cos ω(t − l) + b sin ω(t − l) = (a cos ωt + b sin ωt) · cos ωl + (a sin ωt − b cos ωt) · sin ωl
 
-so that any smooth function of an item's age t − l is a product of a user vector that knows the
-event's time t and an item vector that knows the launch l. The amplitudes a, b come from the hidden
-state: a user may care for new items or not. Without an event's time only the level, the product with
-the last 1, is left. An item of unknown launch has zeros and is left alone.
-An item that is launched tomorrow is new tomorrow, also for a model trained today.
+so any smooth function of an item's age t − l is an inner product of a user vector that depends on the
+event's time t and an item vector that depends on the launch l. The amplitudes a and b are computed from
+the hidden state, so that users differ in how much they prefer new items. Without an event's time only the
+constant term remains. An item of unknown launch has zeros: age does not change its score. Only the
+age counts, so an item launched after training is scored as new too.
 
 Shape legend
     N  items    F  frequencies    d  backbone width    FRESHNESS_WIDTH = 2 F + 1
@@ -30,10 +29,10 @@ PERIODS_DAYS = tuple(
     SHORTEST_DAYS * (LONGEST_DAYS / SHORTEST_DAYS) ** (number / (FRESHNESS_FREQUENCIES - 1))
     for number in range(FRESHNESS_FREQUENCIES)
 )
-"""From two weeks to 22 years, evenly in log time."""
+"""From two weeks to 22 years, evenly spaced in log time."""
 SECONDS_A_DAY = 24 * 3600
 ORIGIN_DAYS = 15_000
-"""Days since 1970 from which angles are measured; any number gives the same scores."""
+"""Origin of the angles, days since 1970; scores do not depend on it."""
 
 
 def launch_features(launched_at_seconds: Tensor) -> Tensor:
@@ -46,7 +45,7 @@ def launch_features(launched_at_seconds: Tensor) -> Tensor:
 
 
 def clock(at_seconds: Tensor) -> Tensor:
-    """Cosines and sines of ω t: float64 [...] seconds since 1970 UTC → float64 [..., 2 F], NaN → zeros."""
+    """Cosines and sines of ω t: float64 [...] seconds since 1970 UTC → float64 [..., 2 F], zeros for NaN."""
     days = at_seconds.double() / SECONDS_A_DAY - ORIGIN_DAYS
     periods = torch.tensor(PERIODS_DAYS, dtype=torch.float64, device=at_seconds.device)
     angle = 2 * math.pi * days.unsqueeze(-1) / periods
@@ -54,7 +53,7 @@ def clock(at_seconds: Tensor) -> Tensor:
 
 
 class Freshness(nn.Module):
-    """The user's side; fresh weights say that age does not matter."""
+    """The user's side. Zero-initialised, so an untrained model ignores item age."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """The projected head g: hidden state → user vector in the decoding space.
 
-An activation, then a linear map d → d_out, so that the product with every candidate costs d_out
-and not d (Xu et al., 2026, section 4.1). It does not know the candidates.
+An activation, then a linear map d → d_out, so that the product with every item costs d_out
+multiply-adds instead of d (Xu et al., 2026, section 4.1).
 """
 
 from __future__ import annotations

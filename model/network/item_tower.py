@@ -1,14 +1,13 @@
-"""The item tower: collaborative and semantic knowledge of an item, shared by encoder and decoder.
+"""The item tower: an item's collaborative and semantic vectors, shared by encoder and decoder.
 
     z_i = φ_sem(frozen features)        ẽ_i = e_ID[i] in the vocabulary, else e_OOV
-    encoder and decoder each: output map (w_ID · ẽ_i + w_sem · z_i), with weights of their own
+    encoder and decoder, each with its own weights: W (w_ID · ẽ_i + w_sem · z_i)
 
-Comes in: item indices, the catalogue, and which items are masked in this step. Goes out: one
-vector an item. It knows nothing of events, users or context: a candidate's vector is a function of
-the item alone (Xu et al., 2026, section 6 and eq. 3).
+A decoder vector depends on the item alone, not on events, users or context (Xu et al., 2026, section 6
+and eq. 3).
 
 Shape legend
-    M  items asked for               N  items of the catalogue
+    M  requested items               N  items of the catalogue
     V  rows of the ID table          d_e  item width
 """
 
@@ -20,21 +19,21 @@ import torch
 from torch import Tensor, nn
 
 from model.config import FRESHNESS, ModelConfig
-from model.network.batch import Catalogue
+from model.network.catalogue import Catalogue
 
 INITIAL_SPREAD = 0.1
-"""Standard deviation of a fresh ID embedding and of a fresh semantic vector: logits start near 0."""
+"""Standard deviation of initial ID embeddings and semantic vectors: logits start near 0."""
 SHORTEST = 1e-12
-"""Length below which a feature vector counts as none."""
+"""Feature vectors shorter than this count as missing."""
 
 
 class SemanticMap(nn.Module):
-    """φ_sem: a linear map of every modality to d_e, summed.
+    """φ_sem: a linear map of each modality to d_e, summed.
 
-    Linear, because catalogues of thousands teach a hidden layer to remember items rather than to
-    place new ones: without it models are better or as good on all open sources (docs/log.md).
-    A modality's vector is scaled to length √width first, so that a modality counts by its
-    direction; an item without it has zeros there, which add nothing.
+    Linear, because with a few thousand items a hidden layer memorises items instead of generalising to
+    new ones: models without it are as good or better on all open sources (docs/log.md). Each modality's
+    vector is normalised to length √width, so that only its direction counts; zeros, for an item without
+    the modality, add nothing.
     """
 
     def __init__(self, modalities: tuple[tuple[str, int], ...], width: int) -> None:
@@ -45,17 +44,17 @@ class SemanticMap(nn.Module):
             nn.init.normal_(self.inputs[name].weight, std=INITIAL_SPREAD / math.sqrt(len(modalities) * size))
 
     def forward(self, features: dict[str, Tensor]) -> Tensor | int:
-        """Features [M, width] a modality → z [M, d_e]; 0 where there is no modality."""
+        """Features [M, width] of each modality → z [M, d_e]; the number 0 for a model without modalities."""
         return sum(self._mapped(name, features[name]) for name in self.inputs)
 
     def _mapped(self, name: str, vectors: Tensor) -> Tensor:
-        # The length is divided out behind the map: d_e numbers an item are touched and not the width.
+        # Normalise after the projection: d_e numbers per item, not the full width.
         length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).clamp(min=SHORTEST)
         return self.inputs[name](vectors) * (math.sqrt(self.widths[name]) / length)
 
 
 class Side(nn.Module):
-    """One consumer of the tower: learned weights of the two parts, and an output map (ψ)."""
+    """One consumer of the tower: a learned weight for each part, and an output map (ψ)."""
 
     def __init__(self, item_width: int, width: int) -> None:
         super().__init__()
@@ -69,7 +68,7 @@ class Side(nn.Module):
 
 
 class ItemTower(nn.Module):
-    """One ID table and one φ_sem; `encoder` and `decoder` are the two sides."""
+    """One ID table and one φ_sem, read by two sides: `encoder` and `decoder`."""
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
         super().__init__()
@@ -83,13 +82,13 @@ class ItemTower(nn.Module):
         self.freshness = config.freshness
 
     def encoder_vectors(self, item_index: Tensor, catalogue: Catalogue, masked: Tensor | None) -> Tensor:
-        """Item part of event tokens: int64 [M] → [M, d]; `masked` bool [N], or None for none."""
+        """Item part of event tokens: int64 [M] → [M, d]; `masked` bool [N], None to mask no item."""
         return self._vectors(self.encoder, item_index, catalogue, masked)
 
     def decoder_vectors(self, item_index: Tensor, catalogue: Catalogue, masked: Tensor | None) -> Tensor:
-        """Candidate vectors v_i: int64 [M] → [M, d_out]; `masked` bool [N], or None for none.
+        """Item vectors v_i: int64 [M] → [M, d_out]; `masked` bool [N], None to mask no item.
 
-        With freshness the item's launch phases follow ψ's part.
+        With freshness, ψ's output is followed by the item's launch phases.
         """
         vectors = self._vectors(self.decoder, item_index, catalogue, masked)
         if not self.freshness:
@@ -97,7 +96,7 @@ class ItemTower(nn.Module):
         return torch.cat([vectors, catalogue.features[FRESHNESS][item_index].to(vectors.dtype)], dim=-1)
 
     def check(self, catalogue: Catalogue) -> None:
-        """Raises ValueError when the catalogue has other modalities, or tokens the table has not."""
+        """Raises ValueError when a modality is missing or has another width, or a token exceeds the ID table."""
         given = {name: int(matrix.shape[1]) for name, matrix in catalogue.features.items()}
         if any(given.get(name) != width for name, width in self.features.items()):
             raise ValueError(
@@ -118,7 +117,7 @@ class ItemTower(nn.Module):
         return side(self._collaborative(token, has_row), self.semantic(features))
 
     def _collaborative(self, token: Tensor, has_row: Tensor) -> Tensor:
-        """ẽ [M, d_e]. Rows that no item of the batch uses are not looked up, hence not updated."""
+        """ẽ [M, d_e]. Looks up, and so updates, only the rows that some item of the batch uses."""
         place = has_row.nonzero().squeeze(1)
         everywhere = self.out_of_vocabulary.expand(token.shape[0], -1)
         return everywhere.index_put((place,), self.table(token[place]))

@@ -1,7 +1,6 @@
-"""Which items lose their collaborative embedding in a step, so that the semantic tower learns.
+"""Which items lose their ID embedding in a training step, so that the semantic map learns to replace it.
 
-Comes in: the number of items, the masking rate, seed and step. Goes out: two masks over the
-catalogue. What a masked item is given instead is the item tower's matter.
+The item tower gives a masked item e_OOV instead.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from model.draws import Purpose, random_stream
 
 
 def draw_masks(items: int, rate: float, seed: int, step: int) -> tuple[Tensor, Tensor]:
-    """Draws, per distinct item, whether its ID embedding is replaced by e_OOV in this step.
+    """Draws for each item whether its ID embedding is replaced by e_OOV in this step.
 
-    With probability `rate` an item is masked, on the input side or on the output side with equal
-    chance and never on both (Xu et al., 2026, section 6). The draw belongs to the item and the
-    step, not to an occurrence: positives and negatives are treated alike, else e_OOV would come to
-    mean "positive".
+    An item is masked with probability `rate`, on the input side or on the output side with equal
+    chance and never on both (Xu et al., 2026, section 6). The draw is per item and step, not per
+    occurrence, so that positives and negatives are masked alike; otherwise e_OOV would come to mean
+    "positive".
 
-    Returns (masked_input, masked_output), bool [N] each, on the CPU. Costs one draw an item, and
-    nothing proportional to the embedding's width. Raises ValueError for a rate outside [0, 1].
+    Returns (masked_input, masked_output), bool [N] each, on the CPU. Costs one draw per item. Raises
+    ValueError for a rate outside [0, 1].
     """
     if not 0.0 <= rate <= 1.0:
         raise ValueError(f"masking rate is {rate}; allowed is a fraction from 0 to 1")

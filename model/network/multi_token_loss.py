@@ -1,11 +1,9 @@
 """The multi-token objective: a weighted multi-label loss over a set of future high-value events.
 
-Comes in: log-probabilities and weights of every label. Goes out: the loss and what to watch.
-How labels are found and weighted is in `model.data.labels`, how they are normalised in
-`model.network.sampled_softmax`.
+`model.data.labels` chooses and weights the labels, `model.network.sampled_softmax` normalises them.
 
 Shape legend
-    P  loss positions    K  labels of a position at most
+    P  loss positions    K  most labels of a position
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor
 
 NEGLIGIBLE_WEIGHT = 1e-3
-"""A label below this weight hardly trains; its share tells that the half-life does not fit."""
+"""A label below this weight hardly trains; many of them mean that the half-life is too short."""
 
 
 def multi_token_loss(log_probability: Tensor, weight: Tensor) -> Tensor:
@@ -27,9 +25,9 @@ def multi_token_loss(log_probability: Tensor, weight: Tensor) -> Tensor:
 
 
 def label_figures(weight: Tensor) -> dict[str, Tensor]:
-    """What a batch's labels weigh: `weight` [P, K] → scalars, float32.
+    """Label statistics of a batch: `weight` [P, K] → float32 scalars.
 
-    `negligible_label_fraction` is the share of labels whose weight is below NEGLIGIBLE_WEIGHT.
+    `negligible_label_fraction` is the share of labels with a weight below NEGLIGIBLE_WEIGHT.
     """
     is_label = weight > 0
     labels = is_label.sum()

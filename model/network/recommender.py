@@ -1,11 +1,11 @@
-"""The recommender: event encoder, backbone, projected head and item tower, tied together.
+"""The recommender: event encoder, backbone, projected head and item tower.
 
-Comes in: packed batches and the catalogue. Goes out: hidden states, user vectors, candidate
-vectors, scores, and the training loss of a batch. It knows no Lightning, no file and no clock.
+Maps packed batches and the catalogue to user vectors, item vectors, scores, and a batch's training loss.
+Reads no file and no clock, and does not depend on Lightning.
 
 Shape legend
-    R  packed rows    L  slots of a row    P  loss positions    K  labels of a position at most
-    N  items    C  candidates    S  sampled negatives    M  distinct items that a step needs
+    R  packed rows    L  slots of a row    P  loss positions    K  most labels of a position
+    N  items    C  eligible items    S  sampled negatives    M  distinct items that a step needs
     d  backbone width    d_out  decoding width
 """
 
@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from model.config import ModelConfig, ObjectiveConfig
 from model.draws import Purpose, torch_seed
 from model.network.backbone import Backbone
-from model.network.batch import Batch, Catalogue
+from model.network.batch import Batch
+from model.network.catalogue import Catalogue
 from model.network.event_encoder import EventEncoder
 from model.network.freshness import Freshness, clock
 from model.network.head import ProjectedHead
@@ -37,10 +38,9 @@ from model.network.sampled_softmax import (
 def score(user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
     """s(u, i) = g(h_u)ᵀ v_i: [..., d_out] and [M, d_out] → [..., M].
 
-    A score depends on its own user and item alone, up to the last bits: a matrix product may be
-    blocked otherwise for another number of users or items. Equal shapes give equal bits on one
-    kind of CPU, so compare scores (a target with its rivals, a model with its parent) only
-    between products of the same shape.
+    The last bits of a score depend on the shape of the product, since a matrix product is blocked
+    differently for other numbers of users or items. Equal shapes give equal bits on one kind of CPU, so
+    compare scores (a label with its rivals, a model with its parent) only between products of one shape.
     """
     return user_vectors @ item_vectors.T
 
@@ -69,25 +69,25 @@ class Recommender(nn.Module):
     def encode(self, batch: Batch, catalogue: Catalogue, masked_input: Tensor | None = None) -> Tensor:
         """Hidden states [R, L, d]; `masked_input` bool [N]: items that lose their ID embedding.
 
-        With freshness every state is followed by its slot's clock, zeros where the time is unknown.
+        With freshness, each state is followed by its slot's clock features, zeros where the time is unknown.
         """
-        items, place = batch.item_index[batch.is_event].unique(return_inverse=True)
+        items, row = batch.item_index[batch.is_event].unique(return_inverse=True)
         vectors = self.item_tower.encoder_vectors(items, catalogue, masked_input)  # [M, d]
-        hidden = self.backbone(self.event_encoder(batch, _rows(vectors, place)), batch.segment)
+        hidden = self.backbone(self.event_encoder(batch, _rows(vectors, row)), batch.segment)
         if self.freshness is None:
             return hidden
         return torch.cat([hidden, clock(batch.clock_seconds).to(hidden.dtype)], dim=-1)
 
-    def asked_at(self, hidden: Tensor, at_seconds: Tensor) -> Tensor:
-        """What `encode` returned, [..., d], with other clocks: float64 [...] seconds since 1970 UTC, NaN
-        where unknown. The same without freshness."""
+    def at_request(self, hidden: Tensor, at_seconds: Tensor) -> Tensor:
+        """States from `encode`, [..., d], with their clocks replaced by the time of a request: float64 [...]
+        seconds since 1970 UTC, NaN where unknown. Unchanged without freshness."""
         if self.freshness is None:
             return hidden
         phases = clock(at_seconds).to(hidden.dtype)
         return torch.cat([hidden[..., : self.config.backbone.width], phases], dim=-1)
 
     def user_vectors(self, hidden: Tensor) -> Tensor:
-        """The projected head g of what `encode` returned: [..., d] → [..., d_out]."""
+        """User vectors g(h) of states from `encode`: [..., d] → [..., d_out]."""
         if self.freshness is None:
             return self.head(hidden)
         width = self.config.backbone.width
@@ -95,35 +95,35 @@ class Recommender(nn.Module):
         return torch.cat([self.head(state), self.freshness(state, phases)], dim=-1)
 
     def item_vectors(self, item_index: Tensor, catalogue: Catalogue, masked: Tensor | None = None) -> Tensor:
-        """Candidate vectors v_i: int64 [M] → [M, d_out]; `masked` bool [N] as in `encode`."""
+        """Item vectors v_i: int64 [M] → [M, d_out]; `masked` bool [N] as in `encode`."""
         return self.item_tower.decoder_vectors(item_index, catalogue, masked)
 
     def training_loss(
         self,
         batch: Batch,
         catalogue: Catalogue,
-        candidates: Tensor,
+        eligible: Tensor,
         objective: ObjectiveConfig,
         masking_rate: float,
         seed: int,
         step: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of one batch and figures to watch (detached scalars).
+        """Loss of one batch, and its statistics as detached scalars.
 
-        `candidates` int64 [C]: items that negatives are sampled from, distinct. Negatives, masks
-        and dropout are a function of (seed, step) alone; the process's random state is untouched.
+        `eligible` int64 [C]: the distinct items that negatives are sampled from. Negatives, masks and
+        dropout are a function of (seed, step) alone; torch's global random state is left as it was.
         """
         device = batch.item_index.device
         drawn = draw_masks(catalogue.items, masking_rate, seed, step)
         masked_input, masked_output = (mask.to(device) for mask in drawn)
-        negatives = sample_negatives(candidates, self.vocabulary_size, objective, seed, step)
+        negatives = sample_negatives(eligible, self.vocabulary_size, objective, seed, step)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             _seed(device, torch_seed(Purpose.DROPOUT, seed, step))
             hidden = self.encode(batch, catalogue, masked_input)
         users = self.user_vectors(hidden.flatten(0, 1).index_select(0, batch.label_slot))  # [P, d_out]
         correction = 0.0
         if objective.logq_correction:
-            correction = sampling_correction(candidates.shape[0], negatives.shape[0])
+            correction = sampling_correction(eligible.shape[0], negatives.shape[0])
         log_probability = self._label_log_probabilities(
             users, batch, catalogue, negatives, masked_output, correction
         )
@@ -141,35 +141,35 @@ class Recommender(nn.Module):
         masked_output: Tensor,
         correction: float,
     ) -> Tensor:
-        """log p of the batch's labels, [P, K], computed in float32 or better."""
+        """log p of the batch's labels, [P, K], computed in float32 or float64."""
         is_label = batch.label_weight > 0
-        wanted = torch.cat([batch.label_item[is_label], negatives])
-        items, place = wanted.unique(return_inverse=True)
-        labels = place.shape[0] - negatives.shape[0]
+        scored = torch.cat([batch.label_item[is_label], negatives])
+        items, row = scored.unique(return_inverse=True)
+        labels = row.shape[0] - negatives.shape[0]
         vectors = self.item_vectors(items, catalogue, masked_output)  # [M, d_out]
         with torch.autocast(users.device.type, enabled=False):
             exact = torch.promote_types(users.dtype, torch.float32)
             users, vectors = users.to(exact), vectors.to(exact)
-            label_place = torch.zeros_like(batch.label_item)
-            label_place[is_label] = place[:labels]
-            label_logits = torch.einsum("pd,pkd->pk", users, _rows(vectors, label_place))
+            label_row = torch.zeros_like(batch.label_item)
+            label_row[is_label] = row[:labels]
+            label_logits = torch.einsum("pd,pkd->pk", users, _rows(vectors, label_row))
             rejected = rejected_negatives(batch.label_item, is_label, negatives)
             if batch.label_at_seconds is not None and catalogue.launched_at_seconds is not None:
                 launched = catalogue.launched_at_seconds[negatives]
                 rejected |= launched > batch.label_at_seconds[:, None]  # false where unknown (NaN)
-            rivals = rival_log_sums(users, _rows(vectors, place[labels:]), rejected, correction)
+            rivals = rival_log_sums(users, _rows(vectors, row[labels:]), rejected, correction)
             return label_log_probabilities(label_logits, is_label, rivals)
 
 
 def _seed(device: torch.device, seed: int) -> None:
-    # torch.manual_seed notes a stack trace for every kind of device that is not there: 2 ms a step, and
+    # torch.manual_seed records a stack trace for every kind of device that is missing: 2 ms a step, and
     # memory that grows.
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
 
 
-def _rows(vectors: Tensor, place: Tensor) -> Tensor:
-    """vectors[place]. The gradient of an embedding look-up sums in a fixed order; that of an index
-    with repeats does not on several threads, and training must be bit-identical."""
-    return F.embedding(place, vectors)
+def _rows(vectors: Tensor, row: Tensor) -> Tensor:
+    """vectors[row]. The gradient of an embedding look-up sums in a fixed order; that of indexing with
+    repeats does not on several threads, and training must be bit-identical."""
+    return F.embedding(row, vectors)

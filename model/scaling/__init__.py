@@ -1,1 +1,1 @@
-"""How cost grows with size."""
+"""How cost grows with model size."""

@@ -1,8 +1,8 @@
 """Analytical cost: training FLOPs per token of the backbone and of decoding.
 
-Comes in: shape figures. Goes out: FLOPs. Two counts: the paper's (Xu et al., 2026, section 4.1 and
-Fig. 2), whose figures it reproduces, and the standard one (2 FLOPs a multiply-add, the backward pass
-twice the forward). Neither is a measurement; the time of real steps is in `benchmarks/decoding.py`.
+There are two counts: the paper's (Xu et al., 2026, section 4.1 and Fig. 2), whose figures it reproduces,
+and the standard one (2 FLOPs per multiply-add, the backward pass twice the forward). Neither is a
+measurement; `benchmarks/decoding.py` times real steps.
 
 Symbols: d backbone width, L sequence length, V output size, n layers.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 NEGATIVES_FRACTION = 0.01
-"""Sampled share of the candidates in the paper."""
+"""Fraction of the items that the paper samples as negatives."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Cost:
 
     backbone: float
     decoding: float
-    """Products of user vectors with candidates."""
+    """Products of user vectors with item vectors."""
     projection: float = 0.0
     """The head's map d → d_out."""
 
@@ -52,10 +52,10 @@ def paper_reduced(layers: int, width: int, vocabulary: int) -> Cost:
 
 
 def standard_backbone(layers: int, width: int, length: int) -> float:
-    """6 · (12 · d² weights a layer) plus attention, 12 · L · d a layer.
+    """Per layer 6 · (12 · d² weights) plus attention, 12 · L · d.
 
-    Attention's two products are 2 · 2 · L · d forward, three times that with the backward pass; the
-    half that a causal mask saves is not taken off, as is usual (Chowdhery et al., 2022, appendix B).
+    Attention's two products cost 2 · 2 · L · d forward, and three times that with the backward pass. The
+    half that a causal mask could save is not subtracted, as is usual (Chowdhery et al., 2022, appendix B).
     """
     return layers * (6 * 12 * width**2 + 12 * length * width)
 
@@ -66,9 +66,9 @@ def standard_full(layers: int, width: int, length: int, vocabulary: int) -> Cost
 
 
 def standard_reduced(layers: int, width: int, length: int, output_width: int, scored: float) -> Cost:
-    """Projected head and `scored` candidates a position: 6 · d_out · scored + 6 · d · d_out.
+    """Projected head and `scored` items per position: 6 · d_out · scored + 6 · d · d_out.
 
-    The item tower is left out: its work is shared by all positions of a batch.
+    The item tower is not counted: all positions of a batch share its work.
     """
     return Cost(
         backbone=standard_backbone(layers, width, length),

@@ -1,1 +1,1 @@
-"""Scoring of histories, as served."""
+"""Encoding of histories and items, and scoring as served."""

@@ -1,11 +1,11 @@
-"""Serving: histories given as plain records → top-K items and user vectors.
+"""Serving: histories as plain records → the best items and user vectors.
 
-In: a serving folder (weights, frozen item features, item names, the meaning of actions), written by
-`write_serving_folder`, and histories as lists of dictionaries. Out: recommendations. It is what
-MLflow's pyfunc calls; it opens no table and knows no registry. Nothing in the folder is unpickled.
+A serving folder holds all that scoring needs: weights, frozen item features, item names and the meaning of
+actions. `write_serving_folder` writes it; `Scorer` loads it without unpickling anything and without
+opening a table. MLflow's pyfunc calls `Scorer`.
 
 Shape legend
-    U  histories     N  items     M  candidates
+    U  histories     N  items
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,16 +20,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from expectations.instants import parse_microseconds
+from model.arrays import Ints
 from model.config import ModelConfig
-from model.data.candidates import UNKNOWN_LAUNCH
 from model.data.context import column_value, context_code
-from model.evaluation.examples import Histories
-from model.evaluation.ranking import candidate_vectors, encode_histories
-from model.network.batch import Catalogue
+from model.data.cycle_items import CycleItems
+from model.data.histories import Histories
+from model.data.items import UNKNOWN_LAUNCH
+from model.network.catalogue import Catalogue
 from model.network.recommender import Recommender, score
+from model.serving.encoding import encode_histories, encode_items
 
 WEIGHTS, CATALOGUE, ITEMS, MEANING = (
     "model.safetensors",
@@ -41,20 +42,20 @@ WEIGHTS, CATALOGUE, ITEMS, MEANING = (
 
 
 class HistoryError(ValueError):
-    """A record that cannot be read; the message says which, and what is allowed."""
+    """A record or argument that cannot be read; the message says which, and what is allowed."""
 
 
 class Recommendation(NamedTuple):
-    """What one history is answered with."""
+    """The answer to one history."""
 
     items: list[str]
     """Best first."""
     scores: list[float]
     titles: list[str | None]
     user_vector: list[float]
-    """g(h_u), d_out numbers: reusable downstream."""
+    """g(h_u), d_out numbers, for reuse downstream."""
     unknown_items: int
-    """Events left out because their item is not in the catalogue."""
+    """Events that were ignored because their item is not in the catalogue."""
 
 
 @dataclass(frozen=True)
@@ -65,27 +66,32 @@ class Meaning:
     cycle: str
     actions: tuple[str, ...]
     rewards: tuple[float, ...]
-    """Reward weight that an event of each action has where a record does not say: the median of
-    training."""
+    """Reward weight of an event of each action whose record gives none: the median in training."""
     context_length: int
-    """Context that a window of a long history repeats."""
+    """Events of the previous window that a window of a long history repeats."""
 
 
 def write_serving_folder(
     folder: Path,
     weights: Path,
     config: ModelConfig,
-    catalogue: Catalogue,
-    items: pa.Table,
+    cycle: CycleItems,
     meaning: Meaning,
 ) -> None:
-    """Writes everything that scoring needs. `items`: item_id, title, launched_at_us (int64, null when
-    unknown) and retired (bool), in order of item_index."""
+    """Writes everything that scoring needs; `weights` is a `model.safetensors` of this `config`."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights, folder / WEIGHTS)
+    catalogue, items = cycle.catalogue, cycle.items
     tensors = {f"features.{name}": values.contiguous() for name, values in catalogue.features.items()}
     save_file({"item_token": catalogue.item_token.contiguous(), **tensors}, folder / CATALOGUE)
-    pq.write_table(items.select(["item_id", "title", "launched_at_us", "retired"]), folder / ITEMS)
+    unknown = items.launched_at_us == UNKNOWN_LAUNCH
+    rows = {
+        "item_id": items.item_id,
+        "title": items.title,
+        "launched_at_us": pa.array(items.launched_at_us, mask=unknown),
+        "retired": pa.array(cycle.vocabulary.retired),
+    }
+    pq.write_table(pa.table(rows), folder / ITEMS)
     content = {"model": config.model_dump(mode="json"), "meaning": meaning.__dict__}
     (folder / MEANING).write_text(json.dumps(content, indent=1))
 
@@ -114,25 +120,25 @@ class Scorer:
         launched = items["launched_at_us"].fill_null(UNKNOWN_LAUNCH).to_numpy().astype(np.int64)
         self.launched_at_us = np.where(items["retired"].to_numpy(), np.iinfo(np.int64).max, launched)
         with torch.inference_mode():
-            self.vectors = candidate_vectors(self.recommender, self.catalogue, np.arange(len(self.item_id)))
+            self.vectors = encode_items(self.recommender, self.catalogue, np.arange(len(self.item_id)))
 
     def recommend(
         self, histories: list[list[dict[str, Any]]], k: int = 10, as_of: str | float | None = None
     ) -> list[Recommendation]:
-        """Top-K of every history; an empty one is scored from the start token.
+        """The `k` best items for each history; an empty history is scored from the start token.
 
-        A record has `item_id`, `event_at` (ISO text or seconds since 1970, UTC) and, where the
-        source has them, `action`, `reward` and context fields; any order. `position` is a whole
-        number, or one as text. Items launched after `as_of` (None: candidates throughout) are left
-        out, items already consumed are not; it is also the time at which a user without a history asks.
-        Raises HistoryError for a record that cannot be read.
+        Records may be in any order. Each has `item_id`, `event_at` (ISO text or seconds since 1970, UTC)
+        and, where the source has them, `action`, `reward` and context fields; `position` is a whole
+        number or its text. `as_of` is the time of the request: items launched later are excluded, and a
+        user without a history is scored at that time. None excludes no item. Items in the history may be
+        recommended again. Raises HistoryError for a record that cannot be read.
         """
         if k < 1:
             raise HistoryError(f"k must be at least 1, given {k}")
         tokens, unknown = self._tokens(histories)
-        now = np.iinfo(np.int64).max - 1 if as_of is None else _micros(as_of, "as_of")
-        candidates = np.flatnonzero(self.launched_at_us <= now)
-        count = min(k, candidates.size)
+        now = np.iinfo(np.int64).max - 1 if as_of is None else _instant(as_of, "as_of")
+        eligible = np.flatnonzero(self.launched_at_us <= now)
+        count = min(k, eligible.size)
         user = np.arange(len(histories), dtype=np.int64)
         answers = []
         with torch.inference_mode():
@@ -140,47 +146,47 @@ class Scorer:
                 self.recommender, self.catalogue, tokens, user, tokens.offset[1:], self.meaning.context_length,
                 None if as_of is None else np.full(user.size, now),
             )  # fmt: skip
-            items = self.vectors[torch.from_numpy(candidates)]
-            for number, vector in enumerate(users):
+            items = self.vectors[torch.from_numpy(eligible)]
+            for vector, ignored in zip(users, unknown, strict=True):
                 best = score(vector.unsqueeze(0), items)[0].topk(count)
-                chosen = candidates[best.indices.numpy()]
+                chosen = eligible[best.indices.numpy()]
                 answers.append(
                     Recommendation(
                         items=[self.item_id[item] for item in chosen],
                         scores=best.values.tolist(),
                         titles=[self.title[item] for item in chosen],
                         user_vector=vector.tolist(),
-                        unknown_items=unknown[number],
+                        unknown_items=ignored,
                     )
                 )
         return answers
 
     def _tokens(self, histories: list[list[dict[str, Any]]]) -> tuple[Histories, list[int]]:
-        """The histories as parallel arrays, the last `max_length` known events of each."""
+        """The last `max_length` known events of each history, and how many records name unknown items."""
         rows: list[tuple] = []
         offset, cut, unknown = [0], [], []
         for number, history in enumerate(histories):
             events = [
-                self._token(record, f"history {number}, record {place}")
-                for place, record in enumerate(history)
+                self._token(record, f"history {number}, record {index}")
+                for index, record in enumerate(history)
             ]
             known = sorted((event for event in events if event is not None), key=lambda event: event[1])
             cut.append(max(len(known) - self.config.max_length, 0))
             rows += known[cut[-1] :]
             offset.append(len(rows))
             unknown.append(len(events) - len(known))
-        # One event that belongs to nobody, so that the arrays have a place 0 when all are empty.
+        # One event of no user, so that index 0 exists even when all histories are empty.
         rows.append((0,) * (4 + len(self.config.context_fields)))
-        first, at_us, action, reward, *context = zip(*rows, strict=True)
+        item, at_us, action, reward, *context = zip(*rows, strict=True)
 
-        def ints(values: tuple) -> NDArray[np.int64]:
+        def ints(values: tuple) -> Ints:
             return np.array(values, dtype=np.int64)
 
         tokens = Histories(
             user_id=np.arange(len(histories)).astype(object),
             offset=np.array(offset, dtype=np.int64),
             first_position=np.array(cut, dtype=np.int64),
-            item_index=ints(first),
+            item_index=ints(item),
             action=ints(action),
             event_at_us=ints(at_us),
             reward=np.array(reward, dtype=np.float32),
@@ -191,15 +197,15 @@ class Scorer:
         )
         return tokens, unknown
 
-    def _token(self, record: dict[str, Any], place: str) -> tuple | None:
+    def _token(self, record: dict[str, Any], where: str) -> tuple | None:
         """Item, time, action, reward and context codes of a record; None for an unknown item."""
         missing = [name for name in ("item_id", "event_at") if record.get(name) is None]
         if missing:
-            raise HistoryError(f"{place} has no {' and no '.join(missing)}")
-        at_us = _micros(record["event_at"], place)
+            raise HistoryError(f"{where} has no {' and no '.join(missing)}")
+        at_us = _instant(record["event_at"], where)
         name = record.get("action") or self.meaning.actions[0]
         if name not in self.meaning.actions:
-            raise HistoryError(f"{place} has action {name!r}; allowed are {', '.join(self.meaning.actions)}")
+            raise HistoryError(f"{where} has action {name!r}; allowed are {', '.join(self.meaning.actions)}")
         item = self.index.get(str(record["item_id"]))
         if item is None:
             return None
@@ -209,17 +215,14 @@ class Scorer:
         try:
             context = [column_value(field, record.get(field)) for field in self.config.context_fields]
         except ValueError as error:
-            raise HistoryError(f"{place}: {error}") from None
+            raise HistoryError(f"{where}: {error}") from None
         codes = (context_code(value, self.config.context_buckets) for value in context)
         return item, at_us, action, reward, *codes
 
 
-def _micros(value: str | float, place: str) -> int:
-    if isinstance(value, str):
-        try:
-            instant = datetime.fromisoformat(value)
-        except ValueError:
-            raise HistoryError(f"{place} has the time {value!r}, which is not ISO 8601") from None
-        instant = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-        return round(instant.timestamp() * 1e6)
-    return round(float(value) * 1e6)
+def _instant(value: str | float, where: str) -> int:
+    try:
+        return parse_microseconds(value)
+    except ValueError:
+        allowed = "ISO 8601 text or seconds since 1970"
+        raise HistoryError(f"{where} has the time {value!r}; allowed is {allowed}") from None

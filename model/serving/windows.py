@@ -1,16 +1,13 @@
-"""Windows of histories: which stretches of events must be encoded to know the wanted states.
+"""Windows: the stretches of histories to encode so that every requested state is computed.
 
-In: histories and the ends at which a state is wanted. Out: windows cut as the training rows are,
-with the slot of every wanted state, and batches of them. It does not know what the states are for.
-
-A state after `n` events of a user needs a window that ends there. Up to `max_length` events the
-window is the whole history behind the start token; beyond that, windows of `max_length` events
-repeat `context_length` events of the one before, so that every state has seen between
-`context_length` + 1 and `max_length` events. Serving one history uses its last `max_length`
-events; the two agree up to `max_length` events, and beyond it differ in how far back they look.
+Windows are cut as training rows are. Up to `max_length` events, the state after n events is in a window
+that holds the start token and the whole history; beyond that, windows of `max_length` events repeat
+`context_length` events of the previous one, so that every state has seen between `context_length` + 1
+and `max_length` events. A served history is cut to its last `max_length` events: the two agree up to
+`max_length` events, and beyond that differ in how far back they look.
 
 Shape legend
-    U  users     E  events     D  wanted states     W  windows     R  rows of a batch     L  slots
+    U  users     E  events     D  requested states     W  windows     R  rows of a batch     L  slots
 """
 
 from __future__ import annotations
@@ -19,29 +16,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from model.arrays import Flags, Ints
+from model.data.histories import Histories
 from model.data.packing import Events, Placed, assemble
-from model.evaluation.examples import Histories
 from model.network.batch import Batch
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Stretches of events and the wanted states in them."""
+    """Stretches of events, and where the requested states are in them."""
 
     first: Ints
-    """int64 [W]; place of the first event among the E."""
+    """int64 [W]; index of the first event among the E."""
     end: Ints
     """int64 [W]; one past the last event."""
-    has_start: NDArray[np.bool_]
-    """bool [W]; whether the start token lies before the first event."""
+    has_start: Flags
+    """bool [W]; whether the start token precedes the first event."""
     window: Ints
-    """int64 [D]; window of each wanted state."""
+    """int64 [D]; window of each requested state."""
     slot: Ints
-    """int64 [D]; its slot there."""
+    """int64 [D]; its slot in the window."""
 
     @property
     def lengths(self) -> Ints:
@@ -54,8 +49,8 @@ def plan_windows(
 ) -> Windows:
     """Windows for the states of `user` after the events before `end`; int64 [D] each.
 
-    Three events and max_length 2, context_length 1: the state after two lies in the first window,
-    slot 2 behind the start token; the state after three in a second window of events two and three.
+    Three events, max_length 2, context_length 1: the state after two events is in the first window, at
+    slot 2 after the start token; the state after three is in a second window of events two and three.
     """
     begin = histories.offset[user]
     seen = end - begin
@@ -67,7 +62,7 @@ def plan_windows(
     first, last = np.zeros(len(pairs), np.int64), np.zeros(len(pairs), np.int64)
     first[window] = begin + skipped
     np.maximum.at(last, window, end)
-    # A capped history has lost its beginning, and the start token with it, unless nothing is left.
+    # A capped history has lost its beginning and so its start token, unless no event is left.
     has_start = (pairs[:, 1] == 0) & ((histories.first_position[pairs[:, 0]] == 0) | (last == first))
     has_start[window[(seen == 0)]] = True
     slot = end - first[window] - 1 + has_start[window]
@@ -77,10 +72,10 @@ def plan_windows(
 def batches(
     histories: Histories, windows: Windows, context_fields: tuple[str, ...], slots: int
 ) -> Iterator[tuple[Ints, Batch]]:
-    """Batches of about `slots` slots with the numbers of their windows, int64 [R].
+    """Batches of about `slots` slots, each with the indices of its windows, int64 [R].
 
-    Windows are taken in order of length, one a row, so that little is padding and attention costs
-    the square of a window's own length.
+    Windows are batched in order of length, one per row, so that there is little padding and attention
+    costs the square of a window's own length.
     """
     context = [histories.context[name] for name in context_fields]
     events = Events(

@@ -1,1 +1,1 @@
-"""Training: Lightning wiring, optimizer, warm start, checkpoints."""
+"""Training: the Lightning module, optimizers, warm start and checkpoints."""

@@ -1,11 +1,10 @@
-"""What training leaves on disk: weights, optimizer moments and a state, written so that a kill hurts nothing.
+"""Checkpoints on disk: weights, optimizer moments and a state, safe against a kill at any point.
 
     model.safetensors  optimizer.safetensors  state.json     a finished model
-    partial/00000150/  partial/00000200/                     the same three of the newest states of a run
+    partial/00000150/  partial/00000200/                     the same three files, for resuming a run
 
-Comes in: tensors and a `TrainingState`. Goes out: files, or what they hold, checked by SHA-256. A
-partial state appears by one rename; a finished model exists once its state.json does, which is
-written last. Nothing is pickled. This module does not know what the tensors mean.
+A partial state appears by one rename; a finished model exists once its state.json does, which is written
+last. Files are checked by SHA-256 when they are read. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 WEIGHTS, MOMENTS, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 PARTIAL = "partial"
 KEPT_STATES = 2
-"""Partial states kept: should the newest be damaged, the one before is used."""
+"""Partial states kept: if the newest is damaged, the one before is used."""
 
 
 class CheckpointError(ValueError):
@@ -34,10 +33,10 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a run stands, beside its tensors. Plain JSON values."""
+    """How far a run is, without its tensors. Plain JSON values."""
 
     inputs_digest: str
-    """What the run is a function of; a state of other inputs is never continued."""
+    """Digest of all that the run is a function of; a state of other inputs is never resumed."""
     step: int
     """Steps taken."""
     total_steps: int
@@ -47,12 +46,12 @@ class TrainingState:
     progress: dict[str, Any] = field(default_factory=dict)
     """Curves and counts so far."""
     digests: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of the files beside it; filled in on writing."""
+    """SHA-256 of the tensor files, filled in when they are written."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything that a run needs to go on."""
+    """All that a run needs to resume."""
 
     state: TrainingState
     weights: Mapping[str, Tensor]
@@ -60,11 +59,11 @@ class Snapshot:
 
 
 def save_partial(folder: Path, snapshot: Snapshot) -> None:
-    """Adds a resumable state to a model's folder and removes the oldest beyond KEPT_STATES."""
+    """Adds a resumable state to a model's folder, and removes the oldest beyond KEPT_STATES."""
     home = folder / PARTIAL
     home.mkdir(parents=True, exist_ok=True)
     for leftover in home.glob(".*"):
-        shutil.rmtree(leftover)  # of a save that was killed
+        shutil.rmtree(leftover)  # from a save that was killed
     target, temporary = home / f"{snapshot.state.step:08d}", home / f".{snapshot.state.step:08d}"
     temporary.mkdir()
     digests = {name: _write_tensors(temporary / name, tensors) for name, tensors in _files(snapshot)}
@@ -79,28 +78,28 @@ def save_partial(folder: Path, snapshot: Snapshot) -> None:
 
 
 def load_partial(folder: Path, inputs_digest: str, say: Callable[[str], None]) -> Snapshot | None:
-    """The newest sound state of a run of the same inputs; None when there is none.
+    """The newest intact state of a run of the same inputs; None when there is none.
 
-    States of other inputs and damaged ones are removed, and `say` is told so in one line each.
+    Removes states of other inputs and damaged ones, and reports each with one line to `say`.
     """
-    for place in _partial_states(folder):
+    for partial in _partial_states(folder):
         try:
-            state = _read_state(place)
+            state = _read_state(partial)
             if state.inputs_digest != inputs_digest:
-                say(f"discards a partial training state (step {state.step}): it is of other inputs")
+                say(f"discards the partial state at step {state.step}: its inputs differ")
             else:
-                weights = _read_tensors(place / WEIGHTS, state)
-                return Snapshot(state, weights, _read_tensors(place / MOMENTS, state))
+                weights = _read_tensors(partial / WEIGHTS, state)
+                return Snapshot(state, weights, _read_tensors(partial / MOMENTS, state))
         except CheckpointError as error:
             say(f"discards a damaged training state: {error}")
-        shutil.rmtree(place)
+        shutil.rmtree(partial)
     return None
 
 
 def save_finished(folder: Path, snapshot: Snapshot) -> str:
     """Writes a finished model and removes the partial states. Returns the digest of its weights.
 
-    The folder's former model, if any, is no longer finished from the first write on.
+    A model that was finished in this folder before no longer is, from the first write on.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STATE).unlink(missing_ok=True)
@@ -120,15 +119,14 @@ def save_finished(folder: Path, snapshot: Snapshot) -> str:
 def finished_state(folder: Path) -> TrainingState | None:
     """The state of a finished model; None when there is none.
 
-    Raises CheckpointError when there is one and its weights are not those that were written.
+    Raises CheckpointError when there is one whose weights were altered since.
     """
     if not (folder / STATE).exists():
         return None
     state = _read_state(folder)
     if not state.finished:
         return None
-    found = digest_of_weights(folder)
-    if found != state.digests.get(WEIGHTS):
+    if digest_of_weights(folder) != state.digests.get(WEIGHTS):
         raise CheckpointError(f"{folder / WEIGHTS} was altered: its SHA-256 is not the one in {STATE}")
     return state
 
@@ -144,7 +142,7 @@ def load_moments(folder: Path) -> dict[str, Tensor]:
 
 
 def check_moments(folder: Path) -> None:
-    """Raises CheckpointError as `load_moments` does, and loads nothing."""
+    """Raises CheckpointError as `load_moments` would, without loading the tensors."""
     _check_digest(folder / MOMENTS, _finished(folder))
 
 
@@ -175,8 +173,8 @@ def _partial_states(folder: Path) -> list[Path]:
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Writes to the disk itself and returns the SHA-256 of the file. The same tensors give the same bytes."""
-    from safetensors.torch import save_file  # torch: 2 s that readers of a digest need not wait
+    """Writes and syncs a file; returns its SHA-256. The same tensors give the same bytes."""
+    from safetensors.torch import save_file  # imports torch: 2 s that reading a digest need not wait for
 
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
     _sync(path)
@@ -210,14 +208,14 @@ def _read_state(folder: Path) -> TrainingState:
         sealed = json.loads(path.read_text(encoding="utf-8"))
         content = sealed["state"]
         if _seal(content) != sealed["sha256"]:
-            raise ValueError("its content is not what was written")
+            raise ValueError("its content was altered")
         return TrainingState(**content)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
 
 
 def _seal(content: dict[str, Any]) -> str:
-    """SHA-256 of plain values, whatever their layout."""
+    """SHA-256 of plain values, independent of key order and layout."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -227,7 +225,7 @@ def _digest(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Makes a file's content, or a folder's entries, survive a power cut."""
+    """Flushes a file's content, or a folder's entries, so that they survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

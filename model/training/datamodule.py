@@ -1,7 +1,7 @@
-"""Hands the batches of a run to Lightning, from the step at which the run stands.
+"""Feeds the batches of a run to Lightning, from its first open step on.
 
-Comes in: `TrainingBatches` and the first step. Goes out: a data loader. Which batch belongs to a
-step is not decided here, so a run that is resumed meets the batches that it would have met.
+`TrainingBatches` decides which batch belongs to a step, so a resumed run sees the batches it would have
+seen without the interruption.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ class RefreshData(pl.LightningDataModule):
     """The batches of the steps [first_step, total_steps), in order, over all epochs."""
 
     def __init__(self, batches: TrainingBatches, first_step: int = 0, workers: int = 0) -> None:
-        """`workers` processes assemble batches ahead; 0 does it in the training process."""
+        """`workers` processes assemble batches ahead; 0: the training process does."""
         super().__init__()
         self.batches, self.first_step, self.workers = batches, first_step, workers
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Yields one whole `Batch` at a time."""
+        """One whole `Batch` per step."""
         steps = range(self.first_step, self.batches.total_steps)
-        # A loader draws a seed for its workers; from a generator of its own, it disturbs nobody's.
+        # The loader draws a seed for its workers; a private generator keeps torch's global one untouched.
         return DataLoader(
             self.batches,
             batch_size=None,
@@ -35,5 +35,5 @@ class RefreshData(pl.LightningDataModule):
         )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Lightning does not look into frozen dataclasses."""
+        """Needed because Lightning does not move frozen dataclasses."""
         return batch.to(device)

@@ -1,8 +1,6 @@
-"""Wires the recommender to Lightning: one step, what is watched while it trains, and when it is saved.
+"""Wires the recommender to Lightning: the training step, progress reports, validation and saving.
 
-Comes in: the model, its optimizers, the catalogue and the plan of a run. Goes out: trained weights
-in place, progress lines, live metrics and resumable states. No mathematics is here, and no file
-format: a step's loss is the recommender's, a state on disk is `model.training.checkpoint`'s.
+The loss is the recommender's, the files are `model.training.checkpoint`'s.
 """
 
 from __future__ import annotations
@@ -23,7 +21,8 @@ from torch import Tensor
 
 from model.config import ObjectiveConfig, TrainingConfig
 from model.data.batches import TrainingBatches
-from model.network.batch import Batch, Catalogue
+from model.network.batch import Batch
+from model.network.catalogue import Catalogue
 from model.network.recommender import Recommender
 from model.training.datamodule import RefreshData
 from model.training.held_out import HeldOut, held_out_mrr
@@ -31,7 +30,7 @@ from model.training.optimizer import Optimizers, clip_dense_gradient, learning_r
 from model.training.progress import Progress
 
 LogMetrics = Callable[[dict[str, float], int], None]
-"""Receives figures and the step they belong to."""
+"""Receives figures by name, and the step they belong to."""
 
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_METRICS = 1.0
@@ -39,48 +38,48 @@ SECONDS_BETWEEN_METRICS = 1.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run trains on and how, beside its weights and batches."""
+    """What a run trains on and how, besides its weights and batches."""
 
     objective: ObjectiveConfig
     training: TrainingConfig
     masking_rate: float
-    """Probability that an item loses its ID embedding in a step, a fraction."""
+    """Probability that an item loses its ID embedding in a step."""
     catalogue: Catalogue
-    candidates: Tensor
-    """int64; items that negatives are sampled from, ascending."""
+    eligible: Tensor
+    """int64, ascending; the items that negatives are sampled from."""
     held_out: HeldOut | None
-    """Examples that validation MRR is measured on; None when no label is held out."""
+    """Examples for held-out MRR; None when no label is held out."""
 
 
 class RefreshModule(pl.LightningModule):
-    """One training step, by hand: two optimizers, one schedule, draws seeded by the step."""
+    """The training step, with manual optimization: two optimizers, one schedule, draws seeded by the step."""
 
     def __init__(self, model: Recommender, optimizers: Optimizers, plan: Plan, progress: Progress) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model, self.pair, self.plan, self.progress = model, optimizers, plan, progress
-        self.catalogue, self.candidates = plan.catalogue, plan.candidates
+        self.catalogue, self.eligible = plan.catalogue, plan.eligible
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Both optimizers, so that Lightning moves their state along with the weights."""
+        """Both optimizers, so that Lightning moves their state to the device of the weights."""
         return [self.pair.dense, self.pair.sparse]
 
     def on_fit_start(self) -> None:
-        """The catalogue and the candidates are moved once; dropout is on, however the model came."""
+        """Moves the catalogue and the eligible items to the device once, and turns dropout on."""
         self.model.train()
         self.catalogue = self.plan.catalogue.to(self.device)
-        self.candidates = self.plan.candidates.to(self.device)
+        self.eligible = self.plan.eligible.to(self.device)
         self.model.check(self.catalogue)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Takes the step that comes after `progress.step` steps; returns its figures."""
+        """Takes the next step, number `progress.step` from 0; returns its figures."""
         training, step = self.plan.training, self.progress.step
         factor = learning_rate_factor(step, self.progress.total_steps, training.warmup_fraction)
         self.pair.set_learning_rate(factor)
         loss, figures = self.model.training_loss(
             batch,
             self.catalogue,
-            self.candidates,
+            self.eligible,
             self.plan.objective,
             self.plan.masking_rate,
             training.seed,
@@ -93,10 +92,10 @@ class RefreshModule(pl.LightningModule):
 
 
 class Watch(pl.Callback):
-    """After every step: counts it, tells people and the metrics log, validates and saves when due."""
+    """After every step: counts it; reports, validates and saves when due."""
 
     def __init__(self, say: Callable[[str], None], save: Callable[[], None]) -> None:
-        """`save` writes a resumable state; it is called every `checkpoint_every_steps` steps."""
+        """`say` shows a line; `save` writes a resumable state, every `checkpoint_every_steps` steps."""
         self.say, self.save = say, save
         self._mark = self._last_line = self._last_metrics = time.perf_counter()
 
@@ -107,15 +106,15 @@ class Watch(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: RefreshModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """The clock counts steps with their batches, but neither validation nor saving."""
+        """Times steps with the loading of their batches, without validation and saving."""
         progress = module.progress
-        loss = float(outputs["loss"])  # waits for an accelerator to finish the step
+        loss = float(outputs["loss"])  # waits until an accelerator has finished the step
         now = time.perf_counter()
         point = progress.add(loss, batch.tokens, now - self._mark)
         figures: dict[str, float] = {}
         validates = progress.wants_validation and module.plan.held_out is not None
         if validates:
-            mrr = held_out_mrr(module.model, module.catalogue, module.candidates, module.plan.held_out)
+            mrr = held_out_mrr(module.model, module.catalogue, module.eligible, module.plan.held_out)
             progress.held_out_mrr.append([progress.step, mrr])
             figures["validation_mrr"] = mrr
         due = point and now - self._last_metrics >= SECONDS_BETWEEN_METRICS
@@ -134,7 +133,7 @@ class Watch(pl.Callback):
 
 
 class CallableLogger(Logger):
-    """Lightning's logger interface over a plain function, so that no tracking library is known here."""
+    """Lightning's logger interface over a plain function, so that this module needs no tracking library."""
 
     def __init__(self, log_metrics: LogMetrics) -> None:
         super().__init__()
@@ -142,26 +141,26 @@ class CallableLogger(Logger):
 
     @property
     def name(self) -> str:
-        """Lightning asks for one."""
+        """Required by Lightning."""
         return "live"
 
     @property
     def version(self) -> int:
-        """Lightning asks for one."""
+        """Required by Lightning."""
         return 0
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Passes the figures on."""
+        """Forwards the figures."""
         self._log_metrics(metrics, step or 0)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The configuration is recorded elsewhere."""
+        """Does nothing: the configuration is recorded elsewhere."""
 
 
 def run(
     module: RefreshModule, batches: TrainingBatches, watch: Watch, log_metrics: LogMetrics | None
 ) -> None:
-    """Takes every step that is left of the module's progress, on one device.
+    """Takes all remaining steps, on one device.
 
     Raises NotFiniteError when the loss is not a finite number.
     """
@@ -171,11 +170,11 @@ def run(
     with warnings.catch_warnings(), _determinism(on_gpu):
         warnings.filterwarnings("ignore", module="pytorch_lightning")  # advice on workers and the like
         trainer = pl.Trainer(
-            # "auto" would take Apple's accelerator too, which has no float64.
+            # "auto" might choose Apple's accelerator, which has no float64.
             accelerator="cuda" if on_gpu or training.accelerator == "cuda" else "cpu",
             devices=1,
             precision=training.precision,
-            max_epochs=1,  # the loader runs over all epochs
+            max_epochs=1,  # the loader yields the steps of all epochs
             logger=CallableLogger(log_metrics) if log_metrics is not None else False,
             log_every_n_steps=1,
             callbacks=[watch],
@@ -191,13 +190,13 @@ def run(
 
 @contextmanager
 def _determinism(on_gpu: bool) -> Iterator[None]:
-    """Makes torch refuse operations whose result depends on the order of threads; on a GPU some have
-    no other form, and torch warns."""
+    """Makes torch refuse operations whose result depends on the order of threads. On a GPU some operations
+    have no deterministic form, so torch only warns."""
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fills = torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=on_gpu)
-    # Filling every fresh tensor with NaN costs time, and nothing here reads one unwritten.
+    # Filling new tensors with NaN costs time, and nothing here reads unwritten memory.
     torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield

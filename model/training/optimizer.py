@@ -1,11 +1,9 @@
-"""How weights move: AdamW for dense parameters, row-wise Adam for the ID table, one schedule.
+"""The optimizers: AdamW for dense parameters, row-wise Adam for the ID table, and one schedule for both.
 
-Comes in: the recommender and the training configuration. Goes out: the two optimizers, the
-schedule as a pure function of the step, and their moments as a flat dictionary of tensors for
-safetensors. It does not know Lightning, nor when a step is taken.
+The schedule is a pure function of the step. Moments are saved as a flat dictionary of tensors.
 
-The ID table's gradient is sparse: only rows that the batch used are read or written, so that a step
-costs the same for a vocabulary of a thousand and of a million.
+The ID table's gradient is sparse: a step reads and writes only the rows that its batch uses, and so costs
+the same for a vocabulary of a thousand and of a million.
 """
 
 from __future__ import annotations
@@ -26,13 +24,13 @@ STEP = "step"
 
 @dataclass(frozen=True)
 class Optimizers:
-    """Both optimizers of a recommender; step both, or neither."""
+    """The two optimizers of a recommender, always stepped together."""
 
     dense: torch.optim.AdamW
     sparse: torch.optim.SparseAdam
 
     def step(self) -> None:
-        """Moves the weights by the gradients at hand, then forgets the gradients."""
+        """Updates the weights by their gradients, then clears the gradients."""
         for optimizer in (self.dense, self.sparse):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -47,11 +45,11 @@ class Optimizers:
 def build_optimizers(model: Recommender, training: TrainingConfig, finetune: bool) -> Optimizers:
     """Optimizers for a cold start, or for fine-tuning a parent's weights.
 
-    Linear maps decay; norms, biases, single vectors and embeddings do not. The table's moments are
-    allocated here once (V · d_e each), so that no step does it.
+    Weight decay applies to linear maps, not to norms, biases, single vectors and embeddings. The table's
+    moments (V · d_e each) are allocated here, so that no step has to.
     """
     peak = training.finetune_learning_rate if finetune else training.learning_rate
-    # Fine-tuning slows the table down as much as the rest.
+    # Fine-tuning scales the table's learning rate by the same factor.
     table_peak = training.embedding_learning_rate * peak / training.learning_rate
     decayed = _decayed_names(model)
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
@@ -63,10 +61,10 @@ def build_optimizers(model: Recommender, training: TrainingConfig, finetune: boo
             {"params": groups[False], "weight_decay": 0.0, "peak_learning_rate": peak},
         ],
         lr=peak,
-        # On a CPU the loop over parameters takes six times as long as one kernel (2.6 ms of a step of 40).
+        # On a CPU, looping over parameters takes six times as long as one kernel (2.6 ms of a 40 ms step).
         fused=not torch.cuda.is_available(),
     )
-    table = model.network.item_tower.table.weight
+    table = model.item_tower.table.weight
     sparse = torch.optim.SparseAdam([{"params": [table], "peak_learning_rate": table_peak}], lr=table_peak)
     sparse.state[table] = {STEP: 0} | {moment: torch.zeros_like(table.data) for moment in MOMENTS}
     return Optimizers(dense, sparse)
@@ -74,14 +72,14 @@ def build_optimizers(model: Recommender, training: TrainingConfig, finetune: boo
 
 def dense_parameters(model: Recommender) -> Iterator[tuple[str, nn.Parameter]]:
     """Every named parameter but the ID table."""
-    table = model.network.item_tower.table.weight
+    table = model.item_tower.table.weight
     return ((name, parameter) for name, parameter in model.named_parameters() if parameter is not table)
 
 
 def clip_dense_gradient(model: Recommender, largest_norm: float) -> Tensor:
-    """Scales the dense gradient down to `largest_norm`; returns its norm before that (a scalar).
+    """Scales the dense gradient down to `largest_norm`; returns its norm before clipping (a scalar).
 
-    The table's rows are left alone: their optimizer is blind to a gradient's scale.
+    The table is not clipped: Adam's step does not depend on the scale of the gradient.
     """
     parameters = [parameter for _, parameter in dense_parameters(model)]
     return torch.nn.utils.clip_grad_norm_(parameters, largest_norm)
@@ -90,8 +88,8 @@ def clip_dense_gradient(model: Recommender, largest_norm: float) -> Tensor:
 def learning_rate_factor(step: int, total_steps: int, warmup_fraction: float) -> float:
     """Share of the peak learning rate at a step counted from 0: linear warm-up, then half a cosine.
 
-    The first step has 1 / warm-up steps, the last warm-up step 1, the step `total_steps` would
-    have 0. Worked example: 10 steps, warm-up 0.2 → 1/2, 1, 1, …, and at step 6 exactly 1/2.
+    1 / warm-up steps at the first step, 1 at the last warm-up step; it would reach 0 at `total_steps`.
+    10 steps, warm-up 0.2 → 1/2, 1, 1, …, and 1/2 at step 6.
     """
     warmup = math.ceil(warmup_fraction * total_steps)
     if step < warmup:
@@ -103,7 +101,7 @@ def learning_rate_factor(step: int, total_steps: int, warmup_fraction: float) ->
 def moments(model: Recommender, optimizers: Optimizers) -> dict[str, Tensor]:
     """Optimizer state as a flat dictionary, `<parameter>/<moment>`, for safetensors.
 
-    Parameters that have not been stepped yet are absent.
+    Parameters without a step so far are absent.
     """
     flat: dict[str, Tensor] = {}
     for name, parameter, optimizer in _owners(model, optimizers):
@@ -114,9 +112,9 @@ def moments(model: Recommender, optimizers: Optimizers) -> dict[str, Tensor]:
 
 
 def load_moments(model: Recommender, optimizers: Optimizers, flat: Mapping[str, Tensor]) -> None:
-    """Puts saved optimizer state back, so that training goes on as if it had not stopped.
+    """Restores saved optimizer state, so that training continues as if it had not stopped.
 
-    Raises ValueError for state of an unknown parameter or of another shape.
+    Raises ValueError for state of an unknown parameter or with another shape.
     """
     owners = {name: (parameter, optimizer) for name, parameter, optimizer in _owners(model, optimizers)}
     for address, value in flat.items():
@@ -141,7 +139,7 @@ def _owners(
     model: Recommender, optimizers: Optimizers
 ) -> Iterator[tuple[str, nn.Parameter, torch.optim.Optimizer]]:
     for name, parameter in model.named_parameters():
-        is_table = parameter is model.network.item_tower.table.weight
+        is_table = parameter is model.item_tower.table.weight
         yield name, parameter, optimizers.sparse if is_table else optimizers.dense
 
 

@@ -1,8 +1,6 @@
-"""What a training run has shown so far: curves, throughput, and lines a person can read in a task's log.
+"""Progress of a training run: curves with a bounded number of points, throughput, and lines for the log.
 
-Comes in: the loss and tokens of every step, and held-out MRR now and then. Goes out: curves of a
-bounded number of points, plain values that are stored with a resumable state, and progress lines.
-It knows no clock: seconds are told to it.
+It is stored with every resumable state. Callers measure the seconds.
 """
 
 from __future__ import annotations
@@ -11,19 +9,21 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from expectations import wording
+
 CURVE_POINTS = 200
-"""Points of the loss curve at most; each is the mean since the point before."""
+"""Most points of the loss curve; each is the mean since the previous one."""
 VALIDATIONS = 10
-"""Times that held-out MRR is measured in a run."""
+"""How often a run measures held-out MRR."""
 
 
 class NotFiniteError(ArithmeticError):
-    """A loss that is not a finite number; the message says at which step."""
+    """A loss that is not a finite number; the message gives the step and what to change."""
 
 
 @dataclass
 class Progress:
-    """Where a run stands. `seconds` and `tokens` count training only, over all of its resumptions."""
+    """How far a run is. `seconds` and `tokens` count training alone, including before a resume."""
 
     total_steps: int
     steps_per_epoch: int
@@ -31,15 +31,16 @@ class Progress:
     tokens: int = 0
     seconds: float = 0.0
     losses: list[list[float]] = field(default_factory=list)
-    """Pairs of step and mean loss since the pair before."""
+    """Pairs of step and mean loss since the previous pair."""
     held_out_mrr: list[list[float]] = field(default_factory=list)
     """Pairs of step and mean reciprocal rank of held-out labels."""
     open_loss: float = 0.0
-    """Sum of the losses since the last point of the curve."""
+    """Sum of the losses since the last point of the curve …"""
     open_steps: int = 0
+    """… and number of them."""
 
     def add(self, loss: float, tokens: int, seconds: float) -> bool:
-        """Counts one step; true when it closed a point of the loss curve.
+        """Counts one step; returns whether it completed a point of the loss curve.
 
         Raises NotFiniteError for a loss that is not finite.
         """
@@ -61,17 +62,17 @@ class Progress:
 
     @property
     def finished(self) -> bool:
-        """Whether every step was taken."""
+        """Whether every step has been taken."""
         return self.step >= self.total_steps
 
     @property
     def wants_validation(self) -> bool:
-        """Whether held-out MRR is due after this step."""
+        """Whether to measure held-out MRR after this step."""
         return self.step % math.ceil(self.total_steps / VALIDATIONS) == 0 or self.finished
 
     @property
     def tokens_per_second(self) -> float:
-        """Throughput over the whole run, without validation and saving."""
+        """Throughput of the whole run, not counting validation and saving."""
         return self.tokens / self.seconds if self.seconds else 0.0
 
     @property
@@ -82,26 +83,16 @@ class Progress:
         return self.open_loss / self.open_steps if self.open_steps else math.nan
 
     def line(self) -> str:
-        """One line for a log: step, epoch, loss, throughput, time left, held-out MRR when known."""
+        """One line for the log: step, epoch, loss, throughput, time left, and held-out MRR when known."""
         left = self.seconds / self.step * (self.total_steps - self.step) if self.step else 0.0
         epochs = self.total_steps / self.steps_per_epoch
         line = (
             f"step {self.step}/{self.total_steps}, "
             f"epoch {self.step / self.steps_per_epoch:.1f}/{epochs:.3g}, "
-            f"loss {self.loss:.4f}, {self.tokens_per_second:,.0f} tokens/s, {duration(left)} left"
+            f"loss {self.loss:.4f}, {self.tokens_per_second:,.0f} tokens/s, {wording.seconds(round(left))} left"
         )
         return line + (f", held-out MRR {self.held_out_mrr[-1][1]:.4f}" if self.held_out_mrr else "")
 
     def plain(self) -> dict[str, Any]:
-        """Plain JSON values, from which `Progress(**values)` is the same again."""
+        """Plain JSON values; `Progress(**values)` restores it."""
         return asdict(self)
-
-
-def duration(seconds: float) -> str:
-    """`48 s`, `2 min 5 s`, `3 h 12 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

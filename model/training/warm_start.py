@@ -1,9 +1,8 @@
-"""Warm start: a fresh model takes its parent's weights, though the vocabulary may have grown.
+"""Warm start: a new model takes its parent's weights; its vocabulary may be larger.
 
-Comes in: the new model, the parent's weights and, if wanted, the parent's optimizer moments. Goes
-out: the model filled in place. Rows of known items are bit-identical; a new item's row is e_OOV, so
-that with features held fixed every old score is unchanged and a new item scores as it did when it
-was cold. The schedule is fresh: this is not a resume.
+Rows of known items are copied bit for bit. A new item's row starts at e_OOV, so that with the same
+features no old score changes and a new item scores as it did when it was cold. The schedule starts over:
+this is not a resume.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ OUT_OF_VOCABULARY = "item_tower.out_of_vocabulary"
 
 @dataclass(frozen=True)
 class Growth:
-    """What a warm start did to the ID table."""
+    """How the ID table grew in a warm start."""
 
     known_rows: int
     """Rows carried over from the parent."""
@@ -32,10 +31,10 @@ class Growth:
 
 
 def start_from_parent(model: Recommender, parent_weights: Mapping[str, Tensor]) -> Growth:
-    """Fills `model` with the parent's weights; the ID table may have more rows than the parent's.
+    """Copies the parent's weights into `model`, whose ID table may have more rows.
 
-    Raises ValueError naming every tensor that does not fit: a parent of another architecture, or
-    one with more rows than this vocabulary (tokens are append-only, so it cannot have shrunk).
+    Raises ValueError that names each tensor that does not fit: the parent has another architecture, or
+    more rows than this vocabulary (tokens are append-only, so a vocabulary never shrinks).
     """
     own = model.state_dict()
     _check(own, parent_weights)
@@ -51,10 +50,10 @@ def start_from_parent(model: Recommender, parent_weights: Mapping[str, Tensor]) 
 
 
 def carry_moments(model: Recommender, optimizers: Optimizers, parent_moments: Mapping[str, Tensor]) -> None:
-    """Takes the parent's optimizer moments over; those of new rows are zero.
+    """Copies the parent's optimizer moments; those of new rows are zero.
 
-    Step counts come along, as the bias correction belongs to the moments. Raises ValueError as
-    `load_moments` does. Leaving this out starts with fresh moments.
+    Step counts are copied too, since Adam's bias correction belongs to the moments. Raises ValueError as
+    `load_moments`. Without this call training starts with zero moments.
     """
     rows = model.vocabulary_size
     grown = {

@@ -1,11 +1,11 @@
-"""What an accepted version leaves for later cycles: its models, records and configuration, kept as they were.
+"""What later cycles need of an accepted version: its models, records and configuration.
 
     accepted/ml-100k/1f0c…/   cycle.json  stage-*.json  candidate/  rung-25k/  rung-50k/
 
-A cycle may run again under another configuration; that replaces its records and its checkpoints. What
-a registered version was made of must outlive that, for later cycles start from its weights, read its
-vocabulary and compare with its rungs. Files are linked, not copied: every file under a cycle's folders
-is replaced as a whole and never written in place.
+A cycle may run again under another configuration, which replaces its records and checkpoints. Later cycles
+still start from the registered version's weights, read its vocabulary and compare with its rungs, so its
+files are kept here. They are hard links, not copies: files under a cycle's folders are replaced whole and
+never written in place.
 """
 
 from __future__ import annotations
@@ -15,57 +15,58 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from model.evaluation.names import CANDIDATE
 from model.training.checkpoint import MOMENTS, STATE, WEIGHTS
+from pipeline.config import Config, parse_stored
+from pipeline.cycle.definition import AcceptedVersion, Cycle
+from pipeline.cycle.formats import upgrade_cycle
 from pipeline.cycle.records import StageRecord, read_records
 from pipeline.settings import Settings
 
-if TYPE_CHECKING:
-    from pipeline.cycle.definition import Cycle, Parent
-
 
 def keep(settings: Settings, cycle: Cycle, checkpoint_digest: str) -> None:
-    """Links everything of a cycle whose candidate has these weights; kept before, it stays as it is.
+    """Links the files of a cycle whose candidate has these weights; does nothing when they are kept already.
 
-    The folder appears by one rename, so a kill leaves it whole or absent.
+    The folder appears in one rename, so a kill leaves it whole or absent.
     """
     target = settings.accepted_folder(cycle.source, checkpoint_digest)
     if target.exists():
         return
     temporary = target.with_name(f".{target.name}")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed here
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed run
     for source, name in _files(settings, cycle):
         (temporary / name).parent.mkdir(parents=True, exist_ok=True)
         _link(source, temporary / name)
     os.replace(temporary, target)
 
 
-def model_folder(settings: Settings, source: str, version: Parent, model: str) -> Path:
-    """Checkpoint of a model (`candidate`, `rung-25k`) of the cycle that made the version."""
+def model_folder(settings: Settings, source: str, version: AcceptedVersion, model: str) -> Path:
+    """Checkpoint folder of a model (`candidate`, `rung-25k`) of the cycle that made the version."""
     return settings.accepted_folder(source, version.checkpoint_digest) / model
 
 
-def records(settings: Settings, source: str, version: Parent) -> dict[str, StageRecord]:
+def records(settings: Settings, source: str, version: AcceptedVersion) -> dict[str, StageRecord]:
     """Stage records of the cycle that made the version, by stage."""
     return read_records(settings.accepted_folder(source, version.checkpoint_digest))
 
 
-def table_versions(settings: Settings, source: str, version: Parent) -> dict[str, int]:
+def table_versions(settings: Settings, source: str, version: AcceptedVersion) -> dict[str, int]:
     """Delta versions that the version was made from, by table."""
-    found = records(settings, source, version)
-    return {table: number for record in found.values() for table, number in record.versions.items()}
+    made_by = records(settings, source, version)
+    return {table: number for record in made_by.values() for table, number in record.versions.items()}
 
 
-def configuration(settings: Settings, source: str, version: Parent) -> dict[str, Any]:
-    """The configuration that the version was made with, as plain values."""
-    folder = settings.accepted_folder(source, version.checkpoint_digest)
-    return json.loads((folder / "cycle.json").read_text())["configuration"]
+def configuration(settings: Settings, source: str, version: AcceptedVersion) -> Config:
+    """The configuration that the version was made with. Raises ConfigError when this revision no longer
+    accepts it."""
+    path = settings.accepted_folder(source, version.checkpoint_digest) / "cycle.json"
+    content = upgrade_cycle(json.loads(path.read_text()))["configuration"]
+    return parse_stored(content, f"the configuration of version {version.version}")
 
 
 def _files(settings: Settings, cycle: Cycle) -> Iterator[tuple[Path, Path]]:
-    """Every file to be kept, with its place in the version's folder."""
+    """Every file to keep, with its path in the version's folder."""
     for path in settings.cycle_folder(cycle.source, cycle.name).glob("*.json"):
         yield path, Path(path.name)
     models = settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE).parent

@@ -1,10 +1,10 @@
-"""One cycle of a source at a time: a lease in the home folder, refused to every other cycle.
+"""One cycle of a source at a time: a lease in the home folder that every other cycle respects.
 
 Airflow's `max_active_runs` does not count backfill runs, and a person may start a cycle beside a
-schedule; so the pipeline itself refuses. A cycle takes the lease in `resolve` and gives it back at
-its end; each of its stages renews it. A stage process also holds an operating-system lock while it
-works, which ends with the process however it dies: a lease without a live process that was not
-renewed for `STALE_AFTER_SECONDS` is taken over. Stages that wait for the same ones may work side by side.
+schedule; so the pipeline itself refuses. A cycle takes the lease in `resolve` and gives it back at its
+end; each of its stages renews it. A running stage also holds an operating-system lock, which ends with
+its process however it dies: a lease without a live process that was not renewed for
+`STALE_AFTER_SECONDS` may be taken over. Stages that wait for the same stages may run side by side.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-from pipeline.cycle.records import write_atomically
+from expectations.files import write_atomically
 from pipeline.settings import Settings
 
 STALE_AFTER_SECONDS = 3600.0
@@ -25,23 +25,41 @@ STALE_AFTER_SECONDS = 3600.0
 
 
 class SourceBusyError(RuntimeError):
-    """Another cycle holds the source; trying again later can help."""
+    """Another cycle or stage holds the source; a later retry can succeed."""
 
 
-def take(settings: Settings, source: str, cycle: str, owner_process: int | None = None) -> None:
-    """Gives the source to a cycle, which may hold it already.
+def take(settings: Settings, source: str, cycle: str, owner_process: int | None = None) -> bool:
+    """Gives the source to a cycle; returns whether the cycle did not hold it before.
 
     `owner_process` is given where one process runs the whole cycle: the lease then ends with it.
     Raises SourceBusyError when another cycle holds it.
     """
     with _guard(settings, source):
         _refuse_another_cycle(settings, source, cycle)
+        held = _read(_path(settings, source))
         _write(settings, source, cycle, owner_process)
+        return held is None or held["cycle"] != cycle
+
+
+@contextmanager
+def taking(settings: Settings, source: str, cycle: str) -> Iterator[None]:
+    """Takes the lease, which the cycle keeps when the block succeeds.
+
+    When it fails, a lease that was taken here is given back: a cycle that could not begin must not make
+    the next one wait. Raises SourceBusyError when another cycle holds the source.
+    """
+    is_new = take(settings, source, cycle)
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            release(settings, source, cycle)
+        raise
 
 
 @contextmanager
 def holding(settings: Settings, source: str, cycle: str) -> Iterator[None]:
-    """The lease for a process that runs a whole cycle; given back however it ends."""
+    """The lease for a process that runs a whole cycle; given back however the cycle ends."""
     take(settings, source, cycle, os.getpid())
     try:
         yield
@@ -60,7 +78,7 @@ def release(settings: Settings, source: str, cycle: str | None = None) -> str | 
 
 
 def running_cycles(settings: Settings) -> list[str]:
-    """The cycles that hold their source at this moment, in words."""
+    """The cycles that hold their source now, in words."""
     found = []
     for path in sorted(_folder(settings).glob("*.json")):
         with _guard(settings, path.stem):
@@ -74,20 +92,20 @@ def running_cycles(settings: Settings) -> list[str]:
 def working(
     settings: Settings, source: str, cycle: str, stage: str, beside: Collection[str] = ()
 ) -> Iterator[None]:
-    """Held while a stage works; takes or renews the cycle's lease.
+    """Held while a stage runs; takes or renews the cycle's lease.
 
-    Raises SourceBusyError when another cycle holds the source, when this stage works elsewhere, or when
-    another stage works that is not of this cycle and named in `beside`.
+    Raises SourceBusyError when another cycle holds the source, when this stage already runs in another
+    process, or when a stage runs that is not of this cycle and named in `beside`.
     """
     with ExitStack() as held:
-        # Every lock is taken under the guard, so nobody begins between the look and the taking.
+        # Every lock is taken under the guard, so no stage begins between the check and the lock.
         with _guard(settings, source):
             lease = _read(_path(settings, source))
             is_ours = lease is not None and lease["cycle"] == cycle
-            others = [one for one in _working(settings, source) if not (is_ours and one in beside)]
+            others = [name for name in _working(settings, source) if not (is_ours and name in beside)]
             if others:
                 raise SourceBusyError(
-                    f"{', '.join(others)} of {source} works at this moment; try again when it has ended"
+                    f"stage {', '.join(others)} of {source} is still running; retry when it finishes"
                 )
             _refuse_another_cycle(settings, source, cycle)
             held.enter_context(_exclusive(_folder(settings) / f"{source}.{stage}.working", wait=False))
@@ -99,8 +117,8 @@ def _refuse_another_cycle(settings: Settings, source: str, cycle: str) -> None:
     held = _read(_path(settings, source))
     if held is not None and held["cycle"] != cycle and _is_live(settings, source, held):
         raise SourceBusyError(
-            f"cycle {held['cycle']} of {source} is running; cycle {cycle} waits for it. "
-            f"If nothing runs, end it with: python -m pipeline release --source {source}"
+            f"cycle {held['cycle']} of {source} is running; cycle {cycle} waits for it. If nothing "
+            f"runs, release the source: python -m pipeline release --source {source}"
         )
 
 
@@ -110,7 +128,7 @@ def _write(settings: Settings, source: str, cycle: str, process: int | None) -> 
 
 
 def _working(settings: Settings, source: str) -> list[str]:
-    """Stages of the source that work at this moment; asked under the guard."""
+    """Stages of the source that are running; the caller holds the guard."""
     found = []
     for path in sorted(_folder(settings).glob(f"{source}.*.working")):
         try:
@@ -130,7 +148,7 @@ def _is_live(settings: Settings, source: str, held: dict) -> bool:
 
 
 def _guard(settings: Settings, source: str) -> AbstractContextManager[None]:
-    """Held for the instants in which the lease or a stage's lock changes hands."""
+    """Held while the lease or a stage's lock changes hands."""
     return _exclusive(_folder(settings) / f"{source}.guard", wait=True)
 
 
@@ -154,7 +172,9 @@ def _exclusive(path: Path, *, wait: bool) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise SourceBusyError(f"{path.stem} is held; try again when it has ended") from None
+            raise SourceBusyError(
+                f"{path.stem} is locked by another process; retry when it finishes"
+            ) from None
         yield
     finally:
         os.close(handle)

@@ -1,37 +1,34 @@
 """The record of a cycle: what each finished stage read, wrote and measured, one JSON file a stage.
 
-A stage whose record carries the same inputs digest is done and is not run again; a record is
-written last and atomically, so that a stage killed at any moment leaves either a whole record or
-none. Everything a later reader needs (table versions, figures, verdicts) is in these files.
+A stage whose record carries the digest of today's inputs is done and does not run again. A record is
+written last and atomically, so that a stage killed at any moment leaves either a whole record or none.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.config import Config
-from pipeline.settings import Settings
+from pydantic import TypeAdapter
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-    from pipeline.cycle.definition import Cycle
+from expectations.files import write_atomically
+from pipeline.cycle import figures as stage_figures
+from pipeline.cycle.formats import FORMAT, upgrade_record
+from spark_jobs import figures as job_figures
 
 
 @dataclass(frozen=True)
 class StageResult:
     """What a stage function returns."""
 
-    versions: dict[str, int] = field(default_factory=dict)
+    figures: Any
+    """A dataclass of `pipeline.cycle.figures` or `spark_jobs.figures`."""
+    versions: Mapping[str, int] = field(default_factory=dict)
     """Delta version by table written."""
-    figures: dict[str, Any] = field(default_factory=dict)
-    """Counts, measures and verdicts; plain JSON values, names carry their unit."""
     refused: str | None = None
     """Why the candidate was refused; None when it was not."""
 
@@ -42,10 +39,15 @@ class StageRecord:
 
     stage: str
     inputs_digest: str
-    inputs: dict[str, Any]
-    versions: dict[str, int]
-    figures: dict[str, Any]
+    """Digest of `inputs`, the first 16 hexadecimal digits of its SHA-256."""
+    inputs: Mapping[str, Any]
+    """What the result is a function of, as plain values."""
+    versions: Mapping[str, int]
+    """Delta version by table written."""
+    figures: Any
+    """A dataclass of `pipeline.cycle.figures` or `spark_jobs.figures`."""
     refused: str | None
+    """Why the candidate was refused; None when it was not."""
     seconds: float
     started_at: str
     """Wall clock, UTC, for people; no stage reads it."""
@@ -54,58 +56,55 @@ class StageRecord:
     """Git commit that it ran at. A change of the code alone makes no stage run again."""
 
 
-@dataclass(frozen=True)
-class StageContext:
-    """What a stage function is given."""
-
-    config: Config
-    cycle: Cycle
-    settings: Settings
-    records: dict[str, StageRecord]
-    """Finished stages of this cycle, by name."""
-    say: Callable[[str], None] = print
-    """Shows one line of progress."""
-
-    @property
-    def versions(self) -> dict[str, int]:
-        """Delta version of every table this cycle has written or pinned so far."""
-        merged: dict[str, int] = {}
-        for record in self.records.values():
-            merged.update(record.versions)
-        return merged
-
-    def figures(self, stage: str) -> dict[str, Any]:
-        """What an upstream stage recorded. Raises KeyError when it has not run."""
-        return self.records[stage].figures
-
-    def session(self) -> SparkSession:
-        """The process's Spark session; made at first use."""
-        from spark_jobs.lake.session import get_session
-
-        return get_session(self.settings.spark_master, "reprise", str(self.settings.jars))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a small file as one step: a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+Records = Mapping[str, StageRecord]
+"""Finished stages of one cycle, by name."""
 
 
 def read_records(folder: Path) -> dict[str, StageRecord]:
-    """Every finished stage of a cycle, by name, in the order they finished."""
-    records = [StageRecord(**json.loads(path.read_text())) for path in folder.glob("stage-*.json")]
+    """Every finished stage of a cycle, by name, in the order in which they started.
+
+    Raises RecordFormatError for a record of a later revision.
+    """
+    contents = (upgrade_record(json.loads(path.read_text())) for path in folder.glob("stage-*.json"))
+    records = [_typed(content) for content in contents if content is not None]
     return {record.stage: record for record in sorted(records, key=lambda record: record.started_at)}
 
 
 def write_record(folder: Path, record: StageRecord) -> None:
     """Marks a stage as done."""
-    write_atomically(folder / f"stage-{record.stage}.json", json.dumps(asdict(record), indent=1))
+    content = {"format": FORMAT, "figures_type": type(record.figures).__name__, **asdict(record)}
+    content["figures"] = plain_figures(record.figures)
+    write_atomically(folder / f"stage-{record.stage}.json", json.dumps(content, indent=1))
+
+
+def plain_figures(figures: Any) -> dict[str, Any]:
+    """Figures as plain JSON values. Raises ValueError when they hold a number that is not finite."""
+    plain = _adapter(type(figures)).dump_python(figures, mode="json")
+    json.dumps(plain, allow_nan=False)
+    return plain
+
+
+def typed_figures(kind: str, content: Mapping[str, Any]) -> Any:
+    """Figures from plain JSON values and the name of their class."""
+    return _adapter(_classes()[kind]).validate_python(content)
+
+
+def _typed(content: Mapping[str, Any]) -> StageRecord:
+    values = {key: value for key, value in content.items() if key not in ("format", "figures_type")}
+    return StageRecord(**{**values, "figures": typed_figures(content["figures_type"], content["figures"])})
+
+
+@cache
+def _classes() -> dict[str, type]:
+    """Every class of figures, by name."""
+    return {
+        name: value
+        for module in (stage_figures, job_figures)
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__
+    }
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter:
+    return TypeAdapter(kind)

@@ -1,225 +1,139 @@
-"""Ranks every label of the evaluation window by the candidate, the champion and the yardsticks.
+"""Ranks the labels of a window by models and yardsticks, and writes the rows of `ranks`.
 
-In: the window's examples, checkpoints, vocabulary and features at the cycle's table versions. Out:
-rows of `ranks`, and summary tables computed from `ranks` alone. It judges nothing: that is the
-funnel's.
+Models are judged in `pipeline.gates`, not here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from expectations.instants import microseconds
+from expectations.instants import DAY_US, HOUR_US, microseconds
+from model.arrays import Ints
+from model.data.events import read_events
+from model.data.transitions import read_transitions
 from model.evaluation import yardsticks
 from model.evaluation.bootstrap import SEED
-from model.evaluation.examples import DAY_US, HOUR_US
-from model.evaluation.names import CANDIDATE, CHAMPION, FROZEN, MARKOV, MOVING
-from model.evaluation.ranking import (
-    NotFiniteScoreError,
-    Ranking,
-    View,
-    candidate_vectors,
-    encode_histories,
-    rank_examples,
-)
-from model.evaluation.ranks import Condition, rank_rows, ranked_with, write_ranks
-from model.network.batch import Catalogue
-from model.network.recommender import Recommender, score
-from pipeline.cycle.definition import Parent
-from pipeline.cycle.records import StageContext, StageResult
-from pipeline.evaluation import measures
-from pipeline.evaluation.window import (
-    Ints,
-    Window,
-    digest_of,
-    incomparable,
-    megabytes_of,
-    open_champion_model,
-    open_model,
-    open_window,
-    window_figures,
-)
+from model.evaluation.names import FROZEN, MARKOV, MOVING, ModelName
+from model.evaluation.ranking import Ranking, View, rank_examples
+from model.evaluation.ranks import Condition, StoredRanks, rank_rows, ranked_with, write_ranks
+from pipeline.cycle.context import StageContext
+from pipeline.evaluation.models import Contender
+from pipeline.evaluation.window import Window
 
 YARDSTICKS = tuple(yardsticks.DEFINITIONS)
-LATENCY_RUNS = 20
-"""Histories scored one by one to measure latency, after a first that warms up."""
+EXCHANGE_ROUNDS = 20
+"""How often examples that kept their own user are exchanged again, at random."""
 
 
-def evaluate(context: StageContext) -> StageResult:
-    """The stage: ranks the full model beside champion and yardsticks, and measures them.
-
-    A candidate whose scores are not finite gets no ranks, and the figures say so; the funnel then
-    refuses it.
-    """
-    window = open_window(context)
-    figures = window_figures(window)
-    version = rank_yardsticks(context, window)
-    models = [*YARDSTICKS]
-    champion = context.cycle.champion
-    figures["champion_not_comparable"] = incomparable(context, champion) if champion else None
-    if champion is not None and figures["champion_not_comparable"] is None:
-        version = rank_champion(context, window, CHAMPION, CANDIDATE, champion)
-        models = [CHAMPION, *models]
-    recommender, catalogue = open_model(context, CANDIDATE)
-    digest = digest_of(context, CANDIDATE)
-    figures |= {"checkpoint_digest": digest, "size_megabytes": megabytes_of(context, CANDIDATE)}
-    try:
-        version = rank_model(context, window, CANDIDATE, recommender, catalogue, digest)
-        models = [CANDIDATE, *models]
-        figures |= {"latency_milliseconds": latency_milliseconds(context, window, recommender, catalogue)}
-    except NotFiniteScoreError as error:
-        figures |= {"not_finite": str(error)}
-    stored = measures.read(context, version)
-    figures |= measures.tables(stored, list(window.ends), tuple(models), context.config.evaluation)
-    return StageResult(versions={"ranks": version}, figures=figures)
-
-
-def rank_model(
+def rank_contender(
     context: StageContext,
     window: Window,
-    name: str,
-    recommender: Recommender,
-    catalogue: Catalogue,
-    digest: str,
+    contender: Contender,
     conditions: tuple[Condition, ...] | None = None,
 ) -> int:
-    """Ranks the window by one model and writes its rows; None is every condition. Returns the
-    version of `ranks`. Raises NotFiniteScoreError when a score is not finite."""
+    """Ranks the window by one model, under some conditions or (None) all of them, and writes its rows.
+
+    Returns the version of `ranks`. Raises `model.evaluation.ranking.NotFiniteScoreError` when a score is
+    not finite.
+    """
     chosen = tuple(window.ends) if conditions is None else conditions
     views = [window.view(condition) for condition in chosen]
-    rankings = _rank(context, window, recommender, catalogue, views)
-    context.say(f"{name}: {window.examples.size:,} labels ranked under {len(chosen)} conditions")
-    return _write(context, window, name, digest, dict(zip(chosen, rankings, strict=True)))
+    rankings = _rank(context, window, contender, views)
+    count = "one condition" if len(chosen) == 1 else f"{len(chosen)} conditions"
+    context.say(f"{contender.name}: {window.examples.size:,} labels ranked under {count}")
+    rankings_by_condition = dict(zip(chosen, rankings, strict=True))
+    return _write(context, window, contender.name, contender.digest, rankings_by_condition)
 
 
 def rank_exchanged(
-    context: StageContext,
-    window: Window,
-    name: str,
-    recommender: Recommender,
-    catalogue: Catalogue,
-    digest: str,
+    context: StageContext, window: Window, contender: Contender, name: ModelName
 ) -> int | None:
-    """Ranks every label from the history of another user's example, drawn at random, under the judged
-    condition: what the model would be worth if it did not matter whose history it reads.
+    """Ranks every label from another user's history, drawn at random, under the condition that gates read;
+    the rows are written under `name`. A model that ignores histories ranks as well from these.
 
-    Returns the version of `ranks`, or None where the window has one user only.
+    Returns the version of `ranks`, or None where the window has a single user. Raises as `rank_contender`.
     """
     user = window.examples.user
     partner = exchange(user)
     if (user[partner] == user).all():
         return None
     view = window.view(window.judged, partner)
-    ranking = _rank(context, window, recommender, catalogue, [view])[0]
-    return _write(context, window, name, digest, {window.judged: ranking})
+    ranking = _rank(context, window, contender, [view])[0]
+    return _write(context, window, name, contender.digest, {window.judged: ranking})
 
 
 def exchange(user: Ints) -> Ints:
-    """A permutation of the examples, int64 [X], that gives (nearly) each one of another user."""
+    """A permutation of the examples, int64 [X], that gives each an example of another user.
+
+    `user` is the user of each example, int64 [X]. Where one user has more than half of the examples, some
+    keep an example of the same user.
+    """
     generator = np.random.default_rng(SEED)
     partner = generator.permutation(user.size)
-    for _ in range(20):
-        own = np.flatnonzero(user[partner] == user)
-        if own.size == 0:
+    for _ in range(EXCHANGE_ROUNDS):
+        same_user = np.flatnonzero(user[partner] == user)
+        if same_user.size == 0:
             break
-        other = generator.integers(0, user.size, own.size)
-        for one, two in zip(own, other, strict=True):
-            partner[one], partner[two] = partner[two], partner[one]
+        drawn = generator.integers(0, user.size, same_user.size)
+        for example, other in zip(same_user, drawn, strict=True):
+            partner[example], partner[other] = partner[other], partner[example]
     return partner
 
 
 def rank_yardsticks(context: StageContext, window: Window) -> int:
-    """Ranks the window by every yardstick, unless `ranks` holds them already, counted from these very
+    """Ranks the window by every yardstick, unless `ranks` holds their rows already, counted from the same
     tables. Returns the version of `ranks`."""
     cycle, lake, versions = context.cycle, context.settings.lake, context.versions
-    examples, candidates, split_us = window.examples, window.candidates, microseconds(cycle.split)
-    key = yardsticks_key(context)
-    known = [ranked_with(lake, cycle.source, cycle.name, name, key) for name in YARDSTICKS]
-    if None not in known:
-        return max(known)
+    examples, eligible, split_us = window.examples, window.eligible, microseconds(cycle.split)
+    key = _yardsticks_key(context)
+    stored = [ranked_with(lake, cycle.source, cycle.name, name, key) for name in YARDSTICKS]
+    if None not in stored:
+        return max(stored)
     longest = max(condition.delay_hours for condition in window.ends)
     after_us = split_us - round(longest * HOUR_US) - yardsticks.POPULARITY_DAYS * DAY_US - 1
-    log = yardsticks.read_events(
+    log = read_events(
         lake, cycle.source, versions["events"], window.items.item_id, after_us, microseconds(cycle.cutoff)
     )
-    chain = yardsticks.read_transitions(
+    chain = read_transitions(
         lake, cycle.source, cycle.name, versions["sequences"], window.items.launched_at_us.size
     )
-    frozen = yardsticks.frozen_popularity_ranks(examples, candidates, log, split_us)
-    ranks: dict[str, dict[Condition, NDArray[np.float64]]] = {name: {} for name in YARDSTICKS}
+    frozen = yardsticks.frozen_popularity_ranks(examples, eligible, log, split_us)
+    ranks: dict[ModelName, dict[Condition, NDArray[np.float64]]] = {name: {} for name in YARDSTICKS}
     for condition, ends in window.ends.items():
         ranks[FROZEN][condition] = frozen
-        ranks[MARKOV][condition] = yardsticks.markov_ranks(examples, candidates, log, chain, ends, split_us)
-        # At a request that stands at the split, moving popularity is the frozen one.
-        moving = condition.protocol == "replay"
+        ranks[MARKOV][condition] = yardsticks.markov_ranks(examples, eligible, log, chain, ends, split_us)
+        # Under the cutoff protocol every request is made at the split, where both popularities are the same.
         ranks[MOVING][condition] = (
-            yardsticks.popularity_ranks(examples, candidates, log, condition.delay_hours)
-            if moving
+            yardsticks.popularity_ranks(examples, eligible, log, condition.delay_hours)
+            if condition.protocol == "replay"
             else frozen
         )
-    nothing = np.full(examples.size, np.nan)
+    no_probability = np.full(examples.size, np.nan)
     version = 0
     for name, by_condition in ranks.items():
-        rankings = {condition: Ranking(rank, nothing) for condition, rank in by_condition.items()}
+        rankings = {condition: Ranking(rank, no_probability) for condition, rank in by_condition.items()}
         version = _write(context, window, name, key, rankings)
     context.say(f"yardsticks: {log.item_index.size:,} events and {chain.nnz:,} transitions counted")
     return version
 
 
-def rank_champion(
-    context: StageContext,
-    window: Window,
-    name: str,
-    checkpoint: str,
-    champion: Parent,
-    conditions: tuple[Condition, ...] | None = None,
-) -> int:
-    """Ranks the window by a model of the champion's cycle as it would be served today. Returns the
-    version of `ranks`."""
-    recommender, catalogue = open_champion_model(context, champion, checkpoint)
-    digest = digest_of(context, checkpoint, champion)
-    return rank_model(context, window, name, recommender, catalogue, digest, conditions)
+def stored_ranks(context: StageContext, version: int) -> StoredRanks:
+    """This cycle's ranks at a Delta version."""
+    cycle = context.cycle
+    return StoredRanks.read(context.settings.lake, cycle.source, cycle.name, version)
 
 
-def latency_milliseconds(
-    context: StageContext, window: Window, recommender: Recommender, catalogue: Catalogue
-) -> float:
-    """Median wall time of scoring one history, the window's longest, against the whole catalogue."""
-    histories = window.examples.histories
-    user = np.array([np.diff(histories.offset).argmax()])
-    end = histories.offset[user + 1]
-    with torch.inference_mode():
-        items = candidate_vectors(recommender, catalogue, window.candidates.item_index)
-        seconds = []
-        for _ in range(LATENCY_RUNS + 1):
-            clock = time.perf_counter()
-            vector = encode_histories(
-                recommender, catalogue, histories, user, end, context.config.sequences.context_length
-            )
-            score(vector, items).topk(min(100, items.shape[0])).indices.cpu()
-            seconds.append(time.perf_counter() - clock)
-    return round(1000 * float(np.median(seconds[1:])), 3)
-
-
-def _rank(
-    context: StageContext,
-    window: Window,
-    recommender: Recommender,
-    catalogue: Catalogue,
-    views: list[View],
-) -> list[Ranking]:
+def _rank(context: StageContext, window: Window, contender: Contender, views: list[View]) -> list[Ranking]:
     config = context.config
     return rank_examples(
-        recommender,
-        catalogue,
+        contender.recommender,
+        contender.catalogue,
         window.examples,
-        window.candidates,
+        window.eligible,
         views,
         config.sequences.context_length,
         config.evaluation.block_items,
@@ -227,23 +141,23 @@ def _rank(
 
 
 def _write(
-    context: StageContext, window: Window, name: str, digest: str, rankings: dict[Condition, Ranking]
+    context: StageContext, window: Window, name: ModelName, digest: str, rankings: dict[Condition, Ranking]
 ) -> int:
     cycle = context.cycle
     parts = [(condition, window.ends[condition], ranking) for condition, ranking in rankings.items()]
-    rows = rank_rows(cycle.name, name, digest, window.examples, window.candidates, parts)
+    rows = rank_rows(cycle.name, name, digest, window.examples, window.eligible, parts)
     return write_ranks(rows, context.settings.lake, cycle.source, cycle.name, name)
 
 
-def yardsticks_key(context: StageContext) -> str:
-    """Digest of everything that the yardsticks' ranks of this cycle are a function of; it stands in
-    `ranks` where a model has that of its weights."""
+def _yardsticks_key(context: StageContext) -> str:
+    """Digest of everything that the yardsticks' ranks are a function of. `ranks` holds it where it holds the
+    digest of a model's weights."""
     tables = ("events", "items", "vocabulary", "sequences", "evaluation_sequences")
-    champion = context.cycle.champion
+    reference = context.cycle.reference
     content = [
         yardsticks.DEFINITIONS,
         {table: context.versions[table] for table in tables},
         context.config.digest_of("evaluation"),
-        champion.cycle if champion else None,
+        reference.cycle if reference else None,
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -1,1 +1,1 @@
-"""What a candidate must show: the rules, and the checks made of measures."""
+"""What a candidate must show: the rules, and the verdicts made from measured ranks."""

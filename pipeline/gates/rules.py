@@ -1,43 +1,43 @@
 """Gates: what a candidate must show, as pure functions from measures to verdicts.
 
-In: paired differences with their bounds, counts of users, measures with budgets. Out: one `Verdict`
-a check, and the reason of a refusal in words. It reads no table, no clock and no configuration file.
+A check of a paired difference has three outcomes. It passes when the one-sided 95 % lower bound of the
+relative difference is above the margin, fails when the upper bound is below it, and is inconclusive
+otherwise, or with fewer than ten users. A measure that is missing or not a finite number fails. Checks
+that are not applicable or not judged refuse nothing.
 
-A check of a paired difference passes when the lower one-sided 95 % bound of the relative difference
-lies above the margin, fails when the upper bound lies below it, and is inconclusive otherwise, as it is
-with fewer than ten users. What is missing or not a number fails; what is not applicable or not judged
-does not.
+No table, clock or configuration is read here.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
+from expectations.wording import percent
 from model.evaluation.bootstrap import Difference
-from pipeline.wording import percent
 
 Outcome = Literal["pass", "fail", "inconclusive", "not applicable", "not judged"]
 Strictness = Literal["strict", "lenient"]
 
 FEWEST_USERS = 10
-"""Of fewer users a bootstrap knows too little: one user's interval has no length at all."""
+"""Below this a bootstrap over users says too little: with one user the interval has no width at all."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One check of one candidate; plain values, None where there is none."""
+    """One check of one model; None where a number does not apply or is not finite."""
 
     check: str
     """What was checked, for people: `task A against the champion`."""
     outcome: Outcome
     explanation: str
-    """One sentence."""
+    """Why, for people; follows the outcome in one sentence."""
     value: float | None = None
     """The measure; for a paired difference the relative difference, a fraction."""
     margin: float | None = None
-    """What the measure is held against."""
+    """What the measure is compared with: a margin (fraction) or a budget (in the measure's unit)."""
     low: float | None = None
     """One-sided 95 % lower bound of the value."""
     high: float | None = None
@@ -48,120 +48,140 @@ class Verdict:
     binding: bool = True
     """False: shown in the report, refuses nothing."""
 
-    def plain(self) -> dict[str, Any]:
-        """The verdict as plain JSON values; a number that is not finite becomes None."""
-        return {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in asdict(self).items()
-        }
+    def __post_init__(self) -> None:
+        # A verdict is stored as JSON, which has no NaN.
+        for name in ("value", "margin", "low", "high", "detectable"):
+            number = getattr(self, name)
+            if number is not None and not math.isfinite(number):
+                object.__setattr__(self, name, None)
+
+    @property
+    def words(self) -> str:
+        """The verdict in one line: `latency: fail, 900 ms, over the budget of 200 ms`."""
+        return f"{self.check}: {self.outcome}, {self.explanation}"
 
 
 def paired(
     check: str, difference: Difference | None, margin: float, users: int, *, binding: bool = True
 ) -> Verdict:
-    """The three-outcome rule. None, or any bound that is not a number, fails.
+    """Whether a relative difference is above a margin, by the three-outcome rule.
 
-    Margin −2 %: bounds (−1 %, 3 %) pass, (−9 %, −3 %) fail, (−4 %, 1 %) are inconclusive.
+    With a margin of −2 %, bounds (−1 %, 3 %) pass, (−9 %, −3 %) fail, and (−4 %, 1 %) are inconclusive.
     """
-    if difference is None:
-        return Verdict(check, "fail", "the measure is missing", margin=margin, users=users, binding=binding)
-    value, low, high = difference.relative.value, difference.lower_bound, difference.upper_bound
-    if not all(math.isfinite(number) for number in (value, low, high)):
-        return Verdict(
-            check, "fail", "the measure is not a number", margin=margin, users=users, binding=binding
-        )
-    if users < FEWEST_USERS:
-        few = f"{percent(value)}, but {users} users are too few to tell (fewer than {FEWEST_USERS})"
-        return Verdict(check, "inconclusive", few, value, margin, low, high, None, users, binding)
-    outcome: Outcome = "pass" if low > margin else "fail" if high < margin else "inconclusive"
-    words = {
-        "pass": f"{percent(value)}, surely above {percent(margin)} (lower bound {percent(low)})",
-        "fail": f"{percent(value)}, surely below {percent(margin)} (upper bound {percent(high)})",
-        "inconclusive": (
-            f"{percent(value)}, between {percent(low)} and {percent(high)}: with {users} users only a "
-            f"difference of {percent(difference.detectable, sign=False)} could have been detected"
-        ),
-    }
-    return Verdict(
-        check, outcome, words[outcome], value, margin, low, high, difference.detectable, users, binding
-    )
+    outcome, explanation = _three_outcomes(difference, margin, users)
+    return _verdict(check, outcome, explanation, difference, margin, users, binding)
 
 
 def paired_part(
-    check: str,
-    difference: Difference | None,
-    margin: float,
-    users: int,
-    min_users: int,
-    *,
-    binding: bool = True,
+    check: str, difference: Difference | None, margin: float, users: int, min_users: int
 ) -> Verdict:
-    """`paired` for a part of the labels; under `min_users` users it is reported and not judged."""
+    """`paired` for some of the labels; with fewer than `min_users` users it is reported and not judged."""
     if users >= min_users:
-        return paired(check, difference, margin, users, binding=binding)
-    shown = "no value" if difference is None else percent(difference.relative.value)
-    return Verdict(
-        check,
-        "not judged",
-        f"{users} users, fewer than {min_users}; measured {shown}",
-        value=None if difference is None else difference.relative.value,
-        margin=margin,
-        low=None if difference is None else difference.lower_bound,
-        high=None if difference is None else difference.upper_bound,
-        detectable=None if difference is None else difference.detectable,
-        users=users,
-        binding=binding,
-    )
+        return paired(check, difference, margin, users)
+    value = "no value" if difference is None else percent(difference.relative.value)
+    few = f"{value} with {users} users; at least {min_users} are needed to judge"
+    return _verdict(check, "not judged", few, difference, margin, users)
 
 
 def beats(check: str, difference: Difference | None, users: int, *, binding: bool) -> Verdict:
-    """Whether the candidate beats a yardstick: passes when the lower bound is above 0, fails when the
-    difference itself is not, and is inconclusive between."""
+    """Whether a model is better than a yardstick.
+
+    Passes when the lower bound is above 0, fails when the difference itself is not above 0, and is
+    inconclusive between.
+    """
     verdict = paired(check, difference, 0.0, users, binding=binding)
-    if verdict.outcome == "inconclusive" and verdict.value is not None and verdict.value <= 0:
-        words = f"{percent(verdict.value)}: it does not beat it"
-        return Verdict(**{**asdict(verdict), "outcome": "fail", "explanation": words})
+    if verdict.outcome == "inconclusive" and verdict.value <= 0:
+        no_better = f"{percent(verdict.value)}, no better than the yardstick"
+        return replace(verdict, outcome="fail", explanation=no_better)
     return verdict
 
 
 def within(check: str, value: float | None, budget: float, unit: str) -> Verdict:
-    """Whether a measure is within its budget; a missing one or one that is not a number fails."""
+    """Whether a measure is within its budget; one that is missing or not a finite number fails."""
     if value is None or not math.isfinite(value):
-        return Verdict(check, "fail", "the measure is missing or not a number", margin=budget)
+        return Verdict(check, "fail", "the measure is missing or not a finite number", margin=budget)
     outcome: Outcome = "pass" if value <= budget else "fail"
-    return Verdict(check, outcome, f"{value:.3g} {unit} of {budget:.3g} {unit}", value, budget)
+    side = "within" if value <= budget else "over"
+    words = f"{_quantity(value)} {unit}, {side} the budget of {_quantity(budget)} {unit}"
+    return Verdict(check, outcome, words, value, budget)
 
 
-def finite(check: str, problem: str | None) -> Verdict:
-    """Whether every score and loss was a finite number; `problem` says what was not."""
+def finite(problem: str | None) -> Verdict:
+    """Whether every score and loss was a finite number; `problem` says which was not."""
     if problem is None:
-        return Verdict(check, "pass", "every score was a finite number")
-    return Verdict(check, "fail", problem)
+        return Verdict("scores", "pass", "every score is a finite number")
+    return Verdict("scores", "fail", problem)
 
 
 def not_applicable(check: str, why: str) -> Verdict:
-    """A check that this source or this cycle cannot have."""
+    """A check that this source or this cycle does not allow."""
     return Verdict(check, "not applicable", why)
 
 
 def not_judged(check: str, why: str, users: int = 0) -> Verdict:
-    """A check for which this window has too little."""
+    """A check for which this window has too few labels."""
     return Verdict(check, "not judged", why, users=users)
 
 
-def refusal(verdicts: list[Verdict], strictness: Strictness) -> str | None:
+def refusal(verdicts: Sequence[Verdict], strictness: Strictness) -> str | None:
     """Why the verdicts refuse the candidate; None when they do not.
 
-    A failure refuses; an inconclusive check refuses where the source is strict. No verdict at all
-    refuses: nothing was shown.
+    A failed check refuses; so does an inconclusive one where the source is strict. Where no binding check
+    was judged, the candidate is refused too: nothing speaks for it.
     """
     binding = [verdict for verdict in verdicts if verdict.binding]
     if not any(verdict.outcome in ("pass", "fail", "inconclusive") for verdict in binding):
-        return "nothing was measured"
+        return "no check could be judged"
     refusing = ("fail", "inconclusive") if strictness == "strict" else ("fail",)
-    reasons = [
-        f"{verdict.check}: {verdict.outcome}, {verdict.explanation}"
-        for verdict in binding
-        if verdict.outcome in refusing
-    ]
-    return "; ".join(reasons) or None
+    return "; ".join(verdict.words for verdict in binding if verdict.outcome in refusing) or None
+
+
+def _three_outcomes(difference: Difference | None, margin: float, users: int) -> tuple[Outcome, str]:
+    """Outcome and explanation of a paired difference against a margin."""
+    if difference is None:
+        return "fail", "the measure is missing"
+    value, low, high = difference.relative.value, difference.lower_bound, difference.upper_bound
+    if not all(math.isfinite(number) for number in (value, low, high)):
+        return "fail", "the measure is not a finite number"
+    if users < FEWEST_USERS:
+        few = f"{percent(value)}, but {users} users are too few to judge; at least {FEWEST_USERS} are needed"
+        return "inconclusive", few
+    limit = f"the {percent(margin)} margin" if margin else "zero"
+    if low > margin:
+        above = f"above {limit} at 95\u00a0% confidence (lower bound {percent(low)})"
+        return "pass", f"{percent(value)}, {above}"
+    if high < margin:
+        below = f"below {limit} at 95\u00a0% confidence (upper bound {percent(high)})"
+        return "fail", f"{percent(value)}, {below}"
+    detectable = percent(difference.detectable, sign=False)
+    return "inconclusive", (
+        f"{percent(value)}, with bounds {percent(low)} and {percent(high)} on both sides of {limit}; "
+        f"with {users} users only a difference of {detectable} could have been detected"
+    )
+
+
+def _verdict(
+    check: str,
+    outcome: Outcome,
+    explanation: str,
+    difference: Difference | None,
+    margin: float,
+    users: int,
+    binding: bool = True,
+) -> Verdict:
+    """A verdict on a paired difference, with its numbers where there is one."""
+    verdict = Verdict(check, outcome, explanation, margin=margin, users=users, binding=binding)
+    if difference is None:
+        return verdict
+    return replace(
+        verdict,
+        value=difference.relative.value,
+        low=difference.lower_bound,
+        high=difference.upper_bound,
+        detectable=difference.detectable if users >= FEWEST_USERS else None,
+    )
+
+
+def _quantity(value: float) -> str:
+    """Three digits, or whole numbers with their thousands separated: 4.21, 8,192."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

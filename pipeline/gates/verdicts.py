@@ -1,24 +1,21 @@
-"""Verdicts on a model from its measured ranks, and what they come to for a stage.
+"""Verdicts on a model, from its measured ranks and the configured margins.
 
-In: summaries of `ranks` and the configured margins. Out: verdicts, and a stage's result with the
-reason of a refusal. The rules themselves are in `gates`; nothing is ranked or trained here.
+The rules are in `rules`. Nothing is ranked or trained here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from model.evaluation.metrics import ALL, Group, Summary
-from model.evaluation.names import IN_A_SENTENCE
+from model.evaluation.names import ModelName
 from pipeline.config import Config
-from pipeline.cycle.records import StageContext, StageResult
-from pipeline.gates import rules as gates
-from pipeline.gates.rules import Verdict
+from pipeline.gates import rules
+from pipeline.gates.rules import Strictness, Verdict
 
 HISTORY_WORTH = 0.05
-"""A rung must gain more than this (relative MRR) by reading the right user's history."""
-NOTHING_BEFORE = "nothing was accepted before this cycle"
+"""Relative MRR that a rung must gain from ranking by the right user's history."""
+NOTHING_BEFORE = "no version was accepted before this cycle"
 
 
 def non_inferiority(
@@ -27,59 +24,66 @@ def non_inferiority(
     reference: str,
     words: str,
     config: Config,
-    tasks_not_applicable: tuple[str, ...],
+    tasks_not_applicable: Sequence[str],
 ) -> list[Verdict]:
-    """One verdict for all labels, one a task and one a slice, of `model` against `reference`.
+    """Verdicts of `model` against `reference`: one for all labels, one a task, one a slice.
 
-    A task without a label event in this window is not judged, nor is a task or slice of too few users.
+    `words` names the reference for people. A task or slice with too few users is not judged, nor is a
+    task without a label in this window.
     """
     funnel = config.funnel
     verdicts = [
-        gates.paired(
-            f"all labels against {words}",
+        rules.paired(
+            f"{ALL.words} against {words}",
             measured.difference(model, reference, ALL),
             funnel.task_margin,
             measured.users(ALL),
         )
     ]
     for task in config.evaluation.tasks:
-        check, group = f"task {task.name} against {words}", Group("task", task.name)
+        group = Group("task", task.name)
+        check = f"{group.words} against {words}"
         if task.name in tasks_not_applicable:
-            verdicts.append(gates.not_applicable(check, "the source cannot have it"))
+            why = "it needs launch dates or gaps between events, which this log does not have"
+            verdicts.append(rules.not_applicable(check, why))
         elif group not in measured.groups:
-            verdicts.append(gates.not_judged(check, "no label event of this window counts for it"))
+            verdicts.append(rules.not_judged(check, "no label of this window belongs to it"))
         else:
             difference = measured.difference(model, reference, group)
             users = measured.users(group)
             verdicts.append(
-                gates.paired_part(check, difference, funnel.task_margin, users, gates.FEWEST_USERS)
+                rules.paired_part(check, difference, funnel.task_margin, users, rules.FEWEST_USERS)
             )
-    for group in measured.groups:
-        if group.kind == "slice":
-            verdicts.append(
-                gates.paired_part(
-                    f"slice {group.name} against {words}",
-                    measured.difference(model, reference, group),
-                    funnel.slice_margin,
-                    measured.users(group),
-                    funnel.min_users,
-                )
-            )
+    verdicts += [
+        rules.paired_part(
+            f"{group.words} against {words}",
+            measured.difference(model, reference, group),
+            funnel.slice_margin,
+            measured.users(group),
+            funnel.min_users,
+        )
+        for group in measured.groups
+        if group.kind == "slice"
+    ]
     return verdicts
 
 
 def reads_history(measured: Summary, name: str, exchanged: str | None) -> Verdict:
-    """A model whose labels had nothing to do with its contexts ranks as well by anybody's history."""
+    """Whether a model ranks better from its users' own histories than from other users'.
+
+    A model whose labels have nothing to do with its inputs ranks as well from any history. `exchanged` is
+    the name under which other users' histories were ranked; None where the window has a single user.
+    """
     check = "own histories against other users'"
     if exchanged is None:
-        return gates.not_applicable(check, "the window has one user")
-    return gates.paired(check, measured.difference(name, exchanged, ALL), HISTORY_WORTH, measured.users(ALL))
+        return rules.not_applicable(check, "the window has a single user")
+    return rules.paired(check, measured.difference(name, exchanged, ALL), HISTORY_WORTH, measured.users(ALL))
 
 
 def beats(measured: Summary, model: str, yardstick: str, *, binding: bool) -> Verdict:
-    """Whether all labels rank better than by a yardstick; `binding`: whether the funnel refuses otherwise."""
-    return gates.beats(
-        f"all labels against {IN_A_SENTENCE[yardstick]}",
+    """Whether a model is better than a yardstick over all labels; `binding`: whether it must be."""
+    return rules.beats(
+        f"{ALL.words} against {ModelName(yardstick).in_a_sentence}",
         measured.difference(model, yardstick, ALL),
         measured.users(ALL),
         binding=binding,
@@ -91,22 +95,8 @@ def relative(measured: Summary, model: str, reference: str) -> float:
     return measured.difference(model, reference, ALL).relative.value
 
 
-def result(
-    context: StageContext,
-    figures: dict[str, Any],
-    verdicts: list[Verdict],
-    versions: dict[str, int],
-    saved: Callable[[], str] | None = None,
-) -> StageResult:
-    """What a stage that judges comes to; `saved`, asked only after a refusal, says in words what it spared."""
-    reason = gates.refusal(verdicts, context.config.funnel.strictness)
-    figures = figures | {
-        "outcome": "refused" if reason else "passed",
-        "verdicts": [one.plain() for one in verdicts],
-    }
-    if reason and saved:
-        figures["saved"] = saved()
-        reason = f"{reason}. {figures['saved']}"
+def refusal(verdicts: Sequence[Verdict], strictness: Strictness, say: Callable[[str], None]) -> str | None:
+    """Shows every verdict. Returns why they refuse the model; None when they do not."""
     for verdict in verdicts:
-        context.say(f"{verdict.check}: {verdict.outcome}; {verdict.explanation}")
-    return StageResult(versions=versions, figures=figures, refused=reason)
+        say(verdict.words)
+    return rules.refusal(verdicts, strictness)

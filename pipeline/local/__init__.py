@@ -1,1 +1,1 @@
-"""A laptop's own Airflow and MLflow."""
+"""Airflow and MLflow as local processes of one home, and the demo that runs under them."""

@@ -1,7 +1,4 @@
-"""Families of processes: who descends from whom, who lives, and how to end them all.
-
-In: the processes that lead. Knows nothing of what they do.
-"""
+"""Process families: the descendants of a process, whether it lives, and how to end them all."""
 
 from __future__ import annotations
 
@@ -10,11 +7,11 @@ from pathlib import Path
 import psutil
 
 STOP_SECONDS = 20.0
-"""Time a family is given to end by itself."""
+"""Time between asking a family to end and killing what is left of it."""
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether it runs; one that has ended and was not waited for does not."""
+    """Whether it runs; a zombie, which has ended and was not waited for, does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -22,10 +19,10 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def started_ticks(process: psutil.Process) -> int:
-    """Clock ticks from the machine's boot to the start of the process; with its number it names one process.
+    """Clock ticks from the machine's boot to the start of the process; with its number they identify it.
 
-    Its time of day will not do: that moves by a second whenever the clock is set. Raises
-    psutil.NoSuchProcess.
+    The time of day at which it started would not do: it moves by a second whenever the clock is set.
+    Raises psutil.NoSuchProcess.
     """
     try:
         fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -43,10 +40,10 @@ def descendants(process: psutil.Process) -> list[psutil.Process]:
 
 
 def end_families(leaders: list[psutil.Process]) -> None:
-    """Asks every service and all that it started to end, and after a while ends what is left.
+    """Terminates the leaders and their descendants, and kills what is left after `STOP_SECONDS`.
 
-    The tree is read before anything ends: a stage leads a session of its own, so that neither its
-    service's group nor, once its parent is gone, its parents lead to it.
+    The tree is read before anything ends: a stage leads its own session, so once its parent is gone
+    neither the service's group nor any parent leads to it.
     """
     family = [process for leader in leaders for process in (*descendants(leader), leader)]
     for process in family:

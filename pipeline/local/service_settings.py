@@ -1,9 +1,7 @@
-"""What the local services are told: ports, secrets, and the environment of every Airflow process.
+"""Settings of the local services: ports, pools, generated secrets, and the environment of every process.
 
-In: `Settings` and the two port variables. Out: plain dictionaries for `pipeline.local.services`, which
-starts processes with them. Nothing here starts anything or imports Airflow.
-
-Inherited `AIRFLOW*` variables are dropped (but for connections), so that two homes never meet.
+Nothing here starts a process or imports Airflow. Inherited `AIRFLOW*` variables are dropped, except for
+connections, so that an Airflow of another home or of the person's own is never touched.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.cycle.records import write_atomically
+from expectations.files import write_atomically
 from pipeline.settings import CHECKOUT, Settings
 
 LOOPBACK = "127.0.0.1"
@@ -34,12 +32,12 @@ POOLS = {
         "include_deferred": False,
     },
 }
-"""Pools that the tasks of `refresh_cycle` wait in; more slots where there are more machines."""
+"""Pools of the DAG's tasks; give them more slots where there are more machines."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the two pages are, on the loopback only."""
+    """Ports of the two pages, which listen on the loopback only."""
 
     airflow: int
     """`REPRISE_AIRFLOW_PORT`, 8080 by default."""
@@ -60,7 +58,7 @@ def _port(variable: str, default: int) -> int:
 
 
 def located(source: str) -> str:
-    """A source as any process finds it: a packaged name as it is, the path of a file made absolute."""
+    """The source with the path of a TOML file made absolute, since other processes run in other folders."""
     return str(Path(source).absolute()) if source.endswith(".toml") else source
 
 
@@ -75,15 +73,15 @@ def password(settings: Settings) -> str:
 
 
 def _secrets(settings: Settings) -> dict[str, str]:
-    """Made once, readable by the owner alone; the same for all of Airflow's processes."""
+    """The secrets that all of Airflow's processes share: generated once, readable only by the owner."""
     path = airflow_home(settings) / "secrets.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        made = {name: secrets.token_urlsafe(32) for name in ("jwt", "session")}
-        made["fernet"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-        made["password"] = secrets.token_urlsafe(12)
-        _write_private(path, json.dumps(made))
-        _write_private(_passwords(settings), json.dumps({USER: made["password"]}) + "\n")
+        generated = {name: secrets.token_urlsafe(32) for name in ("jwt", "session")}
+        generated["fernet"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        generated["password"] = secrets.token_urlsafe(12)
+        _write_private(path, json.dumps(generated))
+        _write_private(_passwords(settings), json.dumps({USER: generated["password"]}) + "\n")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -97,27 +95,32 @@ def _passwords(settings: Settings) -> Path:
 
 
 def pools_file(settings: Settings) -> Path:
-    """`POOLS` as the file that `airflow pools import` reads."""
+    """Writes `POOLS` as the file that `airflow pools import` reads; returns its path."""
     path = airflow_home(settings) / "pools.json"
     write_atomically(path, json.dumps(POOLS, indent=1))
     return path
 
 
 def airflow_environment(settings: Settings, source: str, port: int) -> dict[str, str]:
-    """The whole environment of an Airflow process of this home; stages inherit it from their task."""
-    held = _secrets(settings)
+    """The whole environment of an Airflow process of this home.
+
+    A stage inherits it without the variables of Airflow (`pipeline.orchestration.stage_environment`).
+    """
+    generated = _secrets(settings)
     address = f"http://{LOOPBACK}:{port}"
     return {
         **base_environment(settings),
         "REPRISE_SOURCE": source,
         "AIRFLOW_HOME": str(airflow_home(settings)),
         "AIRFLOW__CORE__DAGS_FOLDER": str(CHECKOUT / "dags"),
+        # The timetable of `pipeline.timetable`, which Airflow only finds through a plugin.
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(CHECKOUT / "dags" / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        # The default forks 32 workers; two cores serve a stage and, beside it, the odd other task.
+        # The default forks 32 workers; two cores serve one stage and now and then a second task.
         "AIRFLOW__CORE__PARALLELISM": "2",
-        "AIRFLOW__CORE__FERNET_KEY": held["fernet"],
-        # Follows the port, else tasks report to whatever listens on 8080.
+        "AIRFLOW__CORE__FERNET_KEY": generated["fernet"],
+        # Without it tasks report to whatever listens on 8080.
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_passwords(settings)),
@@ -126,9 +129,9 @@ def airflow_environment(settings: Settings, source: str, port: int) -> dict[str,
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": address,
         "AIRFLOW__API__WORKERS": "1",
-        "AIRFLOW__API__SECRET_KEY": held["session"],
-        "AIRFLOW__API_AUTH__JWT_SECRET": held["jwt"],
-        # Both shorten the gap between two tasks; the defaults are made for hundreds of DAGs.
+        "AIRFLOW__API__SECRET_KEY": generated["session"],
+        "AIRFLOW__API_AUTH__JWT_SECRET": generated["jwt"],
+        # These two shorten the gap between two tasks; the defaults suit hundreds of DAGs.
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
@@ -138,7 +141,8 @@ def airflow_environment(settings: Settings, source: str, port: int) -> dict[str,
 
 
 def base_environment(settings: Settings) -> dict[str, str]:
-    """What every service inherits: this home, the checkout, and the virtual environment first on PATH."""
+    """The environment of every service: this home, the checkout on PYTHONPATH, the virtual environment first on
+    PATH, and what the caller's environment says otherwise."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -146,8 +150,8 @@ def base_environment(settings: Settings) -> dict[str, str]:
     }
     connection = json.dumps({"conn_type": "spark", "host": settings.spark_master})
     kept.setdefault(f"AIRFLOW_CONN_{SPARK_CONNECTION.upper()}", connection)
-    past_proxies = kept.get("no_proxy", kept.get("NO_PROXY", "")).split(",")
-    direct = ",".join(dict.fromkeys(filter(None, [*past_proxies, LOOPBACK, "localhost"])))
+    given = kept.get("no_proxy", kept.get("NO_PROXY", "")).split(",")
+    direct = ",".join(dict.fromkeys(filter(None, [*given, LOOPBACK, "localhost"])))
     return {
         **kept,
         "REPRISE_HOME": str(settings.home),

@@ -1,8 +1,7 @@
-"""Moves the live alias: automatically to a later cutoff, by hand to any version, back by rollback."""
+"""Moves the live alias by hand: to any registered version, or back to the previous champion."""
 
 from __future__ import annotations
 
-from pipeline.cycle.records import StageContext, StageResult
 from pipeline.registry import tracking
 from pipeline.settings import Settings
 
@@ -11,49 +10,10 @@ class PromotionError(ValueError):
     """An alias that cannot be moved; the message says why."""
 
 
-def promote(context: StageContext) -> StageResult:
-    """Makes this cycle's version the champion where the configuration lets it: promotion is
-    automatic, the run is no backfill, and the live champion's cutoff is earlier. Raises
-    PromotionError when the alias points at a version that no cycle registered."""
-    settings, source = context.settings, context.cycle.source
-    version = context.figures("register")["version"]
-    refusal = _why_not(context, version)
-    if refusal is None:
-        context.say(promote_version(settings, source, version))
-    else:
-        context.say(refusal)
-    live = tracking.champion_version(settings, source)
-    return StageResult(
-        figures={"version": version, "champion": live, "moved": refusal is None, "why": refusal or ""}
-    )
-
-
-def _why_not(context: StageContext, version: int) -> str | None:
-    settings, cycle = context.settings, context.cycle
-    if context.config.registry.promotion == "manual":
-        return f"version {version} stays challenger: promotion is by hand (python -m pipeline promote {version} --source {cycle.source})"
-    if cycle.run_type == "backfill":
-        return f"version {version} stays as it is: a backfill never moves the live alias"
-    live = tracking.champion_version(settings, cycle.source)
-    if live is None or live == version:
-        return None
-    known = {one.version: one for one in tracking.accepted_versions(settings, cycle.source)}
-    if live not in known:
-        raise PromotionError(
-            f"the champion alias of {cycle.source} points at version {live}, which no cycle registered; "
-            f"name a champion among {sorted(known)} by hand (python -m pipeline promote {version} --source {cycle.source})"
-        )
-    champion = known[live]
-    if champion.cycle >= cycle.name:
-        than = "later" if champion.cycle > cycle.name else "same"
-        return f"version {version} stays as it is: champion {live} has the {than} cutoff {champion.cycle}"
-    return None
-
-
 def promote_version(settings: Settings, source: str, version: int) -> str:
     """Makes a registered version the champion. Raises PromotionError when there is no such version.
 
-    Killed at any moment and called again, it ends the same way.
+    Killed at any moment and called again, it has the same result.
     """
     known = sorted(one.version for one in tracking.accepted_versions(settings, source))
     if version not in known:
@@ -64,19 +24,19 @@ def promote_version(settings: Settings, source: str, version: int) -> str:
     history = tracking.champion_history(settings, source)
     past = history if live is None else [*_before(history, live), live]
     while past[-1:] == [version]:
-        past.pop()  # of a first promotion that was killed before it set the alias
-    # The history first: what it holds after the live version never counts, so a kill here does no harm.
+        past.pop()  # left by a first promotion that was killed before it set the alias
+    # The history first: entries after the live version are ignored, so a kill here does no harm.
     tracking.set_champion_history(settings, source, [*past, version])
     tracking.set_alias(settings, source, tracking.CHAMPION_ALIAS, version)
     return f"version {version} of {source} is champion now" + (f", after version {live}" if live else "")
 
 
 def rollback(settings: Settings, source: str) -> str:
-    """Makes the champion before the live one champion again. Raises PromotionError when there is none.
+    """Makes the previous champion live again. Raises PromotionError when there is none.
 
-    A live version that the history does not hold, as after a move of the alias by hand, gives way to
-    the last champion there, and the answer says so. Killed at any moment before the alias has moved
-    and called again, it ends the same way.
+    If the live version is not in the history (the alias was moved in MLflow), the last champion of the
+    history becomes live, and the answer says so. Killed before the alias has moved and called again, it has
+    the same result.
     """
     live = tracking.champion_version(settings, source)
     if live is None:
@@ -88,7 +48,7 @@ def rollback(settings: Settings, source: str) -> str:
             f"{source} has had no champion before version {live} (its history is {history}); nothing to "
             f"roll back to; name a champion by hand (python -m pipeline promote VERSION --source {source})"
         )
-    # The history first, without the version that is left: called again after a kill here, it ends alike.
+    # The history first, without the live version: a second call after a kill here has the same result.
     tracking.set_champion_history(settings, source, past)
     tracking.set_alias(settings, source, tracking.CHAMPION_ALIAS, past[-1])
     answer = f"version {past[-1]} of {source} is champion again, version {live} is not"
@@ -98,6 +58,6 @@ def rollback(settings: Settings, source: str) -> str:
 
 
 def _before(history: list[int], version: int) -> list[int]:
-    """The champions before the version's last turn; the whole history when it has had none."""
+    """The champions before the version's last turn; the whole history if it never was champion."""
     turns = [place for place, champion in enumerate(history) if champion == version]
     return history[: turns[-1]] if turns else history

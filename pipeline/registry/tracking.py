@@ -1,10 +1,9 @@
-"""What MLflow is asked for: runs of cycles, their figures, registered versions and aliases.
+"""Runs of cycles, their figures, registered versions and aliases in MLflow.
 
-The only module that imports mlflow, beside `served_model.py`. One experiment a source, one run a
-cycle, one nested run a rung; one registered model a source, `reprise-<source>`. Everything that
-reads or moves the registry goes through here, so that its traps are met in one place: aliases not
-stages, a missing alias and a missing model raise different codes, and registering twice would make
-two versions.
+Only this module and `served_model.py` import mlflow. Each source has one experiment and one registered
+model, `reprise-<source>`; each cycle one run, with a nested run per rung. MLflow's traps are handled here:
+it has aliases, not stages; a missing alias and a missing model raise different codes; and registering
+twice makes two versions.
 """
 
 from __future__ import annotations
@@ -12,8 +11,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,9 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Schema
 
 from expectations.tables import EVENTS
-from model.evaluation.names import CANDIDATE
-from pipeline.cycle.definition import Parent
-from pipeline.cycle.records import StageContext
+from model.evaluation.names import CANDIDATE, ModelName
+from pipeline.cycle.context import StageContext
+from pipeline.cycle.definition import AcceptedVersion
 from pipeline.settings import Settings
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -51,19 +52,79 @@ _SERVED_TYPE = {"string": DataType.string, "int": DataType.long}
 """Type of a served context field, by that of its column in `events`."""
 
 
+class RegistryError(RuntimeError):
+    """A registry that cannot be used; the message says what to do."""
+
+
 def client(settings: Settings) -> MlflowClient:
-    """A client of the settings' store; makes the folder of the embedded one."""
+    """A client of the configured store; creates the folder of the embedded one."""
     uri = settings.tracking_uri
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    told = os.environ.get(_ADDRESS)
+    inherited = os.environ.get(_ADDRESS)
     mlflow.set_tracking_uri(uri)
-    # MLflow also tells every later child of this process, which may work for another home.
-    if told is None:
+    # MLflow also exports the address to every later child process, which may serve another home.
+    if inherited is None:
         os.environ.pop(_ADDRESS, None)
     else:
-        os.environ[_ADDRESS] = told
+        os.environ[_ADDRESS] = inherited
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def check(settings: Settings, source: str) -> None:
+    """Raises RegistryError, with the remedy, when a cycle of the source could not be recorded: the server
+    does not answer, its database is of another version, or the source's experiment was deleted."""
+    name = experiment_name(source)
+    with _answers_at_once():
+        try:
+            experiment = client(settings).get_experiment_by_name(name)
+        except MlflowException as error:
+            raise RegistryError(_remedy(str(error), settings)) from None
+    if experiment is not None and experiment.lifecycle_stage != "active":
+        raise RegistryError(
+            f"the experiment {name} was deleted in MLflow; restore it: "
+            f"MLFLOW_TRACKING_URI={settings.tracking_uri} mlflow experiments restore "
+            f"--experiment-id {experiment.experiment_id}"
+        )
+
+
+def _remedy(message: str, settings: Settings) -> str:
+    first = _without_password(message).strip().splitlines()[0][:300]
+    if "database schema" in message:
+        return (
+            f"MLflow's database is of another version of MLflow ({first}); back it up, then run: "
+            f"mlflow db upgrade {settings.tracking_uri}"
+        )
+    return (
+        f"MLflow at {_without_password(settings.tracking_uri)} does not answer as it should ({first}); "
+        "start it, or correct MLFLOW_TRACKING_URI, and run the same command again"
+    )
+
+
+def _without_password(text: str) -> str:
+    """Text for a log: `https://user:secret@host` → `https://host`."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+@contextmanager
+def _answers_at_once() -> Iterator[None]:
+    """MLflow's client gives up after seconds; by default it retries an unreachable server for minutes."""
+    brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    before = {name: os.environ.get(name) for name in brief}
+    os.environ.update(brief)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def experiment_name(source: str) -> str:
+    """Name of the source's experiment."""
+    return f"reprise/{source}"
 
 
 def model_name(source: str) -> str:
@@ -72,8 +133,8 @@ def model_name(source: str) -> str:
 
 
 def experiment_id(settings: Settings, source: str) -> str:
-    """The source's experiment, made when absent. Artifacts of the embedded store lie under the home."""
-    store, name = client(settings), f"reprise/{source}"
+    """The source's experiment, created if absent. The embedded store keeps artifacts under the home."""
+    store, name = client(settings), experiment_name(source)
     found = store.get_experiment_by_name(name)
     if found is not None:
         return found.experiment_id
@@ -82,9 +143,9 @@ def experiment_id(settings: Settings, source: str) -> str:
     return store.create_experiment(name, artifact_location=location)
 
 
-def run_id(context: StageContext, model: str = CANDIDATE) -> str:
-    """The run of one model of this cycle, found again or made: the full model's is the cycle's own,
-    a rung's is nested in it. A resumed stage goes on in the same run."""
+def run_id(context: StageContext, model: ModelName = CANDIDATE) -> str:
+    """The run of one model of this cycle, created if absent: the full model's is the cycle's run, a rung's is
+    nested in it. A resumed stage continues in the same run."""
     settings, cycle = context.settings, context.cycle
     store, experiment = client(settings), experiment_id(settings, cycle.source)
     wanted = {_CYCLE: cycle.name, _MODEL: model, _CONFIGURATION: context.config.digest}
@@ -104,7 +165,7 @@ def run_id(context: StageContext, model: str = CANDIDATE) -> str:
     return run.info.run_id
 
 
-def _log_params(store: MlflowClient, run: str, context: StageContext, model: str) -> None:
+def _log_params(store: MlflowClient, run: str, context: StageContext, model: ModelName) -> None:
     config, cycle = context.config, context.cycle
     params: dict[str, Any] = {
         "cutoff": cycle.cutoff.isoformat(),
@@ -113,18 +174,18 @@ def _log_params(store: MlflowClient, run: str, context: StageContext, model: str
         "configuration_digest": config.digest,
         "preset": config.preset,
     }
-    for section in ("model", "objective", "training"):
-        values = getattr(config, section).model_dump(mode="json")
-        params |= {f"{section}.{key}": value for key, value in values.items()}
-    if model != CANDIDATE:
-        params["model.size"] = model.removeprefix("rung-")
+    sections = {"model": config.network(), "objective": config.objective, "training": config.training}
+    for name, section in sections.items():
+        params |= {f"{name}.{key}": value for key, value in section.model_dump(mode="json").items()}
+    if model.size is not None:
+        params["model.size"] = model.size
     entries = [Param(key, str(value)[:500]) for key, value in params.items()]
     store.log_batch(run, params=entries)
 
 
-def live_metrics(context: StageContext, model: str) -> Callable[[dict[str, float], int], None]:
-    """A function that logs figures at a step while a model trains, as `training/…`; by step, so that a
-    resumed run draws one curve."""
+def live_metrics(context: StageContext, model: ModelName) -> Callable[[dict[str, float], int], None]:
+    """A function that logs figures at a step while a model trains, as `training/…`. Figures are logged by step,
+    so a resumed run draws one curve."""
     store, run = client(context.settings), run_id(context, model)
 
     def log(figures: dict[str, float], step: int) -> None:
@@ -133,7 +194,7 @@ def live_metrics(context: StageContext, model: str) -> Callable[[dict[str, float
     return log
 
 
-def log_figures(context: StageContext, model: str, figures: dict[str, float]) -> None:
+def log_figures(context: StageContext, model: ModelName, figures: dict[str, float]) -> None:
     """Final figures of a model of this cycle."""
     _log_metrics(client(context.settings), run_id(context, model), figures, 0)
 
@@ -143,9 +204,13 @@ def _log_metrics(store: MlflowClient, run: str, figures: dict[str, float], step:
     store.log_batch(run, metrics=[Metric(key, float(value), now, step) for key, value in figures.items()])
 
 
-def close_run(context: StageContext, model: str, outcome: str, reason: str, pages: list[Path] = ()) -> str:
-    """Ends a run with what the cycle came to (`accepted`, `refused`), its reason in words, and its
-    pages as artifacts. Returns the run's id. Doing it again changes nothing."""
+def close_run(
+    context: StageContext, model: ModelName, outcome: str, reason: str, pages: list[Path] = ()
+) -> str:
+    """Ends a run with its outcome (`accepted`, `refused`), the reason in words, and pages as artifacts.
+
+    Returns the run's id. A second call changes nothing.
+    """
     store, run = client(context.settings), run_id(context, model)
     note = f"Refresh cycle {context.cycle.name} of {context.cycle.source}: {outcome}. {reason}"
     tags = [
@@ -182,15 +247,15 @@ def log_model(
             python_model=str(code),
             artifacts={"weights": str(weights)},
             code_paths=[str(path) for path in packages],
-            signature=_signature(context.config.model.context_fields),
+            signature=_signature(context.config.source.context_fields),
             pip_requirements=requirements,
         )
     return info.model_uri
 
 
 def _signature(context_fields: tuple[str, ...]) -> ModelSignature:
-    """What a served version takes and gives: histories as plain records, recommendations. A context
-    field has the type of its column, so that a value is coded as in training."""
+    """Inputs and outputs of a served version: histories as plain records, recommendations. A context field has
+    the type of its column in `events`, so that it is encoded as in training."""
     text, number = DataType.string, DataType.double
     record = Object(
         [
@@ -217,7 +282,7 @@ def _signature(context_fields: tuple[str, ...]) -> ModelSignature:
 
 
 def find_version(context: StageContext, checkpoint_digest: str) -> int | None:
-    """The version that this cycle registered with these weights, if it did."""
+    """The version that this cycle registered with these weights; None when it registered none."""
     store = client(context.settings)
     for version in _versions(store, context.cycle.source):
         if (
@@ -245,10 +310,10 @@ def _versions(store: MlflowClient, source: str) -> list:
     return list(store.search_model_versions(f"name = '{model_name(source)}'"))
 
 
-def accepted_versions(settings: Settings, source: str) -> list[Parent]:
-    """Every registered version of the source, as possible parents. Only accepted models are registered."""
+def accepted_versions(settings: Settings, source: str) -> list[AcceptedVersion]:
+    """Every registered version of the source; only accepted models are registered."""
     return [
-        Parent(
+        AcceptedVersion(
             version=int(version.version),
             cycle=version.tags["cycle"],
             split=datetime.fromisoformat(version.tags["split"]),
@@ -282,7 +347,7 @@ def champion_history(settings: Settings, source: str) -> list[int]:
 
 
 def set_champion_history(settings: Settings, source: str, history: list[int]) -> None:
-    """Keeps the order of champions, which rollback walks back."""
+    """Stores the order of champions, which rollback walks back."""
     client(settings).set_registered_model_tag(model_name(source), _HISTORY, json.dumps(history))
 
 

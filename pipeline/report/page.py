@@ -1,207 +1,209 @@
-"""What the cycle report says: the records of a cycle as headline, tables and figures.
+"""The cycle report: the records of a cycle as one self-contained page of headline, tables and charts.
 
-In: the cycle, its finished stages' records, and a few facts read from tables. Out: the values of
-the template `cycle.html.j2`. A part whose stage did not run is None, and the page says so. It reads
-no table and writes nothing.
+A part of the page whose stage did not run says so. Reads no table and writes no file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
+from expectations.page import render
+from expectations.wording import by_frequency, megabytes, number, percent, seconds
+from model.evaluation.names import CANDIDATE, ModelName
 from pipeline.config import Config
+from pipeline.cycle.context import find_figures
 from pipeline.cycle.definition import Cycle
-from pipeline.cycle.records import StageRecord
-from pipeline.report import charts as figures
-from pipeline.report.quality import Records, delays, measured_stage, quality, standing
-from pipeline.workflows.refresh_cycle import STAGES
+from pipeline.cycle.figures import (
+    FunnelFigures,
+    RungFigures,
+    TrainFigures,
+    TrainingFigures,
+    ValidateEventsFigures,
+    ValidateSequencesFigures,
+)
+from pipeline.cycle.records import Records, StageRecord
+from pipeline.gates.rules import Verdict
+from pipeline.report import charts
+from pipeline.report.outcome import headline, judged_model
+from pipeline.report.quality import delays, measured, quality
+from pipeline.report.table_facts import TableFacts
+from pipeline.workflows.refresh_cycle import workflow
+from pipeline.workflows.stage import Workflow
+from spark_jobs.figures import (
+    EvaluationSequencesFigures,
+    EventsFigures,
+    ItemFeaturesFigures,
+    SequencesFigures,
+    VocabularyFigures,
+)
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 @dataclass(frozen=True)
-class TableFacts:
-    """What the report reads from the tables themselves."""
+class Gate:
+    """One gate's checks."""
 
-    rejected_lines: dict[str, list[tuple[str, int, str]]] = field(default_factory=dict)
-    """Example lines by reason: file, line number, text."""
-    history_lengths: list[tuple[str, int]] = field(default_factory=list)
-    """Users by number of events up to the split: name of the bin and users."""
-    vocabulary_by_cycle: list[tuple[str, int]] = field(default_factory=list)
-    """Rows of the ID table by the cycle that added them."""
-
-
-@dataclass(frozen=True)
-class Headline:
-    """What the cycle came to."""
-
-    outcome: str
-    """`accepted`, `refused` or `unfinished`."""
     title: str
-    reasons: tuple[str, ...] = ()
-    """Sentences: why, what was saved, what it beats and loses to."""
+    """The model that it judged."""
+    outcome: str
+    """`passed` or `refused`."""
+    compared_with: str | None
+    """What a rung was compared with."""
+    verdicts: tuple[Verdict, ...]
+    seconds: float
+    """Wall time of the stage."""
 
-    @property
-    def tone(self) -> str:
-        """Class of the style sheet."""
-        return {"accepted": "pass", "refused": "fail"}.get(self.outcome, "doubt")
+
+@dataclass(frozen=True)
+class Expectations:
+    """Outcomes of the expectations on one table."""
+
+    table: str
+    page: str
+    """File name of the page with every judgement."""
+    counts: Counter[str]
+    """By outcome: `passed`, `failed`, `crashed`, `not_applicable`."""
 
 
-def values(
+@dataclass(frozen=True)
+class Trained:
+    """One trained model."""
+
+    name: str
+    figures: TrainingFigures
+    charts: tuple[Markup, ...]
+    """The loss and the held-out MRR over steps."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one stage cost."""
+
+    stage: str
+    title: str
+    seconds: float
+    megabytes: float
+    """Peak memory."""
+    share: float
+    """Wall time as a fraction of the longest stage's."""
+
+
+def cycle_page(
+    cycle: Cycle, config: Config, records: Records, facts: TableFacts, lineage: dict[str, Any]
+) -> str:
+    """The report as HTML that fetches nothing."""
+    return render("cycle.html.j2", _values(cycle, config, records, facts, lineage), TEMPLATES)
+
+
+def _values(
     cycle: Cycle, config: Config, records: Records, facts: TableFacts, lineage: dict[str, Any]
 ) -> dict[str, Any]:
-    """Everything that the template needs."""
-    measured = measured_stage(records)
+    """Everything that the template needs; None for a part whose stage did not run."""
+    stages, ranked = workflow(config), measured(records)
+    funnel = find_figures(records, "funnel", FunnelFigures)
     return {
         "cycle": cycle,
         "config": config,
         "headline": headline(records),
         "facts": facts,
-        "not_run": [stage for stage in STAGES if stage.name not in records and not stage.always],
-        "quality": quality(measured) if measured else None,
-        "delays": delays(measured) if measured else None,
-        "verdicts": [verdicts(records[name]) for name in ("rung_1", "rung_2", "funnel") if name in records],
-        "agreement": _figure(records, "funnel", "agreement") or [],
-        "landed": landed(records["events"]) if "events" in records else None,
-        "expectations": expectations(records),
-        "drift": records["validate_events"].figures if "validate_events" in records else None,
-        "sequences": records["sequences"].figures if "sequences" in records else None,
-        "evaluation_sequences": _whole(records, "evaluation_sequences"),
-        "lengths_figure": lengths_figure(facts),
-        "vocabulary": _whole(records, "vocabulary"),
-        "item_features": _whole(records, "item_features"),
-        "training": training(records),
+        "not_run": [stage for stage in stages.stages if not stage.always and stage.name not in records],
+        "quality": quality(ranked) if ranked else None,
+        "delays": delays(ranked) if ranked else None,
+        "gates": [_gate(records[stage.name]) for stage in stages.gates if stage.name in records],
+        "agreement": funnel.agreement if funnel else (),
+        "events": find_figures(records, "events", EventsFigures),
+        "expectations": _expectations(records),
+        "validation": find_figures(records, "validate_events", ValidateEventsFigures),
+        "sequences": find_figures(records, "sequences", SequencesFigures),
+        "evaluation_sequences": find_figures(records, "evaluation_sequences", EvaluationSequencesFigures),
+        "lengths_chart": _lengths_chart(facts),
+        "vocabulary": find_figures(records, "vocabulary", VocabularyFigures),
+        "item_features": find_figures(records, "item_features", ItemFeaturesFigures),
+        "training": _trained_models(records),
         "lineage": lineage,
-        "costs": costs(records),
+        "costs": _costs(stages, records),
         "total_seconds": sum(record.seconds for record in records.values()),
+        "by_frequency": by_frequency,
+        "percent": percent,
+        "number": number,
+        "seconds": seconds,
+        "megabytes": megabytes,
     }
 
 
-def headline(records: Records) -> Headline:
-    """The verdict of the whole cycle in words."""
-    refused = next((record for record in records.values() if record.refused), None)
-    if refused is not None:
-        name = {
-            "rung_1": "the first rung",
-            "rung_2": "the second rung",
-            "train": "the full model's training",
-            "funnel": "the funnel's last gate",
-        }
-        where = name.get(refused.stage, refused.stage)
-        failing = _refusing(refused) or [refused.refused]
-        saved = refused.figures.get("saved")
-        reasons = (*failing, *((saved.rstrip(".") + ".",) if saved else ()))
-        return Headline("refused", f"Refused by {where}: nothing was registered", reasons)
-    if "register" not in records:
-        done = [stage.name for stage in STAGES if stage.name in records]
-        last = f"{done[-1]} was the last stage to finish" if done else "no stage has finished"
-        return Headline("unfinished", "Not finished", (f"{last}.",))
-    version = records["register"].figures["version"]
-    promoted = _whole(records, "promote") or {}
-    if promoted.get("moved") or promoted.get("champion") == version:
-        title = f"Accepted: version {version} is the champion"
-    else:
-        title = f"Accepted: registered as version {version}"
-    why = promoted.get("why")
-    return Headline("accepted", title, (*standing(records), *((f"{_sentence(why)}",) if why else ())))
+def _gate(record: StageRecord) -> Gate:
+    figures: RungFigures | FunnelFigures = record.figures
+    return Gate(
+        title=judged_model(figures).words,
+        outcome=figures.outcome,
+        compared_with=figures.compared_with if isinstance(figures, RungFigures) else None,
+        verdicts=figures.verdicts,
+        seconds=record.seconds,
+    )
 
 
-def verdicts(record: StageRecord) -> dict[str, Any]:
-    """One gate's checks."""
-    found = record.figures
-    titles = {"rung_1": "First rung", "rung_2": "Second rung", "funnel": "Full model"}
-    size = found.get("size")
-    return {
-        "title": titles[record.stage] + (f", {size} backbone parameters" if size else ""),
-        "outcome": found.get("outcome", "passed"),
-        "compared_with": found.get("compared_with"),
-        "checks": found.get("verdicts", []),
-        "seconds": record.seconds,
-    }
-
-
-def landed(record: StageRecord) -> dict[str, Any]:
-    """What came in, with the reasons of what was refused, the most frequent first."""
-    found = record.figures
-    start = "rejected: "
-    reasons = {name.removeprefix(start): count for name, count in found.items() if name.startswith(start)}
-    return {
-        **found,
-        "reasons": sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0])),
-        "absent": [name.partition(": ")[2] for name in found if name.startswith("absent column: ")],
-    }
-
-
-def expectations(records: Records) -> list[dict[str, Any]]:
-    """Counts of outcomes by table, and the page with every judgement."""
-    rows: dict[str, dict[str, Any]] = {}
-    for stage in ("validate_events", "validate_sequences"):
-        for one in _figure(records, stage, "judgements") or []:
-            empty = {"passed": 0, "failed": 0, "crashed": 0, "not_applicable": 0}
-            row = rows.setdefault(one["table"], {"table": one["table"], **empty})
-            row["page"] = records[stage].figures["page"]
-            row[one["outcome"]] += 1
+def _expectations(records: Records) -> list[Expectations]:
+    """One row a table, in the order in which the tables were judged."""
+    rows: dict[str, Expectations] = {}
+    for record in records.values():
+        if isinstance(record.figures, ValidateEventsFigures | ValidateSequencesFigures):
+            for judgement in record.figures.judgements:
+                row = Expectations(judgement.table, record.figures.page, Counter())
+                rows.setdefault(judgement.table, row).counts[judgement.outcome] += 1
     return list(rows.values())
 
 
-def training(records: Records) -> list[dict[str, Any]]:
-    """Every model that was trained: its figures and curves, the full model first."""
-    found = []
-    if "train" in records and not records["train"].refused:
-        found.append(("full model", records["train"].figures))
-    for stage in ("rung_2", "rung_1"):
-        figures_of_rung = _figure(records, stage, "training")
-        if figures_of_rung:
-            found.append((f"rung {records[stage].figures['size']}", figures_of_rung))
-    return [{"name": name, **one, "curves": _curves(name, one)} for name, one in found]
-
-
-def _curves(name: str, one: dict[str, Any]) -> list[Any]:
-    drawn = []
-    if one.get("training_curve"):
-        drawn.append(figures.curve(f"Training loss, {name}", one["training_curve"], "step", 0))
-    if one.get("validation_mrr"):
-        drawn.append(figures.curve(f"MRR on held-out labels, {name}", one["validation_mrr"], "step", 3))
-    return drawn
-
-
-def costs(records: Records) -> list[dict[str, Any]]:
-    """Seconds and memory by stage, in the map's order."""
-    longest = max((record.seconds for record in records.values()), default=0) or 1
+def _trained_models(records: Records) -> list[Trained]:
+    """Every model that was trained, the largest first."""
     return [
-        {
-            "stage": stage.name,
-            "title": stage.title,
-            "seconds": records[stage.name].seconds,
-            "megabytes": records[stage.name].peak_megabytes,
-            "share": records[stage.name].seconds / longest,
-        }
-        for stage in STAGES
-        if stage.name in records
+        Trained(name.words, training, _curves(training))
+        for name, training in reversed(list(_trainings(records)))
+        if training is not None
     ]
 
 
-def lengths_figure(facts: TableFacts) -> Any:
+def _trainings(records: Records) -> Iterator[tuple[ModelName, TrainingFigures | None]]:
+    for record in records.values():
+        match record.figures:
+            case TrainFigures(training=training):
+                yield CANDIDATE, training
+            case RungFigures(size=size, training=training):
+                yield ModelName.rung(size), training
+
+
+def _curves(training: TrainingFigures) -> tuple[Markup, ...]:
+    curves = (
+        ("Training loss", training.training_curve, 0),
+        ("MRR on held-out labels", training.validation_mrr, 3),
+    )
+    return tuple(charts.curve(title, points, "step", colour) for title, points, colour in curves if points)
+
+
+def _costs(stages: Workflow, records: Records) -> list[Cost]:
+    """One row a finished stage, in the order of the stages."""
+    longest = max((record.seconds for record in records.values()), default=0) or 1
+    return [
+        Cost(
+            stage=record.stage,
+            title=stages[record.stage].title,
+            seconds=record.seconds,
+            megabytes=record.peak_megabytes,
+            share=record.seconds / longest,
+        )
+        for record in records.values()
+    ]
+
+
+def _lengths_chart(facts: TableFacts) -> Markup | None:
     """Users by length of their history, as bars; None without users."""
     if not facts.history_lengths:
         return None
     names, counts = zip(*facts.history_lengths, strict=True)
-    return figures.bars("Users by events up to the split", names, counts, "events of a user")
-
-
-def _refusing(record: StageRecord) -> list[str]:
-    checks = record.figures.get("verdicts", [])
-    wanted = [one for one in checks if one["binding"] and one["outcome"] in ("fail", "inconclusive")]
-    failing = [one for one in wanted if one["outcome"] == "fail"] or wanted
-    return [_sentence(f"{one['check']}: {one['outcome']}, {one['explanation']}") for one in failing[:4]]
-
-
-def _figure(records: Records, stage: str, name: str) -> Any:
-    return records[stage].figures.get(name) if stage in records else None
-
-
-def _whole(records: Records, stage: str) -> dict[str, Any] | None:
-    return records[stage].figures if stage in records else None
-
-
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
+    return charts.bars("Users by events up to the split", names, counts, "events of a user")

@@ -1,195 +1,247 @@
-"""The part of the cycle report that shows ranks: MRR by group, measure and delay, for every model.
+"""The ranks on the cycle report: MRR by group, every measure, and MRR by serving delay, for every model.
 
-In: the record of the stage that ranked. Out: rows for tables and figures. It reads no table; the
-measures were computed from `ranks` by `measures`.
+Made from the record of the stage that ranked; `model.evaluation.measures` computed the measures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
-from model.evaluation.names import IN_A_SENTENCE, IN_WORDS
-from pipeline.cycle.records import StageRecord
-from pipeline.report import charts as figures
-from pipeline.report.charts import Point, Series
-from pipeline.wording import percent
+from markupsafe import Markup
 
-Records = dict[str, StageRecord]
+from model.evaluation.figures import DelayCurve, DifferenceRow, Estimate, Measures, MetricRow
+from model.evaluation.metrics import Group
+from model.evaluation.names import CANDIDATE, Kind, ModelName, in_order
+from pipeline.cycle.figures import EvaluateFigures, EvaluationWindowFigures, RungFigures
+from pipeline.cycle.records import Records
+from pipeline.report import charts
+from pipeline.report.charts import Series
 
-RUNG_MODELS = {"": "", "-older": " of the champion's cycle", "-control": ", champion's configuration",
-               "-exchanged": ", other users' histories"}  # fmt: skip
-METRICS = {"mrr": "MRR", "mrr_by_user": "MRR by user", "test_loss": "test loss"}
-FIGURE_ROWS = 12
-"""Groups that the MRR figure shows at most; the table has all."""
+Row = TypeVar("Row", MetricRow, DifferenceRow)
 
-
-def standing(records: Records) -> tuple[str, ...]:
-    """Which of the others the model beats and loses to, all labels, one sentence each."""
-    measured = measured_stage(records)
-    if measured is None:
-        return ()
-    wins, losses, open_ = [], [], []
-    differences = _judged(measured.figures["differences"])
-    order = _ordered(row["against"] for row in differences)
-    for row in sorted(differences, key=lambda row: order.index(row["against"])):
-        if row["kind"] != "all" or row["against"].endswith("-exchanged"):
-            continue
-        value, low, high = row["relative"]
-        if value is None:
-            continue
-        name = IN_A_SENTENCE.get(row["against"]) or model_words(row["against"])
-        words = f"{name} ({percent(value)})"
-        sure = low is not None and high is not None and (low > 0 or high < 0)
-        (open_ if not sure else wins if value > 0 else losses).append(words)
-    told = (("It beats ", wins), ("It loses to ", losses), ("It is not surely apart from ", open_))
-    return tuple(f"{start}{_list(names)}." for start, names in told if names)
+METRICS = {"mrr": "MRR", "mrr_by_user": "MRR by user", "test_loss": "test loss, nats"}
+"""Metrics for people, where the stored name does not read well."""
+CHART_ROWS = 12
+"""Groups that the MRR chart shows at most; the table has all."""
 
 
-def measured_stage(records: Records) -> StageRecord | None:
-    """The record with the ranks that matter most: the full model's, else the last rung's."""
-    for name in ("evaluate", "rung_2", "rung_1"):
-        if name in records and records[name].figures.get("metrics"):
-            return records[name]
-    return None
+@dataclass(frozen=True)
+class Measured:
+    """The measures that a report shows: the candidate's, or the last rung's where it has none."""
+
+    model: ModelName
+    """The model that is compared with the others."""
+    window: EvaluationWindowFigures
+    measures: Measures
+
+    @property
+    def judged(self) -> list[MetricRow]:
+        """Rows under the condition that gates read."""
+        return _first_condition(self.measures.metrics)
+
+    @property
+    def judged_differences(self) -> list[DifferenceRow]:
+        """Differences from the other models under the condition that gates read."""
+        return _first_condition(self.measures.differences)
 
 
-def quality(record: StageRecord) -> dict[str, Any]:
-    """MRR by group and model where the gates read it, as rows and as a figure; other measures beside."""
-    rows = record.figures["metrics"]
-    judged = _judged(rows)
-    models = _ordered(row["model"] for row in judged)
-    cells = {(row["kind"], row["group"], row["model"]): row for row in judged}
-    table = []
-    for kind, group in dict.fromkeys((row["kind"], row["group"]) for row in judged):
-        found = [cells.get((kind, group, model)) for model in models]
-        first = next(row for row in found if row)
-        mrr = [row["mrr"] if row else None for row in found]
-        known = [value[0] for value in mrr if value and value[0] is not None]
-        table.append(
-            {
-                "title": group_words(kind, group),
-                "examples": first["examples"],
-                "users": first["users"],
-                "mrr": mrr,
-                "best": max(known, default=None),
-            }
-        )
-    shown = table[:FIGURE_ROWS]
-    series = [
-        Series(model_words(model), [_point(row["mrr"][number]) for row in shown])
-        for number, model in enumerate(models)
-    ]
-    return {
-        "stage": record.stage,
-        "labels": record.figures.get("labels"),
-        "users": record.figures.get("label_users"),
-        "condition": condition_words(judged[0]),
-        "models": [model_words(model) for model in models],
-        "rows": table,
-        "hidden": len(table) - len(shown),
-        "figure": figures.dots([row["title"] for row in shown], series, "MRR"),
-        "measures": measures_table(rows),
-        "not_applicable": record.figures.get("tasks_not_applicable") or [],
-        "catalogue_items": record.figures.get("catalogue_items"),
-        "outside": record.figures.get("labels_outside_catalogue"),
-    }
+@dataclass(frozen=True)
+class GroupRow:
+    """MRR of every model over one group of labels."""
+
+    title: str
+    examples: int
+    users: int
+    mrr: tuple[Estimate | None, ...]
+    """By model, in the order of `Quality.models`."""
+
+    @property
+    def best(self) -> float | None:
+        """The highest MRR; None where no model has one."""
+        known = [cell.value for cell in self.mrr if cell is not None and cell.value is not None]
+        return max(known, default=None)
 
 
-def measures_table(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Every measure over all labels: one row a condition and model."""
-    names = [name for name in rows[0] if isinstance(rows[0][name], list)]
-    models = _ordered(row["model"] for row in rows)
-    conditions = list(dict.fromkeys(condition_words(row) for row in rows))
-    whole = [row for row in rows if row["kind"] == "all"]
-    whole.sort(key=lambda row: (conditions.index(condition_words(row)), models.index(row["model"])))
-    body = []
-    for row in whole:
-        found = [row[name][0] for name in names]
-        body.append({"condition": condition_words(row), "model": model_words(row["model"]), "values": found})
-    return {
-        "names": [METRICS.get(name, name.replace("_", " ").replace("ndcg", "NDCG")) for name in names],
-        "rows": body,
-    }
+@dataclass(frozen=True)
+class MeasureRow:
+    """Every measure of one model over all labels under one condition."""
+
+    condition: str
+    model: str
+    cells: tuple[float | None, ...]
+    """By measure, in the order of `Quality.measure_names`."""
 
 
-def delays(record: StageRecord) -> dict[str, Any] | None:
-    """MRR by serving delay: rows and one figure a group; None where fewer than two were measured."""
-    curves = record.figures.get("delay_curves") or []
-    if not curves:
-        return None
-    hours = [point["delay_hours"] for point in curves[0]["points"]]
-    places = [hours_words(hour) for hour in hours]
-    models = _ordered(one["model"] for one in curves)
-    drawn, rows = [], []
-    for kind, group in dict.fromkeys((one["kind"], one["group"]) for one in curves):
-        members = [one for one in curves if (one["kind"], one["group"]) == (kind, group)]
-        members.sort(key=lambda one: models.index(one["model"]))
-        series = [
-            Series(model_words(one["model"]), [_point(point["mrr"]) for point in one["points"]])
-            for one in members
-        ]
-        drawn.append(figures.lines(group_words(kind, group), places, series))
-        rows += [
-            {
-                "group": group_words(kind, group),
-                "model": model_words(one["model"]),
-                "examples": one["examples"],
-                "share": one["share"],
-                "mrr": [point["mrr"] for point in one["points"]],
-                "relative": one["points"][-1]["relative"],
-            }
-            for one in members
-        ]
-    legend = figures.legend([model_words(model) for model in models])
-    return {"places": places, "legend": legend, "figures": drawn, "rows": rows}
+@dataclass(frozen=True)
+class Quality:
+    """MRR by group and model where the gates read it, and every measure over all labels."""
+
+    is_candidate: bool
+    """False: the candidate has no measures, and these are a rung's."""
+    window: EvaluationWindowFigures
+    condition: str
+    models: tuple[str, ...]
+    """Names for people; the first is compared with the others."""
+    rows: tuple[GroupRow, ...]
+    """All labels first."""
+    hidden: int
+    """Groups that the table has and the chart omits."""
+    chart: Markup
+    measure_names: tuple[str, ...]
+    measures: tuple[MeasureRow, ...]
 
 
-def model_words(name: str) -> str:
-    """A model's name in `ranks`, for people."""
-    if not name.startswith("rung-"):
-        return IN_WORDS.get(name, name)
-    size, _, kind = name.removeprefix("rung-").partition("-")
-    return f"rung {size}{RUNG_MODELS.get(f'-{kind}' if kind else '', ' ' + kind)}"
+@dataclass(frozen=True)
+class DelayRow:
+    """MRR of one model and group by serving delay."""
+
+    group: str
+    model: str
+    examples: int
+    share: float
+    """Fraction of the group's labels that keep a history at the largest delay."""
+    mrr: tuple[Estimate, ...]
+    """By delay, in the order of `Delays.places`."""
+    relative: Estimate
+    """Relative difference of the largest delay to the smallest."""
 
 
-def group_words(kind: str, group: str) -> str:
-    """A group of labels, for people."""
-    if kind == "all":
-        return "all labels"
-    return f"task {group}" if kind == "task" else group.replace("_", " ")
+@dataclass(frozen=True)
+class Delays:
+    """MRR by serving delay."""
+
+    places: tuple[str, ...]
+    """Delays for people, smallest first."""
+    legend: Markup
+    charts: tuple[Markup, ...]
+    """One a group."""
+    rows: tuple[DelayRow, ...]
 
 
-def condition_words(row: dict[str, Any]) -> str:
-    """Protocol and delay, for people."""
-    return (
-        "cutoff, history to the split"
-        if row["protocol"] == "cutoff"
-        else f"replay, {hours_words(row['delay_hours'])} delay"
+def measured(records: Records) -> Measured | None:
+    """The measures to show; None when no model was ranked."""
+    ranked: dict[ModelName, Measured] = {}
+    for record in records.values():
+        figures = record.figures
+        if (
+            isinstance(figures, EvaluateFigures | RungFigures)
+            and figures.measures
+            and figures.measures.metrics
+        ):
+            model = ModelName(figures.measures.metrics[0].model)
+            # Where the candidate's scores were not finite, the stage measured the champion and yardsticks only.
+            if model.kind in (Kind.CANDIDATE, Kind.RUNG):
+                ranked[model] = Measured(model, figures.window, figures.measures)
+    return ranked.get(CANDIDATE) or next(reversed(ranked.values()), None)
+
+
+def quality(ranked: Measured) -> Quality:
+    """The tables and the chart of the measures to show."""
+    judged = ranked.judged
+    models = in_order(row.model for row in judged)
+    cells = {(row.kind, row.group, row.model): row for row in judged}
+    rows = []
+    for kind, group in _groups(judged):
+        by_model = [cells.get((kind, group, model)) for model in models]
+        first = next(row for row in by_model if row is not None)
+        mrr = tuple(row.values["mrr"] if row is not None else None for row in by_model)
+        rows.append(GroupRow(Group(kind, group).words, first.examples, first.users, mrr))
+    shown = rows[:CHART_ROWS]
+    series = [Series(model.words, [row.mrr[place] for row in shown]) for place, model in enumerate(models)]
+    names = list(judged[0].values)
+    return Quality(
+        is_candidate=ranked.model == CANDIDATE,
+        window=ranked.window,
+        condition=condition_words(judged[0]),
+        models=tuple(model.words for model in models),
+        rows=tuple(rows),
+        hidden=len(rows) - len(shown),
+        chart=charts.dots([row.title for row in shown], series, "MRR"),
+        measure_names=tuple(_metric_words(name) for name in names),
+        measures=_measure_rows(ranked.measures.metrics, names),
     )
 
 
-def hours_words(hours: float) -> str:
-    return "no" if hours == 0 else f"{hours:g} h"
+def delays(ranked: Measured) -> Delays | None:
+    """MRR by serving delay, a chart a group; None where fewer than two delays were measured."""
+    curves = ranked.measures.delay_curves
+    if not curves:
+        return None
+    places = tuple(delay_words(point.delay_hours) for point in curves[0].points)
+    models = in_order(curve.model for curve in curves)
+    ordered = sorted(curves, key=lambda curve: models.index(curve.model))
+    by_group = {
+        group: [curve for curve in ordered if (curve.kind, curve.group) == group] for group in _groups(curves)
+    }
+    return Delays(
+        places=places,
+        legend=charts.legend([model.words for model in models]),
+        charts=tuple(
+            charts.lines(
+                Group(*group).words,
+                places,
+                [Series(ModelName(curve.model).words, _mrr(curve)) for curve in members],
+            )
+            for group, members in by_group.items()
+        ),
+        rows=tuple(
+            DelayRow(
+                group=Group(*group).words,
+                model=ModelName(curve.model).words,
+                examples=curve.examples,
+                share=curve.share,
+                mrr=_mrr(curve),
+                relative=curve.points[-1].relative,
+            )
+            for group, members in by_group.items()
+            for curve in members
+        ),
+    )
 
 
-def _ordered(models: Iterable[str]) -> list[str]:
-    """Models in the order in which every part shows them: the candidate or the rung, what came before
-    it, then the yardsticks."""
-    order = list(IN_WORDS)
-    found = list(dict.fromkeys(models))
-    return sorted(found, key=lambda model: order.index(model) if model in order else -1)
+def condition_words(row: MetricRow) -> str:
+    """Protocol and delay for people: `replay, 48 h delay`."""
+    if row.protocol == "cutoff":
+        return "cutoff, history up to the split"
+    return f"replay, {delay_words(row.delay_hours)}"
 
 
-def _judged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the condition that the gates read, which comes first."""
-    first = (rows[0]["protocol"], rows[0]["delay_hours"]) if rows else None
-    return [row for row in rows if (row["protocol"], row["delay_hours"]) == first]
+def delay_words(hours: float) -> str:
+    """A serving delay for people: `no delay`, `48 h delay`."""
+    return "no delay" if hours == 0 else f"{hours:g} h delay"
 
 
-def _point(values: list[float | None] | None) -> Point | None:
-    return None if values is None else Point(*values)
+def _measure_rows(rows: Sequence[MetricRow], names: Sequence[str]) -> tuple[MeasureRow, ...]:
+    """One row a condition and model, over all labels."""
+    models = in_order(row.model for row in rows)
+    conditions = list(dict.fromkeys(row.condition for row in rows))
+    whole = [row for row in rows if row.kind == "all"]
+    whole.sort(key=lambda row: (conditions.index(row.condition), models.index(row.model)))
+    return tuple(
+        MeasureRow(
+            condition=condition_words(row),
+            model=ModelName(row.model).words,
+            cells=tuple(row.values[name].value for name in names),
+        )
+        for row in whole
+    )
 
 
-def _list(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def _metric_words(name: str) -> str:
+    return METRICS.get(name, name.replace("_", " ").replace("ndcg", "NDCG"))
+
+
+def _groups(rows: Sequence[MetricRow] | Sequence[DelayCurve]) -> list[tuple[str, str]]:
+    """Kind and name of every group, in the order of the rows."""
+    return list(dict.fromkeys((row.kind, row.group) for row in rows))
+
+
+def _mrr(curve: DelayCurve) -> tuple[Estimate, ...]:
+    return tuple(point.mrr for point in curve.points)
+
+
+def _first_condition(rows: Sequence[Row]) -> list[Row]:
+    """Rows under the condition that gates read, which comes first."""
+    return [row for row in rows if row.condition == rows[0].condition]

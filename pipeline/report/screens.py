@@ -1,224 +1,246 @@
-"""What a person sees on the terminal: cycles, versions, what is live, what a cycle came to.
+"""What the terminal shows: the map of stages, the cycles of a source, the outcome of a cycle.
 
-In: the records of cycles and the registry. Out: text. It computes nothing: every number was
-recorded by a stage.
+Made from the records of cycles and the registry; every number was recorded by a stage.
 """
 
 from __future__ import annotations
 
 import textwrap
 from io import StringIO
-from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from model.evaluation.names import CANDIDATE, IN_WORDS
-from pipeline.cycle.definition import read_cycle
-from pipeline.cycle.records import StageRecord, read_records
-from pipeline.report.quality import measured_stage, model_words
+from expectations.wording import by_frequency
+from model.evaluation.figures import Estimate
+from model.evaluation.metrics import Group
+from model.evaluation.names import CANDIDATE, Variant, in_order
+from pipeline.cycle.context import find_figures
+from pipeline.cycle.definition import AcceptedVersion, ResolvedCycle, read_cycle
+from pipeline.cycle.figures import (
+    EvaluateFigures,
+    FunnelFigures,
+    PromoteFigures,
+    RegisterFigures,
+    RungFigures,
+)
+from pipeline.cycle.records import Records, read_records
+from pipeline.report.outcome import judged_model, refused_where, refusing_record
+from pipeline.report.quality import condition_words, measured
 from pipeline.settings import Settings
-from pipeline.workflows.refresh_cycle import STAGES, listing
+from pipeline.workflows.refresh_cycle import refresh_cycle
+from pipeline.workflows.stage import Workflow
+from spark_jobs.figures import EventsFigures, SequencesFigures, VocabularyFigures
 
 WIDTH = 120
+INDENT = " " * 11
+"""Width of the column of titles; lines without one begin after it."""
+REASONS_SHOWN = 3
+"""Reasons of rejected lines that a cycle's screen names at most."""
 
 
-def map_screen() -> str:
+def map_screen(stages: Workflow) -> str:
     """The map of stages."""
     table = _table("The stages of a refresh cycle, in order")
     for title in ("stage", "what it does", "reads", "writes", "engine"):
         table.add_column(title)
-    for row in listing():
+    for row in stages.listing():
         table.add_row(*row)
     return _text(table)
 
 
 def screen(settings: Settings, source: str | None = None) -> str:
-    """Every source with its cycles, its versions and its champion."""
+    """Every source, or the one given, with its champion, its cycles and their versions."""
     root = settings.home / "cycles"
     sources = [source] if source else sorted(path.name for path in root.glob("*") if path.is_dir())
     if not sources:
         return f"No cycle has run under {settings.home}. Start one with: make demo"
-    return "\n".join(_source(settings, name) for name in sources)
-
-
-def _source(settings: Settings, source: str) -> str:
-    from pipeline.registry import tracking
-
-    champion = tracking.champion_version(settings, source)
-    table = _table(f"{source}: champion is version {champion}" if champion else f"{source}: no champion")
-    for title in ("cycle", "parent", "outcome", "version", "MRR", "seconds"):
-        table.add_column(title, justify="right" if title in ("MRR", "seconds") else "left")
-    for folder in sorted((settings.home / "cycles" / source).glob("*")):
-        record, stages = read_cycle(settings, source, folder.name), read_records(folder)
-        if record is None:
-            continue
-        parent = record["parent"]
-        mrr = _figure(stages, "evaluate", "mrr", {}).get(CANDIDATE)
-        table.add_row(
-            folder.name,
-            f"version {parent['version']}, {parent['cycle']}" if parent else "cold start",
-            _outcome(stages),
-            _version(stages, champion),
-            f"{mrr:.4f}" if mrr is not None else "",
-            f"{sum(stage.seconds for stage in stages.values()):.0f}",
-        )
-    return _text(table)
-
-
-def _outcome(stages: dict[str, StageRecord]) -> str:
-    refused = next((name for name, stage in stages.items() if stage.refused), None)
-    if refused:
-        return f"refused by {refused}"
-    if "register" in stages:
-        return "accepted"
-    done = [stage.name for stage in STAGES if stage.name in stages]
-    return f"unfinished, {done[-1]} was the last" if done else "resolved, no stage finished"
-
-
-def _version(stages: dict[str, StageRecord], champion: int | None) -> str:
-    version = _figure(stages, "register", "version", None)
-    return "" if version is None else f"{version}{' (champion)' if version == champion else ''}"
+    return "\n".join(_source_table(settings, name) for name in sources)
 
 
 def cycle_screen(settings: Settings, source: str, names: list[str]) -> str:
     """One screen for some cycles of a source: counts, MRR beside the yardsticks, verdicts, costs."""
-    parts = [_cycle(settings, source, name) for name in names]
+    cycles = [_cycle(settings, source, name) for name in names]
     commands = [
         ("Airflow and MLflow pages", "make ui    (make stop ends them)"),
         ("all cycles", f"python -m pipeline status --source {source}"),
         *((f"report of {name}", str(settings.report_folder(source, name) / "cycle.html")) for name in names),
     ]
-    lines = [f"  {title:<26} {command}" for title, command in commands]
-    return "\n".join([*parts, *lines])
+    return "\n".join([*cycles, *(f"  {title:<26} {command}" for title, command in commands)])
+
+
+def _source_table(settings: Settings, source: str) -> str:
+    from pipeline.registry import tracking
+
+    champion = tracking.champion_version(settings, source)
+    table = _table(f"{source}: champion is version {champion}" if champion else f"{source}: no champion")
+    for title in ("cycle", "fine-tuned from", "outcome", "version", "MRR", "seconds"):
+        table.add_column(title, justify="right" if title in ("MRR", "seconds") else "left")
+    for folder in sorted((settings.home / "cycles" / source).glob("*")):
+        resolved = read_cycle(settings, source, folder.name)
+        if resolved is None:
+            continue
+        records, parent = _records(settings, resolved), resolved.cycle.parent
+        evaluated = find_figures(records, "evaluate", EvaluateFigures)
+        mrr = evaluated.measures.mrr.get(CANDIDATE) if evaluated else None
+        table.add_row(
+            folder.name,
+            _version(parent) if parent else "from scratch",
+            _outcome(records),
+            _registered(records, champion),
+            f"{mrr:.4f}" if mrr is not None else "",
+            f"{_total_seconds(records):.0f}",
+        )
+    return _text(table)
+
+
+def _outcome(records: Records) -> str:
+    refusing = refusing_record(records)
+    if refusing is not None:
+        return f"refused {refused_where(refusing)}"
+    if "register" in records:
+        return "accepted"
+    return f"unfinished, last stage {list(records)[-1]}" if records else "resolved, no stage finished"
+
+
+def _registered(records: Records, champion: int | None) -> str:
+    registered = find_figures(records, "register", RegisterFigures)
+    if registered is None:
+        return ""
+    return f"{registered.version}{' (champion)' if registered.version == champion else ''}"
 
 
 def _cycle(settings: Settings, source: str, name: str) -> str:
-    stages = read_records(settings.cycle_folder(source, name))
-    record = read_cycle(settings, source, name)
-    if record is None:
+    resolved = read_cycle(settings, source, name)
+    if resolved is None:
         return f"Cycle {name} of {source} has not run."
-    parent = record["parent"]
-    origin = f"fine-tuned from version {parent['version']} of {parent['cycle']}" if parent else "cold start"
-    head = (
-        f"Cycle {name} of {source}   split {record['split'][:10]}, cutoff {record['cutoff'][:10]}, {origin}"
-    )
-    body = [
-        head,
-        "─" * len(head),
-        *_data_lines(stages),
-        "",
-        _mrr_table(stages),
-        "",
-        *_verdict_lines(stages),
-        "",
-    ]
-    return "\n".join([*body, *_cost_lines(stages), ""])
+    records, cycle = _records(settings, resolved), resolved.cycle
+    start = f"fine-tuned from {_version(cycle.parent)}" if cycle.parent else "trained from scratch"
+    head = f"Cycle {name} of {source}   split {cycle.split:%Y-%m-%d}, cutoff {cycle.cutoff:%Y-%m-%d}, {start}"
+    sections = (_data_lines(records), _mrr_lines(records), _verdict_lines(records), _cost_lines(records))
+    lines = [line for section in sections if section for line in (*section, "")]
+    return "\n".join([head, "─" * len(head), *lines])
 
 
-def _data_lines(stages: dict[str, StageRecord]) -> list[str]:
-    events = stages["events"].figures if "events" in stages else {}
-    reasons = {key.partition(": ")[2]: value for key, value in events.items() if key.startswith("rejected: ")}
-    worst = ", ".join(
-        f"{count:,} {reason}" for reason, count in sorted(reasons.items(), key=lambda one: -one[1])[:3]
-    )
-    new = f"{events.get('accepted', 0):,} lines accepted, {events.get('rejected', 0):,} rejected"
-    lines = [f"data       {new}{f' ({worst})' if worst else ''}"]
-    sequences, vocabulary = (
-        stages[one].figures if one in stages else {} for one in ("sequences", "vocabulary")
-    )
-    if sequences:
+def _records(settings: Settings, resolved: ResolvedCycle) -> Records:
+    """Finished stages of a cycle in the map's order; without rungs that its configuration no longer has."""
+    cycle = resolved.cycle
+    finished = read_records(settings.cycle_folder(cycle.source, cycle.name))
+    stages = refresh_cycle(resolved.configuration["funnel"]["rungs"]).stages
+    return {stage.name: finished[stage.name] for stage in stages if stage.name in finished}
+
+
+def _version(version: AcceptedVersion) -> str:
+    return f"version {version.version}, cycle {version.cycle}"
+
+
+def _data_lines(records: Records) -> list[str]:
+    events = find_figures(records, "events", EventsFigures)
+    if events is None:
+        return [_titled("data", "nothing ingested yet")]
+    reasons = by_frequency(events.rejected_by_reason)[:REASONS_SHOWN]
+    examples = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+    counts = f"{events.accepted:,} lines accepted, {events.rejected:,} rejected"
+    lines = [_titled("data", f"{counts} ({examples})" if examples else counts)]
+    sequences = find_figures(records, "sequences", SequencesFigures)
+    vocabulary = find_figures(records, "vocabulary", VocabularyFigures)
+    if sequences is not None:
+        rate = f"; cold-start rate {vocabulary.cold_start_rate:.1%}" if vocabulary else ""
         lines.append(
-            f"           {sequences.get('events', 0):,} events up to the split in {sequences.get('rows', 0):,} sequences, "
-            f"{sequences.get('bytes_per_token', 0):.1f} bytes a token; cold-start rate "
-            f"{vocabulary.get('cold_start_rate', 0):.1%}"
+            f"{INDENT}{sequences.events:,} events up to the split in {sequences.rows:,} sequences, "
+            f"{sequences.bytes_per_token:.1f} bytes a token{rate}"
         )
-    measured = measured_stage(stages)
-    if measured is not None:
-        labels, users = (measured.figures[name] for name in ("labels", "label_users"))
-        lines.append(f"           {labels:,} labels of {users:,} users in the window")
+    ranked = measured(records)
+    if ranked is not None:
+        window = ranked.window
+        lines.append(f"{INDENT}{window.labels:,} labels of {window.label_users:,} users in the window")
     return lines
 
 
-def _mrr_table(stages: dict[str, StageRecord]) -> str:
-    """MRR of the full model beside the yardsticks; where none was evaluated, of the last rung."""
-    measured = measured_stage(stages)
-    if measured is None:
-        return "MRR        not measured: no model was ranked"
-    rows = measured.figures["metrics"]
-    first = rows[0]
-    judged = [
-        row
-        for row in rows
-        if (row["protocol"], row["delay_hours"]) == (first["protocol"], first["delay_hours"])
-        and row["kind"] != "slice"
-    ]
-    # What else a rung is compared with is in the report; six models would not fit in a line.
-    shown = (measured.figures["model"], *IN_WORDS) if measured.stage != "evaluate" else tuple(IN_WORDS)
-    models = [name for name in shown if any(row["model"] == name for row in judged)]
-    table = _table(f"MRR, {first['protocol']}, delay {first['delay_hours']:g} h, with 95 % intervals")
+def _mrr_lines(records: Records) -> list[str]:
+    """MRR of the candidate beside the yardsticks; where it has none, of the last rung."""
+    ranked = measured(records)
+    if ranked is None:
+        return [_titled("MRR", "not measured: no model was ranked")]
+    rows = [row for row in ranked.judged if row.kind != "slice"]
+    # Variants of a rung do not fit on the screen; the report has them.
+    models = [name for name in in_order(row.model for row in rows) if name.variant is Variant.OWN]
+    table = _table(f"MRR with 95 % intervals: {condition_words(rows[0])}")
     table.add_column("labels")
     for name in models:
-        table.add_column(model_words(name), justify="right", no_wrap=True)
-    for group in dict.fromkeys((row["kind"], row["group"]) for row in judged):
-        cells = {row["model"]: row for row in judged if (row["kind"], row["group"]) == group}
-        title = "all" if group[0] == "all" else f"task {group[1]}"
+        table.add_column(name.words, justify="right", no_wrap=True)
+    for kind, group in dict.fromkeys((row.kind, row.group) for row in rows):
+        cells = {row.model: row for row in rows if (row.kind, row.group) == (kind, group)}
+        labels = "all" if kind == "all" else Group(kind, group).words
         table.add_row(
-            f"{title} ({cells[models[0]]['examples']:,})", *(_interval(cells[name]["mrr"]) for name in models)
+            f"{labels} ({cells[models[0]].examples:,})",
+            *(_interval(cells[name].values["mrr"]) for name in models),
         )
-    return _text(table).rstrip()
+    return [line.rstrip() for line in _text(table).rstrip().splitlines()]
 
 
-def _interval(values: list[float | None]) -> str:
-    """Value and interval, short enough for five of them a line: 0.0604 [.052, .070]."""
-    if any(value is None for value in values):
+def _interval(estimate: Estimate) -> str:
+    """Value and interval, short enough for five of them a line: `0.0604 [.052, .070]`."""
+    if any(number is None for number in estimate):
         return "none"
-    low, high = (f"{value:.3f}".removeprefix("0") for value in values[1:])
-    return f"{values[0]:.4f} [{low}, {high}]"
+    low, high = (f"{number:.3f}".removeprefix("0") for number in estimate[1:])
+    return f"{estimate.value:.4f} [{low}, {high}]"
 
 
-def _verdict_lines(stages: dict[str, StageRecord]) -> list[str]:
+def _verdict_lines(records: Records) -> list[str]:
+    """Every gate's outcome, why the candidate was refused, and what was registered."""
     lines = []
-    for name in ("rung_1", "rung_2", "funnel"):
-        if name not in stages:
-            continue
-        verdicts = stages[name].figures.get("verdicts", [])
-        counts = {
-            outcome: sum(one["outcome"] == outcome for one in verdicts)
-            for outcome in ("pass", "inconclusive", "fail")
-        }
-        told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
-        lines.append(f"{name:<10} {stages[name].figures.get('outcome', '')}{f' ({told})' if told else ''}")
-        if stages[name].refused:
-            lines += [f"           {line}" for line in textwrap.wrap(stages[name].refused, WIDTH - 11)]
-    if "register" in stages:
-        moved = _figure(stages, "promote", "moved", False)
-        why = _figure(stages, "promote", "why", "")
-        lines.append(
-            f"registered version {stages['register'].figures['version']} of {stages['register'].figures['model']}"
-            + (", champion" if moved else f"; {why}" if why else "")
-        )
-    elif any(stage.refused for stage in stages.values()):
-        lines.append("registered nothing: the candidate was refused")
+    for record in records.values():
+        if isinstance(record.figures, RungFigures | FunnelFigures):
+            lines.append(_titled(judged_model(record.figures).words, _gate(record.figures)))
+        elif record.refused:
+            lines.append(_titled(CANDIDATE.words, f"refused {refused_where(record)}"))
+        if record.refused:
+            lines += _wrapped(record.refused)
+    registered = find_figures(records, "register", RegisterFigures)
+    if registered is not None:
+        promoted = find_figures(records, "promote", PromoteFigures)
+        alias = ""
+        if promoted is not None:
+            alias = ", champion" if promoted.champion == registered.version else f"; {promoted.why}"
+        lines.append(_titled("registered", f"version {registered.version} of {registered.model}{alias}"))
+    elif refusing_record(records) is not None:
+        lines.append(_titled("registered", "nothing: the candidate was refused"))
     return lines
 
 
-def _cost_lines(stages: dict[str, StageRecord]) -> list[str]:
+def _gate(figures: RungFigures | FunnelFigures) -> str:
+    """A gate's outcome with counts of its checks."""
+    outcomes = [verdict.outcome for verdict in figures.verdicts]
+    counts = ", ".join(
+        f"{outcomes.count(outcome)} {outcome}"
+        for outcome in ("pass", "inconclusive", "fail")
+        if outcome in outcomes
+    )
+    return f"{figures.outcome} ({counts})" if counts else figures.outcome
+
+
+def _cost_lines(records: Records) -> list[str]:
     """Seconds of every stage, several a line."""
-    costs = [f"{stage.name} {stages[stage.name].seconds:.0f} s" for stage in STAGES if stage.name in stages]
-    total = sum(stage.seconds for stage in stages.values())
-    lines, current = [], "cost      "
-    for cost in costs:
-        if len(current) + len(cost) > WIDTH - 4:
-            lines.append(current)
-            current = "          "
-        current += f" {cost} ·"
-    return [*lines, f"{current} {total:.0f} s of stages"]
+    costs = [f"{record.stage} {record.seconds:.0f} s ·" for record in records.values()]
+    costs.append(f"{_total_seconds(records):.0f} s of stage time")
+    # No-break spaces keep a stage, its seconds and the dot on one line.
+    first, *others = _wrapped(" ".join(cost.replace(" ", "\u00a0") for cost in costs))
+    return [line.replace("\u00a0", " ") for line in (_titled("cost", first.strip()), *others)]
 
 
-def _figure(stages: dict[str, StageRecord], stage: str, name: str, default: Any) -> Any:
-    return stages[stage].figures.get(name, default) if stage in stages else default
+def _wrapped(words: str) -> list[str]:
+    """Words on as many indented lines as they need."""
+    return textwrap.wrap(words, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+
+
+def _total_seconds(records: Records) -> float:
+    return sum(record.seconds for record in records.values())
+
+
+def _titled(title: str, words: str) -> str:
+    return f"{title:<{len(INDENT)}}{words}"
 
 
 def _table(title: str) -> Table:

@@ -1,1 +1,1 @@
-"""Makes the environment: Python packages and Delta's jars."""
+"""Set-up: the virtual environment, Delta's jars, and Spark's fast start."""

@@ -2,9 +2,10 @@
 
     python3.11 -P pipeline/setup/environment.py        (what `make setup` runs)
 
-In: `constraints.txt` and `constraints-uv.txt`, both pinned and hashed. Out: `.venv`, with a stamp
-that holds their digest, so that the next call returns at once. Needs the standard library alone,
-and knows nothing of the project's other modules. A problem is told in one line with what to do.
+Installs `constraints.txt` and `constraints-uv.txt`, both pinned and hashed, into `.venv`, and leaves a stamp
+with their digest there, so that the next call returns at once. It runs before any package is installed, so
+it uses only the standard library and none of the project's other modules. A problem is one line that says
+what to do.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ INSTALLER = CHECKOUT / "constraints-uv.txt"
 REQUIRED_PYTHON = (3, 11)
 REQUIRED_JAVA = 17
 NEEDED_MEGABYTES = 9000
-"""The environment takes 6.6 GB, most of it torch's CUDA libraries; the rest is in flight."""
+"""The environment takes 6.6 GB, most of it torch's CUDA libraries; downloads in progress take the rest."""
 
 _NO_SPACE = re.compile(r"no space left on device|os error 28|disk quota exceeded", re.IGNORECASE)
 _NO_NETWORK = re.compile(
@@ -41,13 +42,13 @@ class SetupError(RuntimeError):
 
 
 def main() -> int:
-    """Makes the environment unless it is there; returns the exit code."""
+    """Makes the environment unless it is up to date; returns the exit code."""
     try:
         check_python()
         check_java()
         if is_made():
             return 0
-        check_disk()
+        check_disk(CHECKOUT, NEEDED_MEGABYTES)
         make_environment()
     except SetupError as problem:
         print(f"set-up: {problem}", file=sys.stderr)
@@ -56,7 +57,7 @@ def main() -> int:
 
 
 def digest() -> str:
-    """SHA-256 over the two constraint files: what the environment is made from."""
+    """SHA-256 of the two constraint files that the environment is made from."""
     return hashlib.sha256(CONSTRAINTS.read_bytes() + INSTALLER.read_bytes()).hexdigest()
 
 
@@ -68,9 +69,9 @@ def is_made() -> bool:
 def check_python() -> None:
     """Raises SetupError unless this is Python 3.11."""
     if sys.version_info[:2] != REQUIRED_PYTHON:
-        wanted, found = ".".join(map(str, REQUIRED_PYTHON)), ".".join(map(str, sys.version_info[:2]))
+        wanted, current = ".".join(map(str, REQUIRED_PYTHON)), ".".join(map(str, sys.version_info[:2]))
         raise SetupError(
-            f"this is Python {found}; install Python {wanted}, or name it: make PYTHON=/path/to/python{wanted}"
+            f"this is Python {current}; install Python {wanted}, or name it: make PYTHON=/path/to/python{wanted}"
         )
 
 
@@ -86,19 +87,19 @@ def check_java() -> None:
         raise SetupError(f"Java was not found at {java}; {advice}") from None
     version = re.search(r'version "(\d+)', answer.stderr + answer.stdout)
     if not version or int(version[1]) != REQUIRED_JAVA:
-        found = version[1] if version else "of unknown version"
-        raise SetupError(f"{java} is Java {found}, Spark 4.1 is run with Java {REQUIRED_JAVA}; {advice}")
+        installed = version[1] if version else "of unknown version"
+        raise SetupError(f"{java} is Java {installed}, Spark 4.1 needs Java {REQUIRED_JAVA}; {advice}")
 
 
-def check_disk() -> None:
-    """Raises SetupError when the disk of the checkout cannot hold the environment."""
-    free = shutil.disk_usage(CHECKOUT).free // 2**20
-    if free < NEEDED_MEGABYTES:
-        raise SetupError(f"the disk that holds {CHECKOUT} has {free} MB left; free {NEEDED_MEGABYTES} MB")
+def check_disk(folder: Path, needed_megabytes: int) -> None:
+    """Raises SetupError when the disk that holds the folder has less free space than is needed."""
+    free = shutil.disk_usage(folder).free // 2**20
+    if free < needed_megabytes:
+        raise SetupError(f"the disk that holds {folder} has {free} MB left; free {needed_megabytes} MB")
 
 
 def make_environment() -> None:
-    """Makes the environment anew where it is stale; the stamp is written last."""
+    """Makes the environment, or updates one that is out of date; the stamp is written last."""
     print("making the environment in .venv (once; 1 to 3 minutes, 6.6 GB)", flush=True)
     STAMP.unlink(missing_ok=True)
     python = str(ENVIRONMENT / "bin" / "python")
@@ -108,18 +109,18 @@ def make_environment() -> None:
     )
     _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1",
           "--require-hashes", "-r", str(INSTALLER)])  # fmt: skip
-    # Byte code now, once: without it every first import of a process takes twice as long.
+    # Byte code is compiled here, once: without it the first import of a package takes twice as long.
     _run([str(ENVIRONMENT / "bin" / "uv"), "pip", "install", "--python", python, "--compile-bytecode",
           "--require-hashes", "-r", str(CONSTRAINTS)])  # fmt: skip
     STAMP.write_text(digest(), encoding="utf-8")
 
 
 def _run(command: list[str], advice: str = "") -> None:
-    """Runs a step, letting its lines through. Raises SetupError with the cause in one line."""
+    """Runs a step and prints what it says. Raises SetupError with the cause in one line."""
     lines: list[str] = []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
-            # The list of 233 package names is no progress.
+            # uv's list of the 233 installed packages says nothing about progress.
             if not re.match(r"\s*[+~-] \S+==", line):
                 print(line, end="", file=sys.stderr)
             lines.append(line)
@@ -130,7 +131,7 @@ def _run(command: list[str], advice: str = "") -> None:
         raise SetupError(f"the disk is full; free {NEEDED_MEGABYTES} MB and run the command again")
     if _NO_NETWORK.search(text):
         raise SetupError(
-            "the package index was not reached; the first set-up needs the network: check it, or its proxy"
+            "the package index could not be reached; the first set-up needs the network: check it, or its proxy"
         )
     last = lines[-1].strip() if lines else f"exit code {process.returncode}"
     raise SetupError(f"{Path(command[0]).name} failed: {last}" + (f"; {advice}" if advice else ""))

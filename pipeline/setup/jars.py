@@ -1,11 +1,13 @@
-"""Fetches Delta's jars once, so that every later start is offline, and prepares Spark's fast start.
+"""The second step of set-up: fetches Delta's jars once and prepares Spark's fast start.
 
-In: `settings.jars` and, the first time, the network. Out: the five jars beside pyspark's own with
-the SHA-256 pinned here, a class archive (a session starts in a third of the time), and the
-properties file that spark-submit is given. Doing it again checks and changes nothing.
+    python -m pipeline.setup.jars        (what `make setup` runs)
 
-The fetching is Spark's own Ivy with a folder and one resolver of ours, so that neither Maven nor
-what lies in a person's `~/.m2` matters. Knows nothing of tables or sources.
+Leaves three things under the home folder, so that every later start works offline: the five jars that
+pyspark needs for Delta, with the SHA-256 pinned here; a class archive, with which a session starts in a
+third of the time; and the properties file for spark-submit. A second call checks them and changes nothing.
+
+The jars are fetched by Spark's own Ivy with a cache folder and one resolver configured here, so that neither
+Maven nor the contents of the person's `~/.m2` matter.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from pathlib import Path
 import pyspark
 
 from pipeline.settings import Settings
-from pipeline.setup.environment import SetupError, check_java
+from pipeline.setup.environment import SetupError, check_disk, check_java
 from spark_jobs.lake.session import ARCHIVE, configuration, write_properties
 
 DELTA_VERSION = "4.4.0"
@@ -34,9 +36,9 @@ JARS = {
     "delta-kernel-defaults": "225c975199e4718b38ee5b7e6da7f19e9585024262b2cec2656b32151a856b0b",
     "delta-kernel-unitycatalog": "cea22dfb4ac562b3cd27bf652697750e8336009d73fb06631363aaaad5345ffa",
 }
-"""Artifact of group io.delta, and the SHA-256 of its jar."""
+"""Artifacts of the group io.delta, and the SHA-256 of each jar."""
 NEEDED_MEGABYTES = 600
-"""Disk for the jars, the class archive and what Ivy holds while it works."""
+"""Free disk space for the jars, the class archive and Ivy's cache while it works."""
 
 _IVY_SETTINGS = """<ivysettings>
   <settings defaultResolver="central"/>
@@ -48,19 +50,21 @@ _PRESENT_IN_PYSPARK = (
     "io.unitycatalog", "org.apache.hadoop", "org.apache.logging.log4j", "org.apache.parquet",
     "org.roaringbitmap", "org.slf4j",
 )  # fmt: skip
-"""Groups that Delta's jars name and pyspark ships or local tables never call: not fetched."""
+"""Groups that Delta's jars depend on but that are not fetched: pyspark ships them, or local tables never use
+them."""
 
 
 def prepare(settings: Settings, say: Callable[[str], None] = print) -> Path:
-    """Everything Spark needs under `settings.home`; returns the properties file for spark-submit.
+    """Prepares Spark under `settings.home`; returns the properties file for spark-submit.
 
-    Raises SetupError for a Java that is missing or of the wrong version, no network the first
-    time, a jar whose digest differs, or a full disk.
+    Raises SetupError for a Java that is missing or of the wrong version, no network the first time, a jar
+    with another digest than the pinned one, or a full disk.
     """
     check_java()
     try:
         if missing_jars(settings.jars):
-            _check_disk(settings.home)
+            settings.home.mkdir(parents=True, exist_ok=True)
+            check_disk(settings.home, NEEDED_MEGABYTES)
             say("fetching Delta's jars (once; about 20 s)")
             fetch(settings.jars)
         if not (settings.jars / ARCHIVE).exists():
@@ -78,12 +82,16 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Path:
 
 
 def missing_jars(folder: Path) -> list[str]:
-    """Names of the pinned jars that are absent from `folder` or have another digest."""
+    """Names of the pinned jars that are missing from `folder` or have another digest there."""
     return [name for name, digest in JARS.items() if _digest(_jar(folder, name)) != digest]
 
 
 def fetch(folder: Path) -> None:
-    """Puts the pinned jars into `folder`, all or none. Raises SetupError."""
+    """Fetches the pinned jars into `folder`, all or none.
+
+    Raises SetupError when a jar cannot be fetched or has another digest than the pinned one, and OSError on a
+    full disk.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ivy-", dir=folder.parent) as scratch:
         ivy = Path(scratch)
@@ -102,7 +110,8 @@ def fetch(folder: Path) -> None:
         for name, path in fetched.items():
             if _digest(path) != JARS[name]:
                 raise SetupError(
-                    f"{name} {DELTA_VERSION} came with another SHA-256 than the pinned one; not used"
+                    f"{name} {DELTA_VERSION} has another SHA-256 than the pinned one and is not used; "
+                    "check which repository the network's proxy fetches from"
                 )
         for name, path in fetched.items():
             partial = _jar(folder, name).with_suffix(".partial")
@@ -111,9 +120,9 @@ def fetch(folder: Path) -> None:
 
 
 def archive_classes(folder: Path, master: str) -> None:
-    """Runs a small session that writes its loaded classes as an archive beside the jars.
+    """Runs a small session whose JVM archives its loaded classes beside the jars.
 
-    An archive only saves time: where the JVM cannot write one, nothing is left and nothing is lost.
+    The archive only saves time: where the JVM cannot write one, sessions start more slowly.
     """
     if not master.startswith("local"):
         return
@@ -131,7 +140,7 @@ def archive_classes(folder: Path, master: str) -> None:
             os.replace(archive, folder / ARCHIVE)
 
 
-_WARM_UP = '''"""One pass over what every job does, so that its classes are loaded when the JVM ends."""
+_WARM_UP = '''"""Does once what every job does, so that the classes for it are loaded when the JVM ends."""
 import sys
 from pyspark.sql import SparkSession
 from pyspark.sql.functions import col, expr
@@ -157,7 +166,7 @@ def _ivy_command(ivy: Path) -> list[str]:
     return [
         *_spark_submit(), "--master", "local[1]", "--packages", packages,
         "--exclude-packages", ",".join(f"{group}:*" for group in _PRESENT_IN_PYSPARK),
-        # A URI: Spark refuses a path with spaces.
+        # As a URI, because Spark refuses a path with spaces.
         "--conf", f"spark.jars.ivy={ivy}", "--conf", f"spark.jars.ivySettings={(ivy / 'settings.xml').as_uri()}",
         str(ivy / "nothing.py"),
     ]  # fmt: skip
@@ -180,13 +189,6 @@ def _digest(path: Path) -> str | None:
         return None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check_disk(home: Path) -> None:
-    home.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(home).free // 2**20
-    if free < NEEDED_MEGABYTES:
-        raise SetupError(f"the disk that holds {home} has {free} MB left; free {NEEDED_MEGABYTES} MB")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The packaged sources: one module per open data set, each with its mapping and how it is landed."""
+"""The packaged sources: one module for each open data set, with its mapping, tuned values and landing."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ SOURCES: dict[str, SourceDefinition] = {
 
 
 def packaged(name: str) -> SourceDefinition:
-    """The packaged source of that name. Raises SourceError with the names there are."""
+    """The packaged source with this name. Raises SourceError, naming the packaged sources."""
     if name not in SOURCES:
         raise SourceError(f"there is no packaged source {name!r}; the packaged ones are {', '.join(SOURCES)}")
     return SOURCES[name]
 
 
 def land(name: str, settings: Settings, say: Callable[[str], None]) -> None:
-    """Puts a packaged source's raw files into the landing zone; a source of a person's own is landed
-    already. Raises SourceError."""
+    """Puts a packaged source's raw files into the landing zone; does nothing for another source, whose
+    files are there already. Raises SourceError."""
     if name in SOURCES:
         SOURCES[name].land(settings, say)
 

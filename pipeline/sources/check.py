@@ -1,9 +1,8 @@
-"""Says what a mapping understands of its log, before a cycle is run on it.
+"""`check-source`: shows how a source's log is read, before the first cycle.
 
-In: a configuration, or the path of its TOML file, and the files it names. Out: a plain-text page: the
-files, their columns and which mapping uses them, sample events, what would be refused and why, how
-events and items look, and what to think about. Reads a sample and writes nothing: each text file's
-first lines and each Parquet file whole are taken through the very transforms of the jobs.
+Prints the files with their columns and the mappings that use them, sample events, the lines that would be
+rejected and why, figures of events and items, and likely mistakes. It writes nothing and reads a sample
+(the first lines of each text file, Parquet files whole), with the same transforms as the Spark jobs.
 """
 
 from __future__ import annotations
@@ -34,28 +33,21 @@ _WIDTH = 100
 
 
 class _Sampled(NamedTuple):
-    """One mapping's files, mapped."""
+    """The files of one mapping, and the sample of their lines with the mapping applied."""
 
     files: list[LandedFile]
     mapped: Mapped
 
 
-def check_source(
-    config_or_path: Config | str | Path, settings: Settings, say: Callable[[str], None] = print
-) -> None:
-    """Says everything about the source that a person needs before the first cycle.
+def check_source(config: Config, settings: Settings, say: Callable[[str], None] = print) -> None:
+    """Prints the page for a source, line by line.
 
-    Raises ConfigError with one line when a mapping does not fit its files or no file is there.
+    Raises ConfigError with one line when a mapping does not fit its files, or no file matches.
     """
     from spark_jobs.lake.session import get_session
     from spark_jobs.landing.expressions import MappingError
     from spark_jobs.landing.files import LandingError
 
-    if not isinstance(config_or_path, Config):
-        from pipeline.presets import load
-
-        config_or_path = load(str(config_or_path))
-    config = config_or_path
     spark = get_session(settings.spark_master, "check-source", str(settings.jars))
     landing = config.source.landing or str(settings.landing(config.source.name))
     try:
@@ -68,27 +60,27 @@ def check_source(
 
 def _page(spark: SparkSession, config: Config, landing: str, scratch: Path) -> Iterator[str]:
     from expectations.tables import EVENTS
-    from spark_jobs import events
+    from spark_jobs.landing import event_lines
 
     source = config.source
     yield f"{source.name}: {source.title or 'no title'}"
     yield f"landing folder: {landing}"
-    expressions = events.mapped_expressions(source)
+    expressions = event_lines.mapped_expressions(source)
     sampled = _sample(spark, landing, source.events, expressions, "events", scratch)
     yield from _files("events", source.events, expressions, sampled)
     if not sampled.mapped.parts:
-        yield "  no line could be read; see the reasons above"
+        yield "  no line is readable; the reasons are above"
         return
-    checked = sampled.mapped.through(lambda rows: events.checked_lines(rows, source))
-    lines = events.numbered_occurrences(checked, source.name, sampled.files).persist()
-    accepted = events.accepted_events(lines).persist()
-    yield from _refused(lines, sampled)
+    checked = sampled.mapped.through(lambda rows: event_lines.checked_lines(rows, source))
+    lines = event_lines.numbered_occurrences(checked, source.name, sampled.files).persist()
+    accepted = event_lines.accepted_events(lines).persist()
+    yield from _rejected(lines)
     yield from _sample_events(accepted, [c for c in EVENTS.column_names if c not in _HIDDEN])
     advice: list[str] = []
     yield from _profile(accepted, config, advice)
     yield from _items(spark, config, landing, scratch, accepted, advice)
     yield ""
-    yield "to think about" if advice else "nothing to think about was found"
+    yield "possible problems" if advice else "no problems found"
     yield from (f"  - {line}" for line in advice)
     lines.unpersist()
     accepted.unpersist()
@@ -120,7 +112,7 @@ def _sample(
 
 
 def _head(file: LandedFile, scratch: Path, number: int) -> LandedFile:
-    """The first lines of a local text file as a file of its own; others are read whole."""
+    """A copy of a local text file's first lines; other files as they are."""
     if file.unreadable or "://" in file.path or file.path.endswith(".gz"):
         return file
     path = scratch / f"{number:05d}-{Path(file.path).name}"
@@ -137,10 +129,10 @@ def _files(label: str, mapping: FileMapping, expressions: dict[str, str], sample
     yield ""
     yield f"{label}: {len(sampled.files)} file(s), {mapping.format}, {_size(total)}"
     for file in sampled.files[:_SHOWN_FILES]:
-        why = sampled.mapped.unreadable.get(file.file_id)
+        problem = sampled.mapped.unreadable.get(file.file_id)
         lines = sampled.mapped.line_counts.get(file.file_id, 0)
         cut = " or more" if lines >= SAMPLE_LINES - 1 and mapping.format != "parquet" else ""
-        yield f"  {file.name}  {_size(file.size_bytes)}  " + (why or f"{lines:,} lines{cut}")
+        yield f"  {file.name}  {_size(file.size_bytes)}  " + (problem or f"{lines:,} lines{cut}")
     if len(sampled.files) > _SHOWN_FILES:
         yield f"  … and {len(sampled.files) - _SHOWN_FILES} more"
     users = {column: [] for column in sampled.mapped.columns}
@@ -149,12 +141,12 @@ def _files(label: str, mapping: FileMapping, expressions: dict[str, str], sample
             if sql == column or re.search(rf"(?<![\w.]){re.escape(column)}(?!\w)", sql):
                 names.append(name)
     used = [f"{column} → {', '.join(names)}" for column, names in users.items() if names]
-    idle = [column for column, names in users.items() if not names]
+    unused = [column for column, names in users.items() if not names]
     yield from _wrapped("  columns used: ", used)
-    yield from _wrapped("  columns not used: ", idle)
+    yield from _wrapped("  columns not used: ", unused)
 
 
-def _refused(lines: DataFrame, sampled: _Sampled) -> Iterator[str]:
+def _rejected(lines: DataFrame) -> Iterator[str]:
     from pyspark.sql import functions as F
 
     reasons = lines.groupBy("problem").agg(
@@ -164,7 +156,7 @@ def _refused(lines: DataFrame, sampled: _Sampled) -> Iterator[str]:
     total = sum(row["n"] for row in rows)
     accepted = sum(row["n"] for row in rows if row["problem"] is None)
     yield ""
-    yield f"of {total:,} sampled lines {accepted:,} would be accepted, {total - accepted:,} refused"
+    yield f"of {total:,} sampled lines {accepted:,} would be accepted, {total - accepted:,} rejected"
     for row in rows:
         if row["problem"] is not None:
             yield f"  {row['n']:>9,}  {row['problem']}"
@@ -180,7 +172,7 @@ def _sample_events(accepted: DataFrame, columns: list[str]) -> Iterator[str]:
     table = [[columns[n] for n in filled], *([row[n] for n in filled] for row in rows)]
     widths = [max(len(row[n]) for row in table) for n in range(len(filled))]
     yield ""
-    yield "first events, as they would be stored"
+    yield "the first events, as they would be stored"
     yield from (
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in table
@@ -190,28 +182,28 @@ def _sample_events(accepted: DataFrame, columns: list[str]) -> Iterator[str]:
 def _profile(accepted: DataFrame, config: Config, advice: list[str]) -> Iterator[str]:
     from pyspark.sql import functions as F
 
-    from spark_jobs.events import OPTIONAL
-    from spark_jobs.history import by_rules
+    from spark_jobs.histories.high_value import by_rules
+    from spark_jobs.landing.event_lines import OPTIONAL
 
     source = config.source
     whole = by_rules(accepted, source).agg(
         F.count("*").alias("events"), F.countDistinct("user_id").alias("users"), F.countDistinct("item_id").alias("items"),
         F.min("event_at").alias("first"), F.max("event_at").alias("last"),
-        F.count_if("high_value").alias("labels"),
+        F.count_if("high_value").alias("high_value"),
         F.count_if(F.col("high_value") & (F.col("reward") == 0)).alias("unrewarded"),
         *[F.count(name).alias(name) for name in OPTIONAL],
     ).first()  # fmt: skip
     events = whole["events"]
     yield ""
     if not events:
-        advice.append("no line of the sample is an event: look at the reasons above")
+        advice.append("no sampled line is a valid event; the reasons are above")
         yield "no events"
         return
     yield f"{events:,} events of {whole['users']:,} users on {whole['items']:,} items"
     yield f"  from {whole['first']:%Y-%m-%d %H:%M} to {whole['last']:%Y-%m-%d %H:%M} UTC"
     mix = accepted.groupBy("action").count().orderBy(F.desc("count")).collect()
     yield "  actions: " + ", ".join(f"{row['action']} {row['count'] / events:.1%}" for row in mix)
-    yield f"  high-value ({source.high_value}): {whole['labels'] / events:.1%}"
+    yield f"  high-value ({source.high_value}): {whole['high_value'] / events:.1%}"
     given = [f"{name} {whole[name] / events:.0%}" for name in OPTIONAL if whole[name]]
     yield "  filled: " + (", ".join(given) or "user, item and time only")
     _advise(whole, config, {row["action"] for row in mix}, advice)
@@ -222,25 +214,27 @@ def _advise(whole, config: Config, seen: set[str], advice: list[str]) -> None:
     days = (whole["last"] - whole["first"]).total_seconds() / 86400
     if days < 2 * config.schedule.window_days:
         advice.append(
-            f"the sample spans {days:.1f} days, the window is {config.schedule.window_days:g} days: "
-            "a cycle needs a log before its window; set schedule.window_days lower or land more"
+            f"the sample spans {days:.1f} days, the evaluation window is {config.schedule.window_days:g} days, and "
+            "training needs events before it: lower schedule.window_days or land more of the log"
         )
     unseen = [action for action in source.actions if action not in seen]
     if unseen:
-        advice.append(f"no sampled event has action {', '.join(unseen)}")
-    if not whole["labels"]:
         advice.append(
-            f"no event is high-value: nothing would be learned; look at source.high_value = {source.high_value!r}"
+            f"no sampled event has the action {', '.join(unseen)}: check source.actions and events.action"
         )
-    elif whole["labels"] == events and len(source.actions) > 1:
-        advice.append("every event is high-value; source.high_value may say which actions are")
+    if not whole["high_value"]:
+        advice.append(
+            f"no event is high-value, so there is nothing to learn: check source.high_value = {source.high_value!r}"
+        )
+    elif whole["high_value"] == events and len(source.actions) > 1:
+        advice.append("every event is high-value: set source.high_value to the actions that are")
     if whole["unrewarded"]:
         advice.append(
-            f"{whole['unrewarded']:,} high-value events have no reward above 0; look at source.reward"
+            f"{whole['unrewarded']:,} high-value events have no reward above 0: check source.reward = {source.reward!r}"
         )
     if whole["first"].year < 2000:
         advice.append(
-            f"the first event is of {whole['first'].year}; is {source.events.time_unit} the unit of {source.events.time}?"
+            f"the first event is from {whole['first'].year}: check events.time_unit = {source.events.time_unit!r}"
         )
 
 
@@ -249,19 +243,19 @@ def _items(
 ) -> Iterator[str]:
     from pyspark.sql import functions as F
 
-    from spark_jobs import items
+    from spark_jobs.landing import item_lines
 
     source = config.source
     parts: dict[str, list[DataFrame]] = {"items": [], "tags": [], "edges": []}
-    for kind, found in parts.items():
+    for kind, accepted_lines in parts.items():
         for mapping in getattr(source, kind):
-            expressions = items.mapped_expressions(mapping)
+            expressions = item_lines.mapped_expressions(mapping)
             sampled = _sample(spark, landing, mapping, expressions, kind, scratch)
             yield from _files(kind, mapping, expressions, sampled)
             if sampled.mapped.parts:
-                lines = sampled.mapped.through(partial(items.checked_lines, mapping=mapping))
-                yield from _refused_items(lines)
-                found.append(lines.where(F.col("problem").isNull()))
+                lines = sampled.mapped.through(partial(item_lines.checked_lines, mapping=mapping))
+                yield from _rejected_items(lines)
+                accepted_lines.append(lines.where(F.col("problem").isNull()))
     seen = accepted.select("item_id").distinct().persist()
     total = seen.count()
     yield ""
@@ -278,7 +272,7 @@ def _items(
     seen.unpersist()
     if not any(shares.values()):
         advice.append(
-            "items have neither text nor tags nor edges: an item outside the vocabulary can only be guessed"
+            "items have no text, tags or edges, so the model knows nothing of an item outside the vocabulary"
         )
     if not shares["launched_at"]:
         advice.append("no launch dates: task C (availability-driven) is not applicable")
@@ -293,10 +287,10 @@ def _share(seen: DataFrame, parts: list[DataFrame], total: int) -> float:
     return seen.join(named.distinct(), on="item_id", how="left_semi").count() / total
 
 
-def _refused_items(lines: DataFrame) -> Iterator[str]:
+def _rejected_items(lines: DataFrame) -> Iterator[str]:
     rows = lines.where("problem IS NOT NULL").groupBy("problem").count().collect()
     for row in sorted(rows, key=lambda row: -row["count"]):
-        yield f"  {row['count']:>9,}  refused: {row['problem']}"
+        yield f"  {row['count']:>9,}  rejected: {row['problem']}"
 
 
 # --- text -----------------------------------------------------------------------------------------
@@ -311,7 +305,7 @@ def _size(count: int) -> str:
 
 
 def _wrapped(head: str, words: list[str]) -> Iterator[str]:
-    """`head` and the words with commas between, in lines of at most _WIDTH characters."""
+    """`head` and the words, separated by commas, in lines of at most _WIDTH characters."""
     line = head
     for number, word in enumerate(words):
         piece = word + ("," if number < len(words) - 1 else "")

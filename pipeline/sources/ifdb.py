@@ -1,7 +1,7 @@
-"""IFDB: dated lists, plays and tags of interactive fiction, 2007 to 2026 (CC BY 3.0 US, credit ifdb.org).
+"""IFDB: interactive fiction played, wished for and tagged, 2007 to 2026 (CC BY 3.0 US, credit ifdb.org).
 
-The source with several actions, launch dates, descriptions, dated tags and a knowledge graph. Playing
-a game and wishing for it are high-value; tagging is not. It has no context fields.
+Has several actions, launch dates, descriptions, dated tags and a knowledge graph, and no context fields.
+Playing a game and wishing for it are high-value events; tagging is not.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ OVERLAY = {
     },
     "vocabulary": {"min_events": 1},
     "sequences": {"max_length": 128, "context_length": 64},
-    # A third of the labels fall on games of the last weeks: freshness lets a request prefer them.
-    "model": {"size": "100k", "item_width": 64, "output_width": 97, "freshness": True},
-    # Lists are entered one game after the other: what comes next tells more than what comes later.
+    # A third of the labels are games launched in the last weeks: freshness lets the model prefer them.
+    "model": {"size": "100k", "item_width": 64, "semantic_output_width": 64, "freshness": True},
+    # Members enter lists one game after the other, so the next game says more than later ones.
     "objective": {
         "label_window": 1,
         "horizon_hours": None,
@@ -87,7 +87,7 @@ OVERLAY = {
     },
     "funnel": {"rungs": ["25k", "50k"], "strictness": "lenient"},
     "evaluation": {"slices": ["cold_start", "weak_id", "new_user"]},
-    # A few members who tag games in bulk move the mix: 0.31 between two windows of 2025.
+    # A few members tag games in bulk, which moves the action mix by 0.31 between two windows of 2025.
     "expectations": {"max_action_mix_distance": 0.5},
 }
 

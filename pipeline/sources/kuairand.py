@@ -1,9 +1,9 @@
 """KuaiRand-Pure: exposures of short videos with watch time and feedback, two weeks of 2022 (CC BY-SA 4.0).
 
-An event is one exposure; its action is the strongest signal the user gave on it. Likes and long views
-rank first because they are what makes an exposure high-value; then what costs the user more. Exact
-repeats of a line are events of their own. Every video was uploaded just before the log starts, so
-there is no real cold start. The undated history file is not used.
+An event is one exposure; its action is the strongest signal that the user gave. Likes and long views
+rank first, because they make an exposure high-value; the other signals follow by what they cost the user.
+Exact repeats of a line are separate events. Every video was uploaded just before the log starts, so
+there are no real cold-start items. The undated history file is not used.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ OVERLAY = {
     "model": {
         "size": "100k",
         "item_width": 64,
-        "output_width": 64,
-        "modalities": [["graph", 64], ["annotation", 64]],
+        "semantic_output_width": 64,
+        "modalities": ["graph", "annotation"],
     },
     "objective": {
         "label_window": 3,

@@ -1,12 +1,12 @@
 """MovieLens-100K: 100,000 ratings of 1,682 films by 943 users, September 1997 to April 1998.
 
-The log comes with film titles, genres and a knowledge graph in the wheel of recbole 1.2.1. The wheel
-is fetched by pip, checked against its pinned SHA-256 and opened as an archive; it is never installed
-or run. GroupLens' licence forbids redistribution, so the files stay in the landing zone.
+The wheel of recbole 1.2.1 has the log with film titles, genres and a knowledge graph. pip fetches the
+wheel, its SHA-256 is checked, and it is opened as an archive; it is never installed or run. GroupLens'
+licence forbids redistribution, so the files stay in the landing zone.
 
-Files are kept as they come (tab-separated, `name:type` headers), but for the knowledge graph, whose
-link and triple files are joined into one line per edge of a film. Only release years are known, so
-every launch date is unknown.
+Files are landed unchanged (tab-separated, `name:type` headers), except the knowledge graph, whose link and
+triple files are joined into one line for each edge of a film. Only release years are known, so launch
+dates are unknown.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ OVERLAY = {
         "end_date": "1998-04-23",
         "demo_cutoffs": ["1998-03-26", "1998-04-23"],
     },
-    # Gaps are seconds to minutes within a session, and half of them are none: a short half-life, and
-    # only the last of a tie is asked for labels, as a request would.
     "vocabulary": {"min_events": 3},
     "sequences": {"max_length": 128, "context_length": 64},
-    "model": {"size": "100k", "item_width": 64, "output_width": 64, "dropout": 0.2},
+    "model": {"size": "100k", "item_width": 64, "semantic_output_width": 64, "dropout": 0.2},
+    # Within a session events are seconds to minutes apart, half of them at the same second. Hence a short
+    # half-life, and labels only for the last event of a tie, the only one that a request could follow.
     "objective": {
         "label_window": 5,
         "horizon_hours": 24.0,
@@ -91,14 +91,14 @@ OVERLAY = {
         "warmup_fraction": 0.1,
         "validation_days": 1.0,
     },
-    # 225 users in the second window: most differences cannot be told from nothing.
+    # The second window has 225 users: too few for most differences to be significant.
     "funnel": {"rungs": ["25k", "50k"], "rung_epochs_fraction": 0.5, "strictness": "lenient"},
     "evaluation": {"slices": ["cold_start", "weak_id", "new_user"]},
 }
 
 
 def land(settings: Settings, say: Callable[[str], None]) -> None:
-    """Fetches the wheel once and puts its files into the landing zone. Raises SourceError."""
+    """Puts the wheel's files into the landing zone, fetching it the first time. Raises SourceError."""
     landing = settings.landing(CONFIG.name)
     if all((landing / name).is_file() for name in (*_KEPT, _EDGES)):
         return
@@ -115,9 +115,9 @@ def land(settings: Settings, say: Callable[[str], None]) -> None:
 
 
 def film_edges(link: bytes, triples: bytes) -> bytes:
-    """One line `item, relation, entity` for every triple whose head is a film.
+    """TSV with a line `item_id, relation, entity` for every triple whose head is a film.
 
-    The graph states most relations in both directions; the film's own direction is taken.
+    The graph has most relations in both directions; only the film's own is kept.
     """
     films = dict(reversed(line.split("\t")) for line in link.decode().splitlines()[1:])
     lines = ["item_id\trelation\tentity"]
@@ -129,7 +129,7 @@ def film_edges(link: bytes, triples: bytes) -> bytes:
 
 
 def _wheel(folder: Path) -> Path:
-    """The wheel's path in `folder`, fetched by pip with its digest checked. Raises SourceError."""
+    """Fetches the wheel into `folder` with pip, checks its digest and returns its path. Raises SourceError."""
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
     command = [*_pip(), "download", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--quiet"]
@@ -143,12 +143,12 @@ def _wheel(folder: Path) -> Path:
         )
     digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
     if digest != WHEEL_SHA256:
-        raise SourceError(f"{wheels[0].name} came with SHA-256 {digest}, expected {WHEEL_SHA256}; not used")
+        raise SourceError(f"{wheels[0].name} has SHA-256 {digest}, expected {WHEEL_SHA256}; it is not used")
     return wheels[0]
 
 
 def _pip() -> list[str]:
-    """pip of this environment, or of the interpreter it was made from: uv's environments have none."""
+    """pip of this environment, or of its base interpreter, since environments made by uv have none."""
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     return [str(Path(sys.base_prefix) / "bin" / "python3"), "-m", "pip"]

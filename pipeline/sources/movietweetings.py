@@ -1,7 +1,7 @@
 """MovieTweetings: film ratings tweeted from IMDb, February to November 2013 (MIT; Dooms et al., CrowdRec 2013).
 
-One action with eleven values; a rating of seven or more is high-value. Texts and cast are Wikipedia's,
-for the titles that could be matched. Only years of release are known, so launch dates are unknown.
+A rating from 0 to 10 is the action; seven or more is high-value. Texts and cast are from Wikipedia, for the
+titles that could be matched. Only release years are known, so launch dates are unknown.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ OVERLAY = {
     },
     "vocabulary": {"min_events": 2},
     "sequences": {"max_length": 128, "context_length": 64},
-    "model": {"size": "100k", "item_width": 64, "output_width": 64},
+    "model": {"size": "100k", "item_width": 64, "semantic_output_width": 64},
     "objective": {
         "label_window": 3,
         "horizon_hours": 720.0,

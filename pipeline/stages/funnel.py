@@ -1,83 +1,116 @@
-"""The end of the funnel: the full model is judged by the ranks that `evaluate` wrote.
+"""The end of the funnel: judges the full model by the ranks that `evaluate` wrote.
 
-In: the cycle's context and its ranks. Out: verdicts as plain values, the reason of a refusal, and
-how often the rungs agreed with the full model. Nothing is trained here, and so no Lightning is
-loaded, whose import takes longer than the judgement.
+    python -m pipeline funnel --source my.toml --cutoff 2026-03-01
+
+Reads `ranks` and the records of the rungs and of `evaluate`. Leaves verdicts, and how often the rungs
+agreed with the full model in this and earlier cycles. It trains nothing and therefore does not import
+Lightning, which takes longer than the judgement.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
+from model.evaluation.measures import judged, summary
 from model.evaluation.metrics import MetricsError
 from model.evaluation.names import CANDIDATE, CHAMPION, FROZEN
-from pipeline.cycle.records import StageContext, StageResult, read_records
-from pipeline.evaluation import measures
-from pipeline.evaluation.ranking import YARDSTICKS
-from pipeline.gates import rules as gates
+from model.sizes import SIZES
+from pipeline.cycle.context import StageContext, figures_of
+from pipeline.cycle.figures import Agreement, CyclePair, EvaluateFigures, FunnelFigures, RungFigures
+from pipeline.cycle.records import Records, StageResult, read_records
+from pipeline.evaluation.ranking import YARDSTICKS, stored_ranks
+from pipeline.gates import rules
 from pipeline.gates.rules import Verdict
-from pipeline.gates.verdicts import NOTHING_BEFORE, beats, non_inferiority, relative, result
+from pipeline.gates.verdicts import NOTHING_BEFORE, beats, non_inferiority, refusal, relative
+
+RUNGS_FOR_A_FORECAST = 4
 
 
 def funnel(context: StageContext) -> StageResult:
     """The stage: judges the full model by the ranks that `evaluate` wrote."""
-    config, evaluated = context.config, context.figures("evaluate")
-    budget = config.funnel
-    verdicts = [gates.finite("scores", evaluated.get("not_finite"))]
-    figures: dict[str, Any] = {}
-    if "not_finite" not in evaluated:
-        problem = evaluated.get("champion_not_comparable")
-        champion = (CHAMPION,) if context.cycle.champion and problem is None else ()
-        models = (CANDIDATE, *champion, *YARDSTICKS)
-        stored = measures.read(context, context.versions["ranks"])
-        judged = measures.judged(config.evaluation)
-        try:
-            measured = measures.summary(stored, judged, models, config.evaluation)
-        except MetricsError as error:
-            verdicts.append(Verdict("ranks", "fail", str(error)))
-        else:
-            verdicts += [beats(measured, CANDIDATE, other, binding=other == FROZEN) for other in YARDSTICKS]
-            figures["loses_to"] = [other for other in YARDSTICKS if relative(measured, CANDIDATE, other) < 0]
-            if champion:
-                missing = tuple(evaluated.get("tasks_not_applicable", ()))
-                verdicts += non_inferiority(measured, CANDIDATE, CHAMPION, "the champion", config, missing)
-                figures["relative_difference"] = relative(measured, CANDIDATE, CHAMPION)
-            else:
-                verdicts.append(gates.not_applicable("the champion", problem or NOTHING_BEFORE))
+    evaluated, budget = context.figures("evaluate", EvaluateFigures), context.config.funnel
+    verdicts = [rules.finite(evaluated.not_finite)]
+    loses_to: tuple[str, ...] = ()
+    difference: float | None = None
+    if evaluated.not_finite is None:
+        compared, loses_to, difference = _compare(context, evaluated)
+        verdicts += compared
     verdicts += [
-        gates.not_applicable("the forecast", f"{len(budget.rungs)} rungs, and a forecast needs four"),
-        gates.within("latency", evaluated.get("latency_milliseconds"), budget.max_latency_milliseconds, "ms"),
-        gates.within("size", evaluated.get("size_megabytes"), budget.max_size_megabytes, "MB"),
+        _forecast(len(budget.rungs)),
+        rules.within("latency", evaluated.latency_milliseconds, budget.max_latency_milliseconds, "ms"),
+        rules.within("size", evaluated.size_megabytes, budget.max_size_megabytes, "MB"),
     ]
-    figures["agreement"] = agreement(context, figures.get("relative_difference"))
-    return result(context, figures, verdicts, {})
+    reason = refusal(verdicts, budget.strictness, context.say)
+    figures = FunnelFigures(
+        verdicts=tuple(verdicts),
+        outcome="refused" if reason else "passed",
+        agreement=agreement(context, difference),
+        loses_to=loses_to,
+        relative_difference=difference,
+    )
+    return StageResult(figures, refused=reason)
 
 
-def agreement(context: StageContext, today: float | None) -> list[dict[str, Any]]:
-    """How often each rung and the full model pointed the same way, in this and all earlier cycles that
-    have both: rows of rung, cycles, agreed and the pairs of relative differences."""
-    source, name = context.cycle.source, context.cycle.name
-    pairs: dict[str, list[dict[str, Any]]] = {}
-    for folder in sorted(context.settings.cycle_folder(source, name).parent.glob("*")):
-        if folder.name > name:
+def agreement(context: StageContext, today: float | None) -> tuple[Agreement, ...]:
+    """How often each rung and the full model pointed the same way, over this and all earlier cycles that
+    measured both. `today`: this cycle's relative difference of the full model to the champion."""
+    own = context.settings.cycle_folder(context.cycle.source, context.cycle.name)
+    earlier = sorted(path for path in own.parent.glob("*") if path.name < own.name)
+    measured = [(path.name, *_earlier(path)) for path in earlier]
+    pairs: dict[str, list[CyclePair]] = {}
+    for name, records, full in (*measured, (own.name, context.records, today)):
+        if full is None:
             continue
-        records = context.records if folder.name == name else read_records(folder)
-        whole = today if folder.name == name else _figure(records, "funnel", "relative_difference")
-        for stage in ("rung_1", "rung_2"):
-            part = _figure(records, stage, "relative_difference")
-            if part is not None and whole is not None:
-                pair = {"cycle": folder.name, "rung": part, "full": whole}
-                pairs.setdefault(_figure(records, stage, "size"), []).append(pair)
-    return [
-        {
-            "rung": size,
-            "cycles": len(found),
-            "agreed": sum((p["rung"] >= 0) == (p["full"] >= 0) for p in found),
-        }
-        | {"pairs": found}
-        for size, found in sorted(pairs.items())
+        for record in records.values():
+            if isinstance(record.figures, RungFigures) and record.figures.relative_difference is not None:
+                pair = CyclePair(name, record.figures.relative_difference, full)
+                pairs.setdefault(record.figures.size, []).append(pair)
+    return tuple(
+        Agreement(
+            size, len(of_size), sum((pair.rung >= 0) == (pair.full >= 0) for pair in of_size), tuple(of_size)
+        )
+        for size, of_size in sorted(pairs.items(), key=lambda item: SIZES[item[0]].parameters)
+    )
+
+
+def _compare(
+    context: StageContext, evaluated: EvaluateFigures
+) -> tuple[list[Verdict], tuple[str, ...], float | None]:
+    """Verdicts against yardsticks and champion, the yardsticks that rank better, and the relative
+    difference to the champion (None without one)."""
+    config, problem = context.config, evaluated.reference_not_comparable
+    has_champion = context.cycle.reference is not None and problem is None
+    models = (CANDIDATE, *((CHAMPION,) if has_champion else ()), *YARDSTICKS)
+    stored = stored_ranks(context, context.versions["ranks"])
+    try:
+        measured = summary(stored, judged(config.evaluation), models, config.evaluation)
+    except MetricsError as error:
+        return [Verdict("ranks", "fail", str(error))], (), None
+    verdicts = [
+        beats(measured, CANDIDATE, yardstick, binding=yardstick == FROZEN) for yardstick in YARDSTICKS
     ]
+    loses_to = tuple(name for name in YARDSTICKS if relative(measured, CANDIDATE, name) < 0)
+    if not has_champion:
+        verdicts.append(rules.not_applicable(CHAMPION.in_a_sentence, problem or NOTHING_BEFORE))
+        return verdicts, loses_to, None
+    missing = evaluated.window.tasks_not_applicable
+    verdicts += non_inferiority(measured, CANDIDATE, CHAMPION, CHAMPION.in_a_sentence, config, missing)
+    return verdicts, loses_to, relative(measured, CANDIDATE, CHAMPION)
 
 
-def _figure(records: dict[str, Any], stage: str, name: str) -> Any:
-    return records[stage].figures.get(name) if stage in records else None
+def _forecast(rungs: int) -> Verdict:
+    """The forecast of the full model's quality from its rungs is not made yet; why, for the report."""
+    why = (
+        f"it needs {RUNGS_FOR_A_FORECAST} rungs, and there are {rungs}"
+        if rungs < RUNGS_FOR_A_FORECAST
+        else "this release makes none"
+    )
+    return rules.not_applicable("the forecast", why)
+
+
+def _earlier(folder: Path) -> tuple[Records, float | None]:
+    """Records of an earlier cycle, and its full model's relative difference; None when it had none."""
+    records = read_records(folder)
+    if "funnel" not in records:
+        return records, None
+    return records, figures_of(records["funnel"], FunnelFigures).relative_difference

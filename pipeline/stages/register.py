@@ -1,7 +1,10 @@
-"""Registers an accepted model: weights, frozen features and lineage as one loadable version.
+"""Registers an accepted model: weights, frozen features, code and lineage as one loadable version.
 
-Only a candidate that the funnel accepted comes here. Doing it again finds the version and makes no
-second one, even when the first attempt was killed between logging and recording.
+    python -m pipeline register --source my.toml --cutoff 2026-03-01
+
+Reads the candidate's checkpoint, the tables that name its items, and every earlier record. Leaves a
+registered version with the alias `challenger`, and what later cycles need of it under `accepted/`. Run
+again, even after a kill between logging and recording, it finds the version and makes no second one.
 """
 
 from __future__ import annotations
@@ -10,21 +13,13 @@ import tempfile
 from importlib.metadata import version as installed
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from deltalake import DeltaTable
-
-from expectations.tables import ITEMS, SEQUENCES, location
-from model.data.cycle_tables import CycleTables
-from model.data.items import load_items
-from model.evaluation.names import CANDIDATE
-from model.serving.scoring import Meaning, write_serving_folder
 from pipeline.cycle import accepted
+from pipeline.cycle.context import StageContext
+from pipeline.cycle.figures import EvaluateFigures, FunnelFigures, RegisterFigures, RungFigures, TrainFigures
 from pipeline.cycle.lineage import lineage
-from pipeline.cycle.records import StageContext, StageResult
-from pipeline.registry import tracking
-from pipeline.settings import CHECKOUT
+from pipeline.cycle.records import StageResult
+from pipeline.registry import serving_folder, tracking
+from pipeline.registry.served_code import importable, write_served_code
 
 REQUIREMENTS = (
     "mlflow",
@@ -38,32 +33,35 @@ REQUIREMENTS = (
     "deltalake",
 )
 """What a loaded version needs, at the versions it was made with."""
-PACKAGES = ("model", "expectations")
-"""Source folders that travel with the version."""
 
 
 def register(context: StageContext) -> StageResult:
-    """Registers this cycle's candidate and gives it the alias `challenger`."""
-    trained = context.figures("train")
-    digest = trained["checkpoint_digest"]
+    """The stage: registers this cycle's candidate and gives it the alias `challenger`."""
+    digest = context.figures("train", TrainFigures).training.checkpoint_digest
     accepted.keep(context.settings, context.cycle, digest)
     version = tracking.find_version(context, digest)
     if version is None:
         facts = {
             **lineage(context),
             "checkpoint_digest": digest,
-            "verdicts": {
-                name: context.figures(name).get("outcome", "passed")
-                for name in ("rung_1", "rung_2", "funnel")
-            },
-            "mrr": context.figures("evaluate").get("mrr", {}),
+            "verdicts": _outcomes(context),
+            "mrr": dict(context.figures("evaluate", EvaluateFigures).measures.mrr),
         }
         version = tracking.create_version(context, _log_model(context), facts, _note(context))
     if context.cycle.run_type != "backfill":
         tracking.set_alias(context.settings, context.cycle.source, tracking.CHALLENGER_ALIAS, version)
     name = tracking.model_name(context.cycle.source)
     context.say(f"version {version} of {name}")
-    return StageResult(figures={"version": version, "model": name, "checkpoint_digest": digest})
+    return StageResult(RegisterFigures(version, name, digest))
+
+
+def _outcomes(context: StageContext) -> dict[str, str]:
+    """Outcome of every gate, by stage."""
+    return {
+        record.stage: record.figures.outcome
+        for record in context.records.values()
+        if isinstance(record.figures, RungFigures | FunnelFigures)
+    }
 
 
 def _note(context: StageContext) -> str:
@@ -77,60 +75,17 @@ def _note(context: StageContext) -> str:
 
 
 def _log_model(context: StageContext) -> str:
-    """Writes the serving folder and logs it with the code that loads it. Returns the model's URI."""
+    """Logs the serving folder with the code that loads it. Returns the model's URI."""
     context.settings.home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=context.settings.home, prefix=".serving-") as temporary:
-        folder = Path(temporary) / "weights"
-        _write_serving_folder(context, folder)
-        return tracking.log_model(
-            context,
-            code=CHECKOUT / "pipeline" / "served_model.py",
-            packages=[CHECKOUT / name for name in PACKAGES],
-            weights=folder,
-            requirements=[f"{name}=={installed(name)}" for name in REQUIREMENTS],
-        )
-
-
-def _write_serving_folder(context: StageContext, folder: Path) -> None:
-    config, cycle, settings = context.config, context.cycle, context.settings
-    tables = CycleTables(settings.lake, cycle.source, cycle.name, context.versions)
-    items = load_items(tables, config.model.features)
-    write_serving_folder(
-        folder,
-        settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE) / "model.safetensors",
-        config.model,
-        items.catalogue,
-        _named(context, items.retired),
-        Meaning(
-            source=cycle.source,
-            cycle=cycle.name,
-            actions=config.source.actions,
-            rewards=_typical_rewards(context),
-            context_length=config.sequences.context_length,
-        ),
-    )
-
-
-def _read(context: StageContext, table: str, columns: list[str], cycle: str | None) -> pa.Table:
-    address = location(context.settings.lake, context.cycle.source, table)
-    partitions = [("cycle", "=", cycle)] if cycle else None
-    delta = DeltaTable(address, version=context.versions[table])
-    return delta.to_pyarrow_table(partitions=partitions, columns=columns)
-
-
-def _named(context: StageContext, retired: np.ndarray) -> pa.Table:
-    """item_id, title, launched_at_us and retired, in order of item_index."""
-    rows = _read(context, ITEMS.name, ["item_index", "item_id", "title", "launched_at"], None).sort_by(
-        "item_index"
-    )
-    launched = rows["launched_at"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-    return rows.append_column("launched_at_us", launched).append_column("retired", pa.array(retired))
-
-
-def _typical_rewards(context: StageContext) -> tuple[float, ...]:
-    """Median reward weight of every action among the training sequences; 0 for an action never seen."""
-    rows = _read(context, SEQUENCES.name, ["action", "reward"], context.cycle.name)
-    tokens = pa.table({name: pc.list_flatten(rows[name]) for name in ("action", "reward")})
-    medians = tokens.group_by("action").aggregate([("reward", "approximate_median")]).to_pylist()
-    by_action = {row["action"]: float(row["reward_approximate_median"]) for row in medians}
-    return tuple(by_action.get(code, 0.0) for code in range(len(context.config.source.actions)))
+        weights, code = Path(temporary) / "weights", Path(temporary) / "code"
+        serving_folder.write(context, weights)
+        entry, package = write_served_code(code)
+        with importable(package):
+            return tracking.log_model(
+                context,
+                code=entry,
+                packages=[package],
+                weights=weights,
+                requirements=[f"{name}=={installed(name)}" for name in REQUIREMENTS],
+            )

@@ -1,165 +1,199 @@
-"""The rungs: small backbones, trained and judged in order before anything is spent on the full model.
+"""The rungs: small backbones, trained and judged in order before the full model is trained.
 
-In: the cycle's context with its tables. Out: checkpoints and ranks of the rung and of what it is
-compared with, verdicts, and the reason of a refusal with what it saved.
+    python -m pipeline rung_N --source my.toml --cutoff 2026-03-01      # N counts from 1
+
+Reads the tables of training and evaluation, the vocabulary's masking rate, and the checkpoints of the
+cycle's parent and reference. Leaves the rung's checkpoint (and the control's, where the configuration
+changed), their rows in `ranks`, and verdicts. A refusal ends the cycle and says what it saved.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from functools import partial
+from dataclasses import dataclass, replace
 
-from model.evaluation.names import FROZEN, rung_name
+from expectations.wording import listing, seconds
+from model.evaluation.measures import measures, summary
+from model.evaluation.metrics import Summary
+from model.evaluation.names import FROZEN, ModelName, Variant
 from model.evaluation.ranking import NotFiniteScoreError
 from model.sizes import SIZES
 from model.training.progress import NotFiniteError
 from pipeline.config import Config
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Parent
-from pipeline.cycle.records import StageContext, StageResult
-from pipeline.evaluation import measures
+from pipeline.cycle.context import StageContext
+from pipeline.cycle.figures import RungFigures, TrainingFigures
+from pipeline.cycle.records import StageResult
+from pipeline.evaluation.models import (
+    incomparable,
+    open_contender,
+    open_reference,
+    reference_config,
+    reference_has,
+)
 from pipeline.evaluation.ranking import (
     YARDSTICKS,
-    rank_champion,
+    rank_contender,
     rank_exchanged,
-    rank_model,
     rank_yardsticks,
+    stored_ranks,
 )
-from pipeline.evaluation.window import (
-    Window,
-    champion_config,
-    champion_has,
-    digest_of,
-    incomparable,
-    open_model,
-    open_window,
-    window_figures,
+from pipeline.evaluation.window import Window, open_window, window_figures
+from pipeline.gates import rules
+from pipeline.gates.rules import Verdict
+from pipeline.gates.verdicts import (
+    NOTHING_BEFORE,
+    beats,
+    non_inferiority,
+    reads_history,
+    refusal,
+    relative,
 )
-from pipeline.gates import rules as gates
-from pipeline.gates.verdicts import NOTHING_BEFORE, beats, non_inferiority, reads_history, relative, result
 from pipeline.registry import tracking
 from pipeline.training.fit import fit
 
 COMPARED_SECTIONS = ("model", "objective", "training")
-"""Sections of the configuration whose change makes the older rung an unfair comparison."""
+"""Sections of the configuration; when one has changed, the reference's rung as it is would be an unfair
+comparison."""
 
 
-def rung_1(context: StageContext) -> StageResult:
-    """The stage: trains and judges the smallest backbone."""
-    return rung(context, 1)
+@dataclass(frozen=True)
+class Comparison:
+    """What a rung is compared with."""
+
+    name: ModelName | None
+    """Its name in `ranks`; None: there is nothing to compare with."""
+    words: str
+    """What it is, or why there is nothing, for people."""
 
 
-def rung_2(context: StageContext) -> StageResult:
-    """The stage: trains and judges the second rung."""
-    return rung(context, 2)
+def rung(context: StageContext) -> StageResult:
+    """The stage: trains one rung, ranks it beside what it is compared with, and judges it.
 
-
-def rung(context: StageContext, number: int) -> StageResult:
-    """Trains one rung, ranks it beside what it is compared with, and judges it.
-
-    Every rung must beat a ranking by other users' histories. It is then compared with the same rung
-    of the champion's cycle, or, where the configuration changed, with the champion's configuration
-    trained on the same data; where there is neither, with the yardsticks.
+    Every rung must rank better from its users' own histories than from other users'. It is compared with
+    the same rung of the reference's cycle or, where the configuration has changed since, with a control:
+    the reference's configuration, trained on this cycle's data. Where neither exists, it must beat frozen
+    popularity.
     """
-    sizes = context.config.funnel.rungs
-    if number > len(sizes):
-        return StageResult(figures={"outcome": "not applicable", "verdicts": []})
-    size = sizes[number - 1]
-    name = rung_name(size)
+    name = ModelName.rung(context.config.funnel.rungs[context.stage.rung - 1])
     window = open_window(context)
-    figures = {"size": size, "model": name} | window_figures(window)
-    spared = partial(saved, context, number)
     version = rank_yardsticks(context, window)
+    figures = RungFigures(name.size, window_figures(window), verdicts=(), outcome="passed")
     try:
-        short = dataclasses.replace(context, config=_as_rungs_train(context.config))
-        figures["training"] = fit(short, name, size, tracking.live_metrics(context, name)).figures
-        reference, words = _rank_reference(context, window, name, size)
+        figures = replace(figures, training=_train(context, name))
+        comparison = _rank_comparison(context, window, name)
         version, exchanged = _rank_rung(context, window, name)
     except (NotFiniteError, NotFiniteScoreError) as error:
-        verdicts = [gates.finite("scores", str(error))]
-        return result(context, figures, verdicts, {"ranks": version}, spared)
-    models = (name, *([reference] if reference else []), *([exchanged] if exchanged else []), *YARDSTICKS)
-    stored = measures.read(context, version)
-    measured = measures.summary(stored, window.judged, models, context.config.evaluation)
-    verdicts = [gates.finite("scores", None), reads_history(measured, name, exchanged)]
-    verdicts.append(beats(measured, name, FROZEN, binding=reference is None))
-    verdicts += [beats(measured, name, other, binding=False) for other in YARDSTICKS if other != FROZEN]
+        return _result(context, replace(figures, verdicts=(rules.finite(str(error)),)), version)
+    compared = [model for model in (comparison.name, exchanged) if model is not None]
+    models, config = (name, *compared, *YARDSTICKS), context.config.evaluation
+    stored = stored_ranks(context, version)
+    measured = summary(stored, window.judged, models, config)
+    figures = replace(
+        figures,
+        verdicts=tuple(_verdicts(context, measured, figures, comparison, exchanged)),
+        measures=measures(stored, [window.judged], models, config),
+    )
+    if comparison.name is not None:
+        difference = relative(measured, name, comparison.name)
+        figures = replace(figures, compared_with=comparison.words, relative_difference=difference)
+    return _result(context, figures, version)
+
+
+def _train(context: StageContext, name: ModelName) -> TrainingFigures:
+    shorter = replace(context, config=_as_rungs_train(context.config))
+    return fit(shorter, name, name.size, tracking.live_metrics(context, name)).figures
+
+
+def _rank_comparison(context: StageContext, window: Window, name: ModelName) -> Comparison:
+    """Ranks what the rung is compared with, if there is anything; trains the control where one is needed."""
+    reference = context.cycle.reference
     if reference is None:
-        verdicts.append(gates.not_applicable("the same rung before", words))
-    else:
-        verdicts += non_inferiority(
-            measured, name, reference, words, context.config, window.examples.not_applicable
-        )
-        figures["relative_difference"] = relative(measured, name, reference)
-    figures |= {"compared_with": words, "digest": digest_of(context, name)}
-    figures |= measures.tables(stored, [window.judged], models, context.config.evaluation)
-    return result(context, figures, verdicts, {"ranks": version}, spared)
-
-
-def saved(context: StageContext, number: int) -> str:
-    """What a refusal at a rung saved, in words."""
-    config = context.config
-    rungs, full = config.funnel.rungs, config.model.size
-    skipped = [f"the rung {size}" for size in rungs[number:]] + [f"the full model {full}"]
-    ratio = SIZES[full].parameters / SIZES[rungs[number - 1]].parameters
-    words = f"Saved: {' and '.join(skipped)} were not trained ({ratio:.0f} times this rung's backbone)"
-    if context.cycle.champion is not None:
-        records = accepted.records(context.settings, context.cycle.source, context.cycle.champion)
-        if "train" in records:
-            return f"{words}; in the champion's cycle the full training took {records['train'].seconds:.0f} s"
-    return words
-
-
-def _rank_reference(context: StageContext, window: Window, name: str, size: str) -> tuple[str | None, str]:
-    """Ranks what the rung is compared with; returns its name in `ranks` and words for it. None, and
-    why, where there is nothing."""
-    champion = context.cycle.champion
-    if champion is None:
-        return None, NOTHING_BEFORE
-    if (problem := incomparable(context, champion)) is not None:
-        return None, problem
-    older = _as_rungs_train(champion_config(context, champion))
-    if _compared(older, size) != _compared(_as_rungs_train(context.config), size):
-        control = f"{name}-control"
+        return Comparison(None, NOTHING_BEFORE)
+    if (problem := incomparable(context, reference)) is not None:
+        return Comparison(None, problem)
+    older = _as_rungs_train(reference_config(context, reference))
+    if _compared(older, name.size) != _compared(_as_rungs_train(context.config), name.size):
+        control = ModelName.rung(name.size, Variant.CONTROL)
         sections = {section: getattr(older, section) for section in COMPARED_SECTIONS}
-        # How long a sequence is, is a matter of today's data.
-        sections["model"] = older.model.model_copy(update={"max_length": context.config.model.max_length})
         config = context.config.model_copy(update=sections)
-        fit(dataclasses.replace(context, config=config), control, size, parent_model=name)
-        recommender, catalogue = open_model(context, control)
-        digest = digest_of(context, control)
-        rank_model(context, window, control, recommender, catalogue, digest, (window.judged,))
-        return control, f"the configuration of cycle {champion.cycle} on the same data"
-    if not champion_has(context, champion, name):
-        return None, f"cycle {champion.cycle} has no rung of this size"
-    return _rank_older(context, window, name, champion), f"the same rung of cycle {champion.cycle}"
+        fit(replace(context, config=config), control, name.size, parent_model=name)
+        rank_contender(context, window, open_contender(context, control), (window.judged,))
+        return Comparison(control, f"the configuration of cycle {reference.cycle} on the same data")
+    if not reference_has(context, reference, name):
+        return Comparison(None, f"cycle {reference.cycle} has no rung of this size")
+    contender = open_reference(context, reference, name, ModelName.rung(name.size, Variant.OLDER))
+    rank_contender(context, window, contender, (window.judged,))
+    return Comparison(contender.name, f"the same rung of cycle {reference.cycle}")
 
 
-def _rank_older(context: StageContext, window: Window, name: str, champion: Parent) -> str:
-    older = f"{name}-older"
-    rank_champion(context, window, older, name, champion, (window.judged,))
-    return older
+def _rank_rung(context: StageContext, window: Window, name: ModelName) -> tuple[int, ModelName | None]:
+    """Ranks the rung from its users' own histories and from other users'.
 
-
-def _rank_rung(context: StageContext, window: Window, name: str) -> tuple[int, str | None]:
-    """Ranks the rung by its users' own histories and by others'; returns the version of `ranks` and
-    the second one's name there (None where the window has one user)."""
-    recommender, catalogue = open_model(context, name)
-    digest = digest_of(context, name)
-    version = rank_model(context, window, name, recommender, catalogue, digest, (window.judged,))
-    exchanged = f"{name}-exchanged"
-    later = rank_exchanged(context, window, exchanged, recommender, catalogue, digest)
+    Returns the version of `ranks`, and the name of the latter there; None where the window has a single
+    user.
+    """
+    contender = open_contender(context, name)
+    version = rank_contender(context, window, contender, (window.judged,))
+    exchanged = ModelName.rung(name.size, Variant.EXCHANGED)
+    later = rank_exchanged(context, window, contender, exchanged)
     return (version, None) if later is None else (later, exchanged)
 
 
+def _verdicts(
+    context: StageContext,
+    measured: Summary,
+    figures: RungFigures,
+    comparison: Comparison,
+    exchanged: ModelName | None,
+) -> list[Verdict]:
+    name = ModelName.rung(figures.size)
+    verdicts = [rules.finite(None), reads_history(measured, name, exchanged)]
+    verdicts += [
+        beats(measured, name, yardstick, binding=yardstick == FROZEN and comparison.name is None)
+        for yardstick in YARDSTICKS
+    ]
+    if comparison.name is None:
+        return [*verdicts, rules.not_applicable("the same rung of an earlier cycle", comparison.words)]
+    missing = figures.window.tasks_not_applicable
+    compared = non_inferiority(measured, name, comparison.name, comparison.words, context.config, missing)
+    return [*verdicts, *compared]
+
+
+def _result(context: StageContext, figures: RungFigures, version: int) -> StageResult:
+    """What the stage returns; `figures` hold the verdicts, `version` is that of `ranks`."""
+    reason = refusal(figures.verdicts, context.config.funnel.strictness, context.say)
+    if reason:
+        figures = replace(figures, outcome="refused", saved=_saved(context))
+        reason = f"{reason}. {figures.saved}"
+    return StageResult(figures, versions={"ranks": version}, refused=reason)
+
+
+def _saved(context: StageContext) -> str:
+    """What a refusal by this rung saved: the training that does not take place, in words."""
+    rungs, full = context.config.funnel.rungs, context.config.model.size
+    own = rungs[context.stage.rung - 1]
+    skipped = [f"rung {size}" for size in rungs[context.stage.rung :]] + [f"the full model {full}"]
+    words = f"This saved training {listing(skipped)}"
+    if full != own:
+        ratio = SIZES[full].parameters / SIZES[own].parameters
+        words = f"{words} ({ratio:.0f} times this rung's backbone)"
+    reference = context.cycle.reference
+    if reference is not None:
+        records = accepted.records(context.settings, context.cycle.source, reference)
+        if "train" in records:
+            took = seconds(records["train"].seconds)
+            return f"{words}; the full training of cycle {reference.cycle} took {took}"
+    return words
+
+
 def _as_rungs_train(config: Config) -> Config:
-    """The configuration with the passes over the data that a rung makes."""
+    """The configuration with the rungs' number of passes over the data."""
     training, fraction = config.training, config.funnel.rung_epochs_fraction
     passes = {name: fraction * getattr(training, name) for name in ("epochs", "finetune_epochs")}
     return config.model_copy(update={"training": training.model_copy(update=passes)})
 
 
 def _compared(config: Config, size: str) -> str:
-    """Digest of what a rung's training is told; the full model's size is not part of it."""
+    """Digest of what a rung's training depends on, which does not include the full model's size."""
     model = config.model.model_copy(update={"size": size})
     return config.model_copy(update={"model": model}).digest_of(*COMPARED_SECTIONS)

@@ -1,25 +1,28 @@
 """Judges a cycle's tables by their expectations; a failure ends the run before anything is trained.
 
-In: the tables at the versions that this cycle pinned, and what earlier cycles saw in their windows.
-Out: figures for the records (window, drift, judgements) and a page with every judgement. A failing
-or crashed expectation raises, so that no record is written and readers stay on the last versions
-that passed. What must be true is said in `expectations.suites`.
+    python -m pipeline validate_events --source my.toml --cutoff 2026-03-01
+    python -m pipeline validate_sequences --source my.toml --cutoff 2026-03-01
+
+Reads the tables at the versions that this cycle pinned, those of the version that it continues, and the
+windows of earlier cycles. Leaves a page with every judgement in the cycle's report folder. An expectation
+that fails or crashes raises, so that no record is written and readers stay on the last versions that
+passed. The expectations are in `expectations.suites`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from expectations import report
-from expectations.drift import Window, drift, window
+from expectations.drift import drift, window
 from expectations.expectation import SuiteResult
+from expectations.figures import Window
+from expectations.instants import aware
+from expectations.new_lines import new_lines
 from expectations.runner import judge
 from expectations.suites import events as events_suite
 from expectations.suites import items as items_suite
@@ -27,80 +30,103 @@ from expectations.suites import sequences as sequences_suite
 from expectations.suites import vocabulary as vocabulary_suite
 from expectations.tables import EVENTS, INGESTED_FILES, ITEMS, REJECTED_EVENTS, SEQUENCES, VOCABULARY, Table
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Parent
-from pipeline.cycle.records import StageContext, StageResult, read_records
-from spark_jobs.events import DUPLICATE, EARLIEST, LATEST
+from pipeline.cycle.context import StageContext, figures_of
+from pipeline.cycle.definition import AcceptedVersion
+from pipeline.cycle.figures import ValidateEventsFigures, ValidateSequencesFigures
+from pipeline.cycle.records import StageResult, read_records
 from spark_jobs.lake import delta
+from spark_jobs.landing.event_lines import DUPLICATE, EARLIEST, LATEST
 from spark_jobs.landing.reading import EXCLUDED
 
 HARMLESS = (DUPLICATE, EXCLUDED)
-"""Reasons of a refusal that say nothing against the log."""
+"""Reasons for rejecting a line that say nothing against the log."""
 
 
 class ExpectationsFailed(RuntimeError):
-    """Data that must not be used; the message names what failed and where the failing keys are."""
+    """Data that must not be used; the message names what failed and the page that lists the failing keys."""
 
 
 def validate_events(context: StageContext) -> StageResult:
     """The stage: judges `events` and `items`. Raises ExpectationsFailed."""
-    cycle, config = context.cycle, context.config
-    events, items = _table(context, EVENTS), _table(context, ITEMS)
-    ingested, rejected = _table(context, INGESTED_FILES), _table(context, REJECTED_EVENTS)
-    now = window(events, cycle.split, cycle.cutoff)
     judged_before = _judged_before(context)
     earlier = _earlier_windows(context, judged_before)
-    measured = events_suite.Measured(
-        new=events_suite.landed(ingested, rejected, list(judged_before), HARMLESS),
-        now=now,
-        moved=drift(now, list(earlier.values())),
+    measured = _measure_events(context, list(judged_before), list(earlier.values()))
+    context.say(f"{measured.window.events:,} events in the window")
+    judged = [_judge_events(context, measured), _judge_items(context)]
+    page = _conclude(context, judged)
+    figures = ValidateEventsFigures(
+        window=measured.window,
+        new_lines=measured.new,
+        drift=measured.drift,
+        compared_with=tuple(earlier),
+        judgements=report.rows(judged),
+        page=page.name,
     )
-    limits = events_suite.Limits(
-        actions=config.source.actions,
-        earliest=_utc(config.source.earliest or EARLIEST),
-        latest=_utc(config.source.latest or LATEST),
-        **config.expectations.model_dump(exclude={"drift_cycles"}),
-    )
-    batches = events_suite.batches(context.session(), events, ingested, rejected, cycle.cutoff, measured)
-    expected = events_suite.expectations(limits, measured)
-    context.say(f"{now.events:,} events in the window")
-    judged = [judge(EVENTS.name, batches, expected, events_suite.AGGREGATES)]
-    items_before = _of_version(context, ITEMS, cycle.before)
-    judged.append(
-        judge(
-            ITEMS.name,
-            items_suite.batches(items, events, items_before),
-            items_suite.expectations(has_parent=items_before is not None),
-            items_suite.AGGREGATES,
-        )
-    )
-    figures = {
-        "window": asdict(now) | {"events": now.events},
-        "new_lines": asdict(measured.new),
-        "drift": asdict(measured.moved) if measured.moved else None,
-        "compared_with": list(earlier),
-    }
-    return _conclude(context, "validate_events", judged, figures)
+    return StageResult(figures)
 
 
 def validate_sequences(context: StageContext) -> StageResult:
     """The stage: judges this cycle's rows of `vocabulary` and `sequences`. Raises ExpectationsFailed."""
-    cycle, config = context.cycle, context.config
-    events, items = _table(context, EVENTS), _table(context, ITEMS)
-    vocabulary = _table(context, VOCABULARY).where(F.col("cycle") == cycle.name)
-    vocabulary_before = _of_version(context, VOCABULARY, cycle.before)
-    if vocabulary_before is not None:
-        vocabulary_before = vocabulary_before.where(F.col("cycle") == cycle.before.cycle)
-    min_events = config.vocabulary.min_events
-    judged = [
-        judge(
-            VOCABULARY.name,
-            vocabulary_suite.batches(
-                vocabulary, vocabulary_before, items, events, cycle.name, cycle.split, min_events
-            ),
-            vocabulary_suite.expectations(vocabulary_before is not None, min_events),
-            vocabulary_suite.AGGREGATES,
-        )
-    ]
+    judged = [_judge_vocabulary(context), _judge_sequences(context)]
+    page = _conclude(context, judged)
+    return StageResult(ValidateSequencesFigures(report.rows(judged), page.name))
+
+
+def _measure_events(
+    context: StageContext, passed: Sequence[str], earlier: Sequence[Window]
+) -> events_suite.Measured:
+    """What is measured before events are judged; `passed` are the cycles whose events were judged before."""
+    cycle = context.cycle
+    ingested, rejected = _table(context, INGESTED_FILES), _table(context, REJECTED_EVENTS)
+    now = window(_table(context, EVENTS), cycle.split, cycle.cutoff)
+    return events_suite.Measured(
+        new=new_lines(ingested, rejected, passed, HARMLESS),
+        window=now,
+        drift=drift(now, earlier),
+    )
+
+
+def _judge_events(context: StageContext, measured: events_suite.Measured) -> SuiteResult:
+    source, expectations = context.config.source, context.config.expectations
+    limits = events_suite.Limits(
+        actions=source.actions,
+        earliest=aware(source.earliest or EARLIEST),
+        latest=aware(source.latest or LATEST),
+        **expectations.model_dump(exclude={"drift_cycles"}),
+    )
+    batches = events_suite.batches(
+        context.session(),
+        _table(context, EVENTS),
+        _table(context, INGESTED_FILES),
+        _table(context, REJECTED_EVENTS),
+        context.cycle.cutoff,
+        measured,
+    )
+    expected = events_suite.expectations(limits, measured)
+    return judge(EVENTS.name, batches, expected, events_suite.AGGREGATES)
+
+
+def _judge_items(context: StageContext) -> SuiteResult:
+    before = _of_version(context, ITEMS, context.cycle.reference)
+    batches = items_suite.batches(_table(context, ITEMS), _table(context, EVENTS), before)
+    expected = items_suite.expectations(has_parent=before is not None)
+    return judge(ITEMS.name, batches, expected, items_suite.AGGREGATES)
+
+
+def _judge_vocabulary(context: StageContext) -> SuiteResult:
+    cycle, min_events = context.cycle, context.config.vocabulary.min_events
+    rows = _table(context, VOCABULARY).where(F.col("cycle") == cycle.name)
+    before = _of_version(context, VOCABULARY, cycle.reference)
+    if before is not None:
+        before = before.where(F.col("cycle") == cycle.reference.cycle)
+    items, events = _table(context, ITEMS), _table(context, EVENTS)
+    batches = vocabulary_suite.batches(rows, before, items, events, cycle.name, cycle.split, min_events)
+    expected = vocabulary_suite.expectations(before is not None, min_events)
+    return judge(VOCABULARY.name, batches, expected, vocabulary_suite.AGGREGATES)
+
+
+def _judge_sequences(context: StageContext) -> SuiteResult:
+    cycle, config, items = context.cycle, context.config, _table(context, ITEMS)
     limits = sequences_suite.Limits(
         split=cycle.split,
         items=items.count(),
@@ -110,16 +136,14 @@ def validate_sequences(context: StageContext) -> StageResult:
         max_targets=config.sequences.max_targets,
     )
     rows = _table(context, SEQUENCES).where(F.col("cycle") == cycle.name)
-    batches = sequences_suite.batches(rows, events, items, limits)
+    batches = sequences_suite.batches(rows, _table(context, EVENTS), items, limits)
     expected = sequences_suite.expectations(limits)
-    judged.append(judge(SEQUENCES.name, batches, expected, sequences_suite.AGGREGATES))
-    return _conclude(context, "validate_sequences", judged, {})
+    return judge(SEQUENCES.name, batches, expected, sequences_suite.AGGREGATES)
 
 
-def _conclude(
-    context: StageContext, stage: str, judged: Sequence[SuiteResult], figures: dict[str, Any]
-) -> StageResult:
-    """Writes the page and returns the stage's result. Raises ExpectationsFailed when one is red."""
+def _conclude(context: StageContext, judged: Sequence[SuiteResult]) -> Path:
+    """Writes the page and returns its path. Raises ExpectationsFailed when an expectation failed or
+    crashed."""
     cycle = context.cycle
     folder = context.settings.report_folder(cycle.source, cycle.name)
     pinned = {result.table: context.versions[result.table] for result in judged}
@@ -130,51 +154,52 @@ def _conclude(
         "cutoff": f"{cycle.cutoff:%Y-%m-%d %H:%M} UTC",
         "table versions": ", ".join(f"{table} {version}" for table, version in pinned.items()),
     }
-    page = report.write(folder, stage, judged, facts)
+    page = report.write(folder, context.stage.name, judged, facts)
     for result in judged:
         context.say(f"{result.table}: {report.counted(result)} in {result.seconds:.1f} s")
     if any(result.red for result in judged):
         raise ExpectationsFailed(_message(judged, page))
-    return StageResult(figures=figures | {"judgements": report.plain(judged), "page": page.name})
+    return page
 
 
 def _message(judged: Sequence[SuiteResult], page: Path) -> str:
-    told = []
+    red = []
     for result in judged:
         for judgement in result.red:
             rows = "" if judgement.failing_count is None else f", {judgement.failing_count:,} rows"
-            told.append(f"{result.table}.{judgement.expectation.name} ({judgement.outcome}{rows})")
-    shown = ", ".join(told[:5]) + (f" and {len(told) - 5} more" if len(told) > 5 else "")
+            red.append(f"{result.table}.{judgement.expectation.name} ({judgement.outcome}{rows})")
+    shown = ", ".join(red[:5]) + (f" and {len(red) - 5} more" if len(red) > 5 else "")
     return f"data expectations are not met: {shown}; failing keys: {page}"
 
 
-def _table(context: StageContext, table: Table, versions: dict[str, int] | None = None) -> DataFrame:
+def _table(context: StageContext, table: Table, versions: Mapping[str, int] | None = None) -> DataFrame:
     pinned = (context.versions if versions is None else versions)[table.name]
     return delta.read(context.session(), context.settings.lake, context.cycle.source, table, pinned)
 
 
-def _of_version(context: StageContext, table: Table, version: Parent | None) -> DataFrame | None:
-    """A table as a registered version was made from it; None without one."""
+def _of_version(context: StageContext, table: Table, version: AcceptedVersion | None) -> DataFrame | None:
+    """A table at the Delta version from which a registered version was made; None without one."""
     if version is None:
         return None
     return _table(context, table, accepted.table_versions(context.settings, context.cycle.source, version))
 
 
-def _judged_before(context: StageContext) -> dict[str, dict[str, Any]]:
-    """What every other cycle whose events passed recorded of them, by cycle, oldest first."""
-    folder = context.settings.cycle_folder(context.cycle.source, context.cycle.name)
-    others = sorted(path for path in folder.parent.glob("*") if path.name != folder.name)
+def _judged_before(context: StageContext) -> dict[str, ValidateEventsFigures]:
+    """Figures of this stage from every other cycle in which it passed, by cycle, oldest first."""
+    own = context.settings.cycle_folder(context.cycle.source, context.cycle.name)
+    others = sorted(path for path in own.parent.glob("*") if path.name != own.name)
     records = {path.name: read_records(path).get("validate_events") for path in others}
-    return {name: record.figures for name, record in records.items() if record is not None}
+    return {
+        name: figures_of(record, ValidateEventsFigures)
+        for name, record in records.items()
+        if record is not None
+    }
 
 
-def _earlier_windows(context: StageContext, judged_before: dict[str, dict[str, Any]]) -> dict[str, Window]:
-    """What the last cycles with an earlier cutoff saw, by cycle, oldest first."""
+def _earlier_windows(
+    context: StageContext, judged_before: Mapping[str, ValidateEventsFigures]
+) -> dict[str, Window]:
+    """Windows of the last `drift_cycles` cycles before this one, by cycle, oldest first."""
     earlier = [name for name in judged_before if name < context.cycle.name]
-    windows = {name: judged_before[name]["window"] for name in earlier}
-    kept = earlier[-context.config.expectations.drift_cycles :]
-    return {name: Window(windows[name]["days"], windows[name]["action_counts"]) for name in kept}
-
-
-def _utc(instant: datetime) -> datetime:
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    last = earlier[-context.config.expectations.drift_cycles :]
+    return {name: judged_before[name].window for name in last}

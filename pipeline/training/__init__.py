@@ -1,1 +1,1 @@
-"""How a model of a cycle is trained: found, resumed or trained now."""
+"""How a model of a cycle is trained: where it starts, and how it is resumed."""

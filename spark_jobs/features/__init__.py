@@ -1,1 +1,1 @@
-"""What item features are computed with."""
+"""How item features are computed: text vectors, and vectors from links."""

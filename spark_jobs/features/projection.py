@@ -1,12 +1,12 @@
-"""Vectors of items out of their links: random projection and message passing, as sums over links.
+"""Vectors of items from their links: random projection and message passing, as sums over links.
 
-In: links, rows of `item_index`, `node` (a 64-bit hash) and `weight` (whole number). Out: `item_index`
-and `vector`, array<float> of unit length. It knows nothing of edges, tags or splits: the caller says
-which items are known, and only these send messages.
+Links are rows of `item_index`, `node` (a 64-bit hash) and `weight` (a whole number). Vectors are rows of
+`item_index` and `vector`, array<float> of unit length. What a node stands for, edge or tag, is not known
+here. The caller says which items are known; only these send messages.
 
-Sums run in numpy inside `mapInArrow`: one row per link of the catalogue, never one per event. A sum
-is exact, whatever order its rows come in: weights are whole numbers, and vectors hold multiples of
-2^-20, which float32 keeps without loss. Rows stream, so an entity with a million items is one sum.
+Sums run in numpy inside `mapInArrow`, over one row per link of the catalogue, never one per event. A sum
+is exact in any order of its rows: weights are whole numbers, and vectors hold multiples of 2^-20, which
+float32 represents exactly. Rows are streamed, so an entity with a million items needs no more memory.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 ONE = 1 << 20
-"""Whole numbers in a vector element of 1."""
+"""A vector element of 1, in the units in which sums are computed."""
 
 
 def signs(nodes: np.ndarray, width: int) -> np.ndarray:
-    """Start vectors: int64 [n, width] of 1 and -1, a function of the node's hash (int64 [n]) alone.
+    """Start vectors: int64 [n, width] of 1 and -1, a function only of the nodes' hashes (int64 [n]).
 
     Bits of SplitMix64 (Steele, Lea and Flood, 2014) seeded with the hash.
     """
@@ -38,7 +38,7 @@ def signs(nodes: np.ndarray, width: int) -> np.ndarray:
 
 
 def sums_by_key(keys: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct keys, ascending, and the sum of each key's rows; int64 [n], [n, width]."""
+    """Distinct keys, ascending, int64 [n], and the sum of each key's rows, int64 [n, width]."""
     order = np.argsort(keys, kind="stable")
     distinct, first = np.unique(keys[order], return_index=True)
     return distinct, np.add.reduceat(vectors[order], first, axis=0)
@@ -54,7 +54,7 @@ def at_unit_length(sums: np.ndarray) -> np.ndarray:
 def unit_sums(rows: DataFrame, key: str, width: int) -> DataFrame:
     """`key` and `vector`: the sum of weight times vector over a key's rows, at unit length.
 
-    `rows` have `key`, `weight` and either `vector` or, for the start, `node`.
+    `rows` has `key`, `weight` and either `vector` or, for start vectors, `node`.
     """
     start = "vector" not in rows.columns
     schema = f"{key} {rows.schema[key].dataType.simpleString()}, vector array<float>"
@@ -93,8 +93,8 @@ def projected(links: DataFrame, width: int) -> DataFrame:
 def propagated(links: DataFrame, senders: DataFrame, vectors: DataFrame, width: int) -> DataFrame:
     """One round, item → node → item: new `vectors` of all items, from those of the `senders`.
 
-    A node's vector is the mean direction of the senders linked to it, an item's the weighted sum over
-    its nodes that have one.
+    A node's vector is the mean direction of the senders linked to it; an item's is the weighted sum over
+    its nodes that have a vector.
     """
     sending = vectors.join(senders.select("item_index"), on="item_index", how="left_semi")
     sent = links.select("item_index", "node").join(sending, on="item_index", how="inner")
@@ -103,9 +103,9 @@ def propagated(links: DataFrame, senders: DataFrame, vectors: DataFrame, width: 
 
 
 def message_passing(links: DataFrame, senders: DataFrame, width: int, rounds: int) -> DataFrame:
-    """`item_index` and `vector` of every item with links: start and all rounds added, at unit length.
+    """`item_index` and `vector` of every item with links: the sum of the start and all rounds, at unit length.
 
-    Each round is computed at once and its lineage cut, since two later steps read it.
+    Each round is computed immediately and its lineage cut, because two later steps read it.
     """
     vectors = projected(links, width).localCheckpoint()
     total = vectors

@@ -1,1 +1,1 @@
-"""Spark's session and its Delta tables."""
+"""Spark's session, and reading and writing Delta tables with it."""

@@ -1,12 +1,11 @@
-"""All that Spark jobs do with Delta: read at a version, create by contract, write so that a rerun changes nothing.
+"""Delta for Spark, all of it: read at a version, create by contract, write so that a rerun changes nothing.
 
-In: DataFrames and the contracts of `expectations.tables`. Out: tables whose columns, nullability,
-constraints and partitions are those of the contract, and the version each write made. Knows nothing
-of what the rows mean.
+Tables get their columns, nullability, constraints and partitions from the contracts in
+`expectations.tables`. What the rows mean is not known here.
 
-A write is either `replace` (a rerun replaces the same rows), `append_once` (a rerun under the same
-transaction name adds nothing), `append_new` (rows whose key is known are left out) or `upsert` (only
-rows that differ are touched). There is no plain append: it would double its rows when a task is retried.
+A write is one of `replace` (a rerun replaces the same rows), `append_once` (a rerun under the same
+transaction name adds nothing), `append_new` (adds only rows with new keys) and `upsert` (touches only
+rows that differ). There is no plain append: it would duplicate its rows when a task is retried.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from __future__ import annotations
 import re
 
 from delta.tables import DeltaTable
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
@@ -23,27 +23,29 @@ from expectations.tables import Table, location
 from spark_jobs.config import Job
 
 PROPERTIES = {
-    # The training reader is delta-rs: no feature that raises the reader's protocol.
+    # Training reads with delta-rs: no feature may raise the reader's protocol.
     "delta.enableDeletionVectors": "false",
-    # Registered models refer to old versions; the log must still know them years later.
+    # Registered models refer to old versions, which must stay readable for years.
     "delta.logRetentionDuration": "interval 3650 days",
     "delta.deletedFileRetentionDuration": "interval 3650 days",
 }
 """Properties of every table, set when it is created."""
 
 _NOTE = "spark.databricks.delta.commitInfo.userMetadata"
+_WRITE_ERRORS = (PySparkException, Py4JJavaError)
+"""What a failed write raises: pyspark wraps only some of Delta's exceptions."""
 
 
 class TableError(RuntimeError):
-    """A table that cannot be read or written as asked; the message names it and the cause."""
+    """A table that cannot be read or written; the message names the table and the cause."""
 
 
 class SchemaError(TableError):
-    """Rows whose columns are not the contract's."""
+    """Rows or a stored table whose columns differ from the contract's."""
 
 
 class ConstraintError(TableError):
-    """A row that breaks a constraint of the contract; the message names both."""
+    """A row that violates a constraint of the contract; the message names both."""
 
 
 def latest_version(spark: SparkSession, lake: str, source: str, table: Table) -> int | None:
@@ -58,13 +60,11 @@ def latest_version(spark: SparkSession, lake: str, source: str, table: Table) ->
 
 
 def read(spark: SparkSession, lake: str, source: str, table: Table, version: int | None = None) -> DataFrame:
-    """A table at a version, the newest when none is given. Raises TableError when it is not there."""
+    """A table at a version, by default the newest. Raises TableError when there is no such version."""
     newest = latest_version(spark, lake, source, table)
     if newest is None or (version is not None and version > newest):
-        wanted = (
-            "has no version yet" if newest is None else f"has no version {version}, the newest is {newest}"
-        )
-        raise TableError(f"table {table.name} of {source} {wanted}; run the stage that writes it")
+        missing = "does not exist" if newest is None else f"has no version {version}, the newest is {newest}"
+        raise TableError(f"table {table.name} of {source} {missing}; run the stage that writes it")
     reader = spark.read.format("delta")
     if version is not None:
         reader = reader.option("versionAsOf", version)
@@ -72,7 +72,7 @@ def read(spark: SparkSession, lake: str, source: str, table: Table, version: int
 
 
 def read_pinned(spark: SparkSession, job: Job, table: Table) -> DataFrame:
-    """A table at the version that the job was given. Raises TableError when it was given none."""
+    """A table at the version that the job pins. Raises TableError when the job pins none."""
     if table.name not in job.versions:
         raise TableError(
             f"cycle {job.cycle} has no version of table {table.name}; run the stage that writes it"
@@ -80,10 +80,15 @@ def read_pinned(spark: SparkSession, job: Job, table: Table) -> DataFrame:
     return read(spark, job.lake, job.source.name, table, job.versions[table.name])
 
 
-def create(spark: SparkSession, lake: str, source: str, table: Table) -> int:
-    """Creates a table by its contract unless it is there; returns its newest version.
+def read_cycle(spark: SparkSession, job: Job, table: Table, version: int) -> DataFrame:
+    """The partition of the job's cycle, at a version that the job wrote."""
+    return read(spark, job.lake, job.source.name, table, version).where(F.col("cycle") == job.cycle)
 
-    Raises SchemaError when it is there with other columns.
+
+def create(spark: SparkSession, lake: str, source: str, table: Table) -> int:
+    """Creates a table by its contract unless it exists; returns its newest version.
+
+    Raises SchemaError when it exists with other columns.
     """
     newest = latest_version(spark, lake, source, table)
     if newest is not None:
@@ -102,10 +107,10 @@ def create(spark: SparkSession, lake: str, source: str, table: Table) -> int:
 
 
 def replace(spark: SparkSession, rows: DataFrame, table: Table, lake: str, source: str, where: str) -> int:
-    """Replaces the rows for which `where` is true by `rows`, as one commit; returns its version.
+    """Replaces the rows that satisfy `where` with `rows`, in one commit; returns its version.
 
-    Every new row must fulfil `where` (`cycle = '2026-03-01'`), so that doing it again replaces
-    exactly what was written. Files come out few and sorted by the table's key within a partition.
+    Every new row must satisfy `where` (`cycle = '2026-03-01'`), so that a rerun replaces exactly what it
+    wrote before. Writes few files, sorted by the table's key within a partition.
     Raises SchemaError, ConstraintError.
     """
     create(spark, lake, source, table)
@@ -114,13 +119,17 @@ def replace(spark: SparkSession, rows: DataFrame, table: Table, lake: str, sourc
     return _newest(spark, lake, source, table)
 
 
+def replace_cycle(spark: SparkSession, rows: DataFrame, table: Table, job: Job) -> int:
+    """Replaces the partition of the job's cycle with `rows`; returns the version. Raises as `replace`."""
+    return replace(spark, rows, table, job.lake, job.source.name, within("cycle", [job.cycle]))
+
+
 def append_once(
     spark: SparkSession, rows: DataFrame, table: Table, lake: str, source: str, transaction: str
 ) -> int:
-    """Adds the rows, unless a write of this name did before; returns the version.
+    """Adds the rows unless a write with this transaction name already did; returns the version.
 
-    Every name is used for one write only, so the order of names does not matter. Raises SchemaError,
-    ConstraintError.
+    Each name belongs to one write, so names need no order. Raises SchemaError, ConstraintError.
     """
     create(spark, lake, source, table)
     check_schema(rows, table)
@@ -130,7 +139,7 @@ def append_once(
 
 
 def append_new(spark: SparkSession, rows: DataFrame, table: Table, lake: str, source: str) -> int:
-    """Adds the rows whose key the table lacks; returns the version, unchanged when there are none.
+    """Adds the rows whose key the table lacks; returns the version, unchanged when none is new.
 
     Raises SchemaError, ConstraintError.
     """
@@ -150,15 +159,15 @@ def append_new(spark: SparkSession, rows: DataFrame, table: Table, lake: str, so
 def upsert(
     spark: SparkSession, rows: DataFrame, table: Table, lake: str, source: str, note: str | None = None
 ) -> int:
-    """Makes the table hold `rows`, which name each key once: new keys are added, rows that differ
-    are replaced, all others stay; returns the version, unchanged when nothing differs.
+    """Inserts rows with new keys and updates rows that differ; returns the version, unchanged when none
+    does. Each key may occur once in `rows`; keys that do not occur keep their row.
 
-    `note` is kept with the commit, see `last_note`. Raises SchemaError, ConstraintError.
+    `note` is stored with the commit and read by `last_note`. Raises SchemaError, ConstraintError.
     """
     version = create(spark, lake, source, table)
     check_schema(rows, table)
     columns = table.column_names
-    # Version 0 is the creation: nothing was ever written, and there is nothing to compare or merge with.
+    # Version 0 is the creation: the table is empty, so there is nothing to compare or merge with.
     is_new = version == 0
     changed = rows.select(*columns)
     if not is_new:
@@ -171,8 +180,8 @@ def upsert(
         if changed.isEmpty():
             return version
         if is_new:
-            # Once: of two runs that both saw an empty table (one whose Python was killed, while its JVM
-            # still wrote, and its rerun) one alone adds its rows.
+            # Once: two runs may both see an empty table (a run whose Python process was killed while its
+            # JVM was still writing, and its rerun); only one of them may add its rows.
             return append_once(spark, changed, table, lake, source, "first rows")
         (
             DeltaTable.forPath(spark, location(lake, source, table.name))
@@ -182,7 +191,7 @@ def upsert(
             .whenNotMatchedInsertAll()
             .execute()
         )
-    except PySparkException as error:
+    except _WRITE_ERRORS as error:
         raise _explained(error, table) from error
     finally:
         spark.conf.unset(_NOTE)
@@ -191,29 +200,29 @@ def upsert(
 
 
 def last_note(spark: SparkSession, lake: str, source: str, table: Table) -> str | None:
-    """The note of the table's newest commit; None without one, or without a table."""
+    """The note of the table's newest commit; None when the commit has no note or there is no table."""
     if latest_version(spark, lake, source, table) is None:
         return None
     return DeltaTable.forPath(spark, location(lake, source, table.name)).history(1).first()["userMetadata"]
 
 
-def check_schema(rows: DataFrame, table: Table, what: str = "what is written") -> None:
+def check_schema(rows: DataFrame, table: Table, what: str = "the rows to write") -> None:
     """Raises SchemaError unless `rows` has exactly the contract's columns with its types, in any order."""
     expected = {field.name: field.dataType for field in StructType.fromDDL(table.ddl)}
-    given = {field.name: field.dataType for field in rows.schema}
-    problems = [f"column {name} is missing" for name in expected if name not in given]
-    problems += [f"column {name} is not in the contract" for name in given if name not in expected]
+    actual = {field.name: field.dataType for field in rows.schema}
+    problems = [f"column {name} is missing" for name in expected if name not in actual]
+    problems += [f"column {name} is not in the contract" for name in actual if name not in expected]
     problems += [
-        f"column {name} is {given[name].simpleString()}, the contract says {expected[name].simpleString()}"
+        f"column {name} is {actual[name].simpleString()}, the contract says {expected[name].simpleString()}"
         for name in expected
-        if name in given and _nullable(given[name]) != _nullable(expected[name])
+        if name in actual and _nullable(actual[name]) != _nullable(expected[name])
     ]
     if problems:
         raise SchemaError(f"table {table.name}, {what}: {'; '.join(problems)}")
 
 
 def within(column: str, values: list[str]) -> str:
-    """SQL predicate `column IN (…)` with the values quoted; false for no values."""
+    """SQL predicate `column IN (…)` with the values quoted; `false` when there are none."""
     if not values:
         return "false"
     quoted = ", ".join("'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" for value in values)
@@ -221,23 +230,23 @@ def within(column: str, values: list[str]) -> str:
 
 
 def row_count(spark: SparkSession, lake: str, source: str, table: Table) -> int:
-    """Rows of the newest version, from the log's statistics; 0 when the table does not exist."""
+    """Number of rows of the newest version, from Delta's statistics; 0 when the table does not exist."""
     if latest_version(spark, lake, source, table) is None:
         return 0
     return read(spark, lake, source, table).agg(F.count(F.lit(1))).first()[0]
 
 
 def _laid_out(rows: DataFrame, table: Table) -> DataFrameWriter:
-    """Rows on their way into few files, each sorted by the table's key within a partition.
+    """A writer of few files, each sorted by the table's key within a partition.
 
-    One shuffle, after which AQE makes files of its advisory size: without it each task would write
-    one file into each partition.
+    One shuffle, after which AQE coalesces to its advisory file size: without it each task would write one
+    file into each partition.
     """
-    whole = rows.select(*table.column_names)
+    ordered = rows.select(*table.column_names)
     if table.clustered_by:
-        spread = whole.repartitionByRange(*table.clustered_by)
+        spread = ordered.repartitionByRange(*table.clustered_by)
     else:
-        spread = whole.hint("rebalance", *(name for name in table.partitions if name != "cycle"))
+        spread = ordered.hint("rebalance", *(name for name in table.partitions if name != "cycle"))
     order = dict.fromkeys((*table.partitions, *table.clustered_by, *table.key))
     return spread.sortWithinPartitions(*order).write.format("delta")
 
@@ -245,19 +254,19 @@ def _laid_out(rows: DataFrame, table: Table) -> DataFrameWriter:
 def _save(writer: DataFrameWriter, table: Table, lake: str, source: str) -> None:
     try:
         writer.save(location(lake, source, table.name))
-    except PySparkException as error:
+    except _WRITE_ERRORS as error:
         raise _explained(error, table) from error
 
 
 def _newest(spark: SparkSession, lake: str, source: str, table: Table) -> int:
     version = latest_version(spark, lake, source, table)
     if version is None:
-        raise TableError(f"table {table.name} of {source} vanished while it was written")
+        raise TableError(f"table {table.name} of {source} disappeared while it was being written")
     return version
 
 
 def _nullable(kind: DataType) -> DataType:
-    """The type with every nested field nullable: a contract states nullability of columns only."""
+    """The type with every nested field nullable: contracts declare nullability for columns only."""
     if isinstance(kind, ArrayType):
         return ArrayType(_nullable(kind.elementType), True)
     if isinstance(kind, StructType):
@@ -268,15 +277,16 @@ def _nullable(kind: DataType) -> DataType:
     return kind
 
 
-def _explained(error: PySparkException, table: Table) -> Exception:
+def _explained(error: Exception, table: Table) -> Exception:
+    """A ConstraintError for a violated constraint; other errors as they are."""
     message = str(error)
-    broken = re.search(r"CHECK constraint (.+?) violated by row with values:", message)
-    if broken:
+    violated = re.search(r"CHECK constraint (.+?) violated by row with values:", message)
+    if violated:
         values = dict.fromkeys(re.findall(r"^ *- (\S+ : .*)$", message, re.MULTILINE))
         return ConstraintError(
-            f"table {table.name}: constraint {broken[1]} is broken by a row with {', '.join(values)}"
+            f"table {table.name}: constraint {violated[1]} is violated by a row with {', '.join(values)}"
         )
-    missing = re.search(r"NOT NULL constraint violated for column:? (\w+(?:\.\w+)*)", message)
-    if missing:
-        return ConstraintError(f"table {table.name}: column {missing[1]} must not be null")
+    null = re.search(r"NOT NULL constraint violated for column:? (\w+(?:\.\w+)*)", message)
+    if null:
+        return ConstraintError(f"table {table.name}: column {null[1]} must not be null")
     return error

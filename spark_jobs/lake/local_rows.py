@@ -1,7 +1,7 @@
-"""A DataFrame of a few rows at hand: names of files, offsets of blocks, lines of a protocol.
+"""DataFrames of a few rows that the driver already holds: file names, block offsets, rows of a log.
 
-In: tuples. Out: a DataFrame that is planned as a local table. Made from a list, as pyspark does it,
-the rows would come out of Python workers, whose start costs two seconds in every query that reads them.
+Spark plans them as local tables. `createDataFrame` from a list would have Python workers produce the
+rows, and starting those costs two seconds in every query that reads them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ _TYPES = {StringType(): pa.string(), LongType(): pa.int64()}
 
 
 def local_rows(spark: SparkSession, rows: Sequence[tuple], ddl: str) -> DataFrame:
-    """`rows` with the columns of `ddl`, in Spark's DDL form; text and bigint alone, else KeyError."""
+    """`rows` with the columns of `ddl`, in Spark's DDL form. Raises KeyError for a type other than string
+    and bigint."""
     schema = StructType.fromDDL(ddl)
     fields = [pa.field(field.name, _TYPES[field.dataType], field.nullable) for field in schema]
     columns = list(zip(*rows, strict=True)) or [()] * len(fields)

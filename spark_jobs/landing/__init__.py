@@ -1,1 +1,1 @@
-"""Landed files: which there are, how they are read, and how their lines become fields."""
+"""Landed files: finding them, reading their lines, and turning lines into typed rows."""

@@ -1,12 +1,10 @@
-"""Mapping expressions: which columns they name, and their value on a row that may be bad.
+"""SQL expressions of a mapping: which columns they name, and their values on rows that may be bad.
 
-In: the SQL text of a mapping and the columns of the landed files. Out: Spark columns. A mapping is
-evaluated with ANSI off, so that a row on which it fails yields null, which the caller refuses with a
-reason, and never stops the job.
+Expressions are evaluated with ANSI mode off: a row on which one fails yields null, which the caller
+refuses with a reason, and does not stop the job.
 
-Columns of text formats are text. An expression that compares one with a whole number would have
-Spark cast the text to an int, and '3.5' > 3 would be false; such a column is read as a double in
-that expression.
+Columns of text formats are text. In a comparison with a whole number Spark would cast the text to an int,
+and '3.5' > 3 would be false; such a column is read as a double in that expression.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ _TOKENS = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|(?<![\w.])
 
 
 class MappingError(ValueError):
-    """A mapping that cannot be used on these files; the message says which and what there is."""
+    """A mapping that does not fit the files; the message names the expression and the files' columns."""
 
 
 def quoted(name: str) -> str:
@@ -33,22 +31,23 @@ def quoted(name: str) -> str:
 
 
 def named_columns(spark: SparkSession, sql: str, label: str) -> list[tuple[str, ...]]:
-    """The columns an expression names, each as its dotted parts. Raises MappingError when it is not SQL."""
+    """The columns that an expression names, each as its dotted parts. `label` names the expression in the
+    MappingError that is raised when it is not SQL."""
     try:
         tree = spark._jsparkSession.sessionState().sqlParser().parseExpression(sql)
     except ParseException as error:
         reason = str(error).strip().splitlines()[0]
         raise MappingError(f"{label} = {sql!r} is not an SQL expression: {reason}") from None
-    found: list[tuple[str, ...]] = []
+    columns: list[tuple[str, ...]] = []
     pending = [tree]
     while pending:
         node = pending.pop()
         if node.getClass().getSimpleName() == "UnresolvedAttribute":
             parts = node.nameParts()
-            found.append(tuple(parts.apply(index) for index in range(parts.size())))
+            columns.append(tuple(parts.apply(index) for index in range(parts.size())))
         children = node.children()
         pending.extend(children.apply(index) for index in range(children.size()))
-    return found
+    return columns
 
 
 def evaluate(
@@ -58,18 +57,19 @@ def evaluate(
     labels: dict[str, str],
     text_columns: set[str],
 ) -> DataFrame:
-    """`keep` and one column per expression, null where it fails on a row.
+    """The columns in `keep` and one column per expression, null where it fails on a row. (A few functions of
+    Spark fail in every mode, such as `element_at` with index 0; those stop the job.)
 
-    `labels` names each expression for people (`events.user`). Raises MappingError when Spark cannot
-    understand one, with the columns there are.
+    `labels` gives each expression's name in messages (`events.user`). Columns in `text_columns` are read as
+    numbers where they are compared with one. Raises MappingError when Spark cannot analyse an expression.
     """
     with lenient(rows.sparkSession):
         numbers: set[str] = set()
         rewritten: dict[str, str] = {}
         for name, sql in expressions.items():
-            whole = _compared_with_integers(rows, sql, labels[name]) & text_columns
-            numbers |= whole
-            rewritten[name] = _as_numbers(sql, whole)
+            compared = _compared_with_integers(rows, sql, labels[name]) & text_columns
+            numbers |= compared
+            rewritten[name] = _as_numbers(sql, compared)
         widened = rows.withColumns(
             {_number(name): F.expr(f"try_cast({quoted(name)} AS double)") for name in sorted(numbers)}
         )
@@ -78,7 +78,7 @@ def evaluate(
 
 @contextmanager
 def lenient(spark: SparkSession) -> Iterator[None]:
-    """Expressions analysed inside fail with null; the setting is fixed in a plan when it is analysed."""
+    """Expressions analysed inside yield null where they fail; a plan keeps the mode it was analysed in."""
     before = spark.conf.get("spark.sql.ansi.enabled")
     spark.conf.set("spark.sql.ansi.enabled", "false")
     try:
@@ -88,12 +88,13 @@ def lenient(spark: SparkSession) -> Iterator[None]:
 
 
 def _compared_with_integers(rows: DataFrame, sql: str, label: str) -> set[str]:
+    """Columns that Spark would cast to whole numbers in the expression."""
     try:
         plan = rows.select(F.expr(sql))._jdf.queryExecution().analyzed().expressions().mkString(" ")
     except AnalysisException as error:
         reason = str(error).strip().splitlines()[0]
-        there = ", ".join(name for name in rows.columns if not name.startswith("__"))
-        raise MappingError(f"{label} = {sql!r} cannot be used: {reason} The columns are: {there}") from None
+        columns = ", ".join(name for name in rows.columns if not name.startswith("__"))
+        raise MappingError(f"{label} = {sql!r} cannot be used: {reason} The columns are: {columns}") from None
     return set(_IMPLICIT_INTEGER.findall(plan))
 
 
@@ -102,7 +103,7 @@ def _number(name: str) -> str:
 
 
 def _as_numbers(sql: str, names: set[str]) -> str:
-    """The expression with these columns replaced by their double form; literals stay as they are."""
+    """The expression with these columns replaced by their double form; string literals stay."""
     lower = {name.lower(): name for name in names}
 
     def replaced(token: re.Match[str]) -> str:

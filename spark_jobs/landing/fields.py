@@ -1,7 +1,7 @@
 """Fields that events and item metadata share: identifiers, optional text and numbers, refused lines.
 
-In: rows of `reading.read_mapped`, whose columns have whatever type the file gave. Out: typed columns,
-null where the value is missing or of another type, and the reasons for refusing one.
+Columns of `reading.read_mapped` have the type that their file gave. The columns made here have one type,
+null where the value is missing or of another type, and come with the reasons for refusing a line.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pyspark.sql.types import DoubleType, FloatType
 
 MAX_ID_CHARACTERS = 256
 RAW_CHARACTERS = 10_000
-"""A refused line is kept up to this length."""
+"""Length to which a refused line is cut."""
 _CONTROL = r"[\\x00-\\x1f\\x7f]"
 
 
 def text_id(rows: DataFrame, name: str) -> Column:
-    """An id as text; a whole number that came as a float (pandas does so beside nulls) is written whole."""
+    """An id as text; a whole number stored as a float (pandas does that beside nulls) loses its `.0`."""
     if not isinstance(rows.schema[name].dataType, DoubleType | FloatType):
         return F.col(name).cast("string")
     whole = F.expr(f"try_cast({name} AS bigint)")
@@ -29,31 +29,31 @@ def text_id(rows: DataFrame, name: str) -> Column:
 
 
 def id_problem(column: str, label: str) -> Column:
-    """Why the text in `column` is no id; null when it is one."""
+    """Why the text in `column` is not an id; null when it is. `label` names the field in the reason."""
     value = F.col(column)
     json_text = F.expr(f"{column} RLIKE '^[\\\\[{{]' AND try_parse_json({column}) IS NOT NULL")
     return (
         F.when(value.isNull() | (F.trim(value) == ""), f"missing {label}")
         .when(F.length(value) > MAX_ID_CHARACTERS, f"{label} is longer than {MAX_ID_CHARACTERS} characters")
-        .when(F.expr(f"{column} RLIKE '{_CONTROL}'"), f"{label} holds control characters")
+        .when(F.expr(f"{column} RLIKE '{_CONTROL}'"), f"{label} contains control characters")
         .when(json_text, f"{label} is not a single value")
     )
 
 
 def present_text(rows: DataFrame, name: str) -> Column:
-    """An optional text, null when the mapping lacks it or the value is blank."""
+    """An optional text; null when the mapping does not give it or the value is blank."""
     if name not in rows.columns:
         return F.lit(None).cast("string")
     return F.when(F.trim(F.col(name).cast("string")) != "", F.col(name).cast("string"))
 
 
 def number(rows: DataFrame, name: str) -> Column:
-    """An optional number as a double, null when it is none."""
+    """An optional number as a double; null when the value is not one."""
     return F.expr(f"try_cast({name} AS double)") if name in rows.columns else F.lit(None).cast("double")
 
 
 def whole_number(rows: DataFrame, name: str) -> Column:
-    """An optional whole number as an int, null when it is none."""
+    """An optional whole number as an int; null when the value is not one."""
     if name not in rows.columns:
         return F.lit(None).cast("int")
     value = F.expr(f"try_cast({name} AS double)")
@@ -61,5 +61,5 @@ def whole_number(rows: DataFrame, name: str) -> Column:
 
 
 def kept_raw(column: str) -> Column:
-    """A refused line as it is kept: readable UTF-8, cut."""
+    """A refused line as it is stored: valid UTF-8, cut to RAW_CHARACTERS."""
     return F.substring(F.make_valid_utf8(F.coalesce(F.col(column), F.lit(""))), 1, RAW_CHARACTERS)

@@ -1,8 +1,7 @@
-"""Landed files: which there are, and the digest that names each.
+"""Landed files: the files that match a pattern, and the digest that identifies each.
 
-In: the landing folder (a local path or an object-store URI) and glob patterns. Out: `LandedFile`s
-in the order of their names. Local files are read by Python; anything with a scheme goes through
-Hadoop's file systems, with the credentials that Spark has. Knows nothing of what lines mean.
+The landing folder is a local path or an object-store URI. Python reads local files; paths with a scheme
+go through Hadoop's file systems, with Spark's credentials. What lines mean is not known here.
 """
 
 from __future__ import annotations
@@ -25,31 +24,31 @@ _CHUNK_BYTES = 1 << 20
 
 
 class LandingError(RuntimeError):
-    """Files that cannot be listed or read at all; the message says which and why."""
+    """Files that cannot be listed or read; the message says which and why."""
 
 
 @dataclass(frozen=True)
 class LandedFile:
-    """One file as it lies in the landing zone."""
+    """One file of the landing zone."""
 
     path: str
-    """What Spark reads: an absolute path or a URI."""
+    """An absolute path or a URI, as Spark takes it."""
     name: str
-    """Relative to the landing folder where it lies under it, else the path."""
+    """Relative to the landing folder when the file is inside it, else the path."""
     size_bytes: int
     file_id: str
     """SHA-256 of the bytes."""
     unreadable: str | None
-    """Why no line of it can be read; None when it can."""
+    """Why none of its lines can be read; None when they can."""
 
     @property
     def glob_safe_path(self) -> str:
-        """The path with the characters that Hadoop's globs would expand escaped."""
+        """The path with the characters escaped that Hadoop would take for a glob."""
         return re.sub(r"([\\*?\[\]{}])", r"\\\1", self.path)
 
     @property
     def key(self) -> str:
-        """The path as `path_key` gives it."""
+        """`path_key` of the path."""
         return path_key(self.path)
 
 
@@ -64,25 +63,25 @@ def metadata_key(metadata_path: str) -> str:
 
 
 def find(spark: SparkSession, landing: str, patterns: tuple[str, ...]) -> list[LandedFile]:
-    """The files that match, each once, by name. Names starting with `.` or `_` are skipped: they are
-    by custom unfinished or bookkeeping. Raises LandingError where a file cannot be read."""
-    found: dict[str, int] = {}
+    """The files that match, each once, sorted by name. File names that start with `.` or `_` are skipped: by
+    convention they are unfinished or bookkeeping. Raises LandingError when a file cannot be read."""
+    sizes: dict[str, int] = {}
     for pattern in patterns:
         address = pattern if "://" in pattern or pattern.startswith("/") else None
         remote = "://" in (address or landing) and not (address or landing).startswith("file:")
         if remote:
-            found.update(_glob_remote(spark, address or f"{landing.rstrip('/')}/{pattern}"))
+            sizes.update(_glob_remote(spark, address or f"{landing.rstrip('/')}/{pattern}"))
         else:
             folder = glob.escape(path_key(landing))
             for path in glob.glob(
                 path_key(address) if address else os.path.join(folder, pattern), recursive=True
             ):
                 if os.path.isfile(path):
-                    found[os.path.abspath(path)] = os.path.getsize(path)
+                    sizes[os.path.abspath(path)] = os.path.getsize(path)
     root = path_key(landing).rstrip("/") + "/"
     named = sorted(
         (path.removeprefix(root), path, size)
-        for path, size in found.items()
+        for path, size in sizes.items()
         if not path.rsplit("/", 1)[-1].startswith((".", "_"))
     )
     with ThreadPoolExecutor(_READERS) as readers:
@@ -94,7 +93,7 @@ def find(spark: SparkSession, landing: str, patterns: tuple[str, ...]) -> list[L
 
 
 def first_line(spark: SparkSession, file: LandedFile) -> str | None:
-    """The file's first line without its end; None for an empty file."""
+    """The file's first line without its line end and byte-order mark; None for an empty file."""
     if "://" in file.path:
         row = spark.read.option("lineSep", "\n").text(file.glob_safe_path).first()
         return row[0].rstrip("\r") if row else None
@@ -105,8 +104,8 @@ def first_line(spark: SparkSession, file: LandedFile) -> str | None:
 
 
 def _examined(spark: SparkSession, path: str) -> tuple[str, str | None]:
-    """Digest of a file, and why it is unreadable: a gzip file is unpacked once, since Spark would
-    hand out the lines before the damage as if they were all."""
+    """A file's digest, and why it cannot be read or None. A gzip file is unpacked once, because Spark would
+    return the lines before the damage as if they were all."""
     zipped = path.endswith(".gz")
     if "://" in path:
         return _digest_remote(spark, path), (_gzip_problem_remote(spark, path) if zipped else None)

@@ -1,7 +1,8 @@
-"""Instants as sources write them, as microseconds since 1970-01-01 UTC.
+"""Times as sources write them, read as microseconds since 1970-01-01 UTC.
 
-In: a column of text, a number, a date or a timestamp, and its unit. Out: a bigint column, null where
-the value is no instant. Exact: whole microseconds survive, whatever the unit.
+From a column of text, numbers, dates or timestamps and its unit to a bigint column, null where the value
+is not a valid time. Exact: whole microseconds survive in every unit. Arithmetic on Python datetimes is in
+`expectations.instants`.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DateType, TimestampNTZType, TimestampType
 
 from spark_jobs.config import TimeUnit
+from spark_jobs.landing.expressions import quoted
+
+NOT_AN_INSTANT = "is not an instant"
+"""Reason for refusing a value that is present but not a time; it follows the column's name."""
 
 _FACTORS = {"seconds": 1_000_000, "milliseconds": 1_000, "microseconds": 1}
-# A whole date must lead: Spark takes '2013' for a year and '12:30' for a time of the day it runs.
+# A whole date must come first: Spark reads '2013' as a year and '12:30' as a time of the current day.
 _ISO_START = r"^\\s*\\d{4}-\\d{1,2}-\\d{1,2}([T ]|\\s*$)"
 
 
-def microseconds(rows: DataFrame, name: str, unit: TimeUnit) -> Column:
-    """Column `name` of `rows` in microseconds. A date or timestamp is taken as it is, whatever the
-    unit; one without a zone is UTC."""
+def parsed_microseconds(rows: DataFrame, name: str, unit: TimeUnit) -> Column:
+    """Column `name` of `rows` in microseconds, rounded down. The unit does not apply to dates and timestamps;
+    a value without a time zone is UTC."""
     kind = rows.schema[name].dataType
     if isinstance(kind, DateType | TimestampType | TimestampNTZType):
         return F.unix_micros(F.col(name).cast("timestamp"))
@@ -30,3 +35,9 @@ def microseconds(rows: DataFrame, name: str, unit: TimeUnit) -> Column:
             F.expr(f"cast({name} AS string) RLIKE '{_ISO_START}'") & text.isNotNull(), F.unix_micros(parsed)
         )
     return F.expr(f"try_cast(floor(try_cast({name} AS decimal(28, 6)) * {_FACTORS[unit]}) AS bigint)")
+
+
+def nanoseconds_sql(name: str) -> str:
+    """SQL: a bigint column of nanoseconds as a timestamp, rounded down to microseconds."""
+    column = quoted(name)
+    return f"timestamp_micros(({column} - pmod({column}, 1000)) div 1000)"

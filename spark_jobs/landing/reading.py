@@ -1,11 +1,11 @@
-"""Landed files as numbered lines with mapped columns, whatever their format.
+"""Landed files as numbered lines with mapped columns, for every format.
 
-In: `LandedFile`s, their mapping (`spark_jobs.config.FileMapping`) and SQL expressions over their
-columns. Out: one row per line with the expressions' values, or with the reason why the line cannot
-be read. Knows nothing of events or items.
+From `LandedFile`s, their mapping (`spark_jobs.config.FileMapping`) and SQL expressions over their columns
+to one row per line, with the expressions' values or the reason why the line cannot be read. What the
+expressions mean, events or items, is not known here.
 
-Only the columns that a mapping names are parsed. The types of a Parquet column may differ from file to
-file, so that rows come in parts, each of one schema.
+Only the columns that a mapping names are parsed. The type of a Parquet column may differ from file to
+file, so rows come in parts, one per schema.
 """
 
 from __future__ import annotations
@@ -18,22 +18,19 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs.config import FileMapping
+from spark_jobs.landing.delimited import delimited_groups
 from spark_jobs.landing.expressions import MappingError, evaluate, named_columns, quoted
 from spark_jobs.landing.files import LandedFile
-from spark_jobs.landing.layouts import (
-    META,
-    PROBLEM,
-    RAW,
-    Group,
-    delimited_groups,
-    json_lines,
-    parquet_groups,
-    parsed_json,
-)
+from spark_jobs.landing.json_lines import json_lines, parsed_json
+from spark_jobs.landing.layouts import META, PROBLEM, RAW, Group
+from spark_jobs.landing.parquet import parquet_groups
 
 EXCLUDED = "excluded by the mapping's where"
 WHERE = "__where"
 """Name of the mapping's `where` among its expressions."""
+
+Paths = dict[str, list[tuple[str, ...]]]
+"""The columns that each expression names, as dotted parts."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +38,18 @@ class Mapped:
     """Files after their mapping."""
 
     parts: list[DataFrame]
-    """The four META columns and one column per expression, one frame a schema; none without a line."""
+    """Frames of the META columns and one column per expression, one frame per schema; empty without lines."""
     line_counts: dict[str, int]
-    """Lines of every file by its id, 0 for an empty one; an unreadable file has one."""
+    """Lines by file_id: 0 for an empty file, 1 for an unreadable one."""
     unreadable: dict[str, str]
-    """Why, for each file that cannot be read at all."""
+    """The reason by file_id, for files that cannot be read at all."""
     columns: tuple[str, ...] = ()
-    """Columns found in the files."""
+    """Columns of the files."""
     absent: tuple[str, ...] = ()
-    """Columns that the mapping names and no file has; their expressions are null."""
+    """Columns that the mapping names and no file has, sorted; they are read as null."""
 
     def through(self, transform: Callable[[DataFrame], DataFrame]) -> DataFrame:
-        """All lines after `transform`, which gives every part the same types. Needs at least one part."""
+        """All lines after `transform`, which must give every part the same types. Needs at least one part."""
         return reduce(DataFrame.unionByName, [transform(part) for part in self.parts])
 
 
@@ -64,10 +61,10 @@ def read_mapped(
     label: str,
     may_be_absent: frozenset[str] = frozenset(),
 ) -> Mapped:
-    """Reads `files`, which are of `mapping`'s layout, and evaluates `expressions` on every line.
+    """Reads `files`, which have `mapping`'s format, and evaluates `expressions` on every line.
 
-    `label` names the mapping for people (`events`). An expression in `may_be_absent` may name a
-    column that no file has. Raises MappingError when another one does, or when one is not SQL.
+    `label` names the mapping in messages (`events`). Expressions in `may_be_absent` may name columns that no
+    file has. Raises MappingError when another expression does, or when one is not SQL.
     """
     wanted = dict(expressions) | ({WHERE: mapping.where} if mapping.where else {})
     labels = {name: f"{label}.{'where' if name == WHERE else name}" for name in wanted}
@@ -94,7 +91,9 @@ def read_mapped(
     return Mapped(parts, counts, unreadable, columns, tuple(sorted(absent)))
 
 
-def _mapped_group(group, mapping, wanted, named, labels) -> DataFrame:
+def _mapped_group(
+    group: Group, mapping: FileMapping, wanted: dict[str, str], named: Paths, labels: dict[str, str]
+) -> DataFrame:
     """The group's lines with every expression evaluated."""
     lines, text_columns = group.lines, set(group.columns)
     if mapping.format == "jsonl":
@@ -117,29 +116,38 @@ def _mapped_group(group, mapping, wanted, named, labels) -> DataFrame:
 
 
 def _whole_name(sql: str, columns: tuple[str, ...]) -> str:
-    """A mapping that is exactly a column's name means that column, whatever characters it has."""
+    """An expression that equals a column's name means that column, whatever characters the name has."""
     return quoted(sql) if sql in columns else sql
 
 
-def _absent(groups: list[Group], named, columns: tuple[str, ...], is_json: bool) -> set[str]:
+def _absent(groups: list[Group], named: Paths, columns: tuple[str, ...], is_json: bool) -> set[str]:
+    """Columns that expressions name and no file has."""
     there = {name.lower() for name in columns}
-    absent = {parts[0] for found in named.values() for parts in found if parts[0].lower() not in there}
+    absent = {parts[0] for paths in named.values() for parts in paths if parts[0].lower() not in there}
     if not (is_json and absent):
         return absent
-    # The keys came from a sample: look at every line before saying that a column is absent.
-    held = (
+    # The keys are those of a sample: look at every line before calling a column absent.
+    has_key = (
         groups[0]
         .lines.select(
             *[F.max(F.array_contains(F.json_object_keys(RAW), name)).alias(name) for name in sorted(absent)]
         )
         .first()
     )
-    return {name for name in absent if not held[name]}
+    return {name for name in absent if not has_key[name]}
 
 
-def _refuse_absent(absent, named, labels, texts, columns, may_be_absent) -> None:
-    for name, found in named.items():
-        lost = sorted({parts[0] for parts in found} & absent)
+def _refuse_absent(
+    absent: set[str],
+    named: Paths,
+    labels: dict[str, str],
+    texts: dict[str, str],
+    columns: tuple[str, ...],
+    may_be_absent: frozenset[str],
+) -> None:
+    """Raises MappingError for the first expression that needs an absent column and may not lack it."""
+    for name, paths in named.items():
+        lost = sorted({parts[0] for parts in paths} & absent)
         if lost and name not in may_be_absent and columns:
             raise MappingError(
                 f"{labels[name]} = {texts[name]!r} names column {', '.join(lost)}, which the files do not have; "

@@ -5,27 +5,38 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.models.dagbag import DBDagBag
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
+from airflow.utils.state import TaskInstanceState
+from airflow.utils.types import DagRunTriggeredByType
+from sqlalchemy.orm import Session
 
+from pipeline import presets
 from pipeline.local.service_settings import POOLS
+from pipeline.orchestration import arguments
 from pipeline.settings import CHECKOUT
 from pipeline.sources import SOURCES
-from pipeline.workflows.refresh_cycle import BY_NAME, RESOLVE, STAGES
+from pipeline.workflows.refresh_cycle import refresh_cycle
+from tests.airflow_records import parse as parse_into
+from tests.airflow_records import start_run
 
+STAGES = refresh_cycle(presets.load("ml-100k").funnel.rungs)
 FILE = CHECKOUT / "dags" / "refresh_cycle.py"
 
 
 def parse(monkeypatch: pytest.MonkeyPatch, **environment: str) -> DagBag:
+    """The DAGs and import errors of the whole folder."""
     for name in ("REPRISE_SOURCE", "REPRISE_SOURCES"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    return DagBag(dag_folder=FILE)
+    return DagBag(dag_folder=FILE.parent)
 
 
 @pytest.fixture(scope="module")
@@ -37,47 +48,48 @@ def dag() -> DAG:
 
 
 def test_every_stage_of_the_map_has_one_task(dag: DAG):
-    assert sorted(dag.task_ids) == sorted(["in_order", "release", *BY_NAME])
+    assert sorted(dag.task_ids) == sorted(["in_order", "release", *(stage.name for stage in STAGES)])
 
 
-def test_arrows_are_the_maps(dag: DAG):
-    for stage in STAGES:
+def test_tasks_follow_each_other_as_in_the_map(dag: DAG):
+    for stage in STAGES.stages:
         assert dag.get_task(stage.name).upstream_task_ids == set(stage.after), stage.name
-    assert dag.get_task(RESOLVE.name).upstream_task_ids == {"in_order"}
+    assert dag.get_task(STAGES.resolve.name).upstream_task_ids == {"in_order"}
 
 
 def test_spark_stages_go_through_the_connection_and_the_others_are_processes(dag: DAG):
-    kinds = {stage.name: type(dag.get_task(stage.name)).__name__ for stage in BY_NAME.values()}
+    kinds = {stage.name: type(dag.get_task(stage.name)).__name__ for stage in STAGES}
     assert {name for name, kind in kinds.items() if kind == "SparkStageOperator"} == {
-        stage.name for stage in BY_NAME.values() if stage.engine == "spark"
+        stage.name for stage in STAGES if stage.engine == "spark"
     }
     assert set(kinds.values()) == {"SparkStageOperator", "StageOperator"}
     assert dag.get_task("sequences")._conn_id == "spark_reprise"
 
 
-def test_phases_are_groups_and_no_part_of_a_tasks_name(dag: DAG):
+def test_phases_are_task_groups_and_do_not_prefix_task_ids(dag: DAG):
     groups = {name: {task.task_id for task in group} for name, group in dag.task_group_dict.items() if name}
     phases = {stage.phase for stage in STAGES if stage.phase}
     assert groups == {phase: {stage.name for stage in STAGES if stage.phase == phase} for phase in phases}
 
 
-def test_engines_wait_in_their_own_pool(dag: DAG):
+def test_each_engine_has_its_pool(dag: DAG):
     pools = {"spark": "spark", "torch": "gpu", "python": "default_pool"}
-    assert {stage.name: dag.get_task(stage.name).pool for stage in BY_NAME.values()} == {
-        stage.name: pools[stage.engine] for stage in BY_NAME.values()
+    assert {stage.name: dag.get_task(stage.name).pool for stage in STAGES} == {
+        stage.name: pools[stage.engine] for stage in STAGES
     }
     assert {name: pool["slots"] for name, pool in POOLS.items()} == {"spark": 2, "gpu": 1}
 
 
 def test_retries_are_the_maps_and_bad_data_has_none(dag: DAG):
-    assert {stage.name: dag.get_task(stage.name).retries for stage in BY_NAME.values()} == {
-        stage.name: stage.retries for stage in BY_NAME.values()
+    assert {stage.name: dag.get_task(stage.name).retries for stage in STAGES} == {
+        stage.name: stage.retries for stage in STAGES
     }
     assert dag.get_task("validate_events").retries == dag.get_task("validate_sequences").retries == 0
-    assert dag.get_task("resolve").retry_delay == timedelta(minutes=1)
+    assert dag.get_task("resolve").retries == 1
+    assert dag.get_task("resolve").retry_delay == timedelta(seconds=10)
 
 
-def test_after_a_refusal_only_the_stages_that_always_run_are_run(dag: DAG):
+def test_after_a_refusal_only_the_stages_that_always_run_still_run(dag: DAG):
     rules = {stage.name: dag.get_task(stage.name).trigger_rule.value for stage in STAGES}
     assert {name for name, rule in rules.items() if rule == "none_failed"} == {
         stage.name for stage in STAGES if stage.always
@@ -86,29 +98,48 @@ def test_after_a_refusal_only_the_stages_that_always_run_are_run(dag: DAG):
 
 
 def test_the_lease_is_released_by_a_teardown_that_cannot_turn_a_failed_run_green(dag: DAG):
-    release, resolve = dag.get_task("release"), dag.get_task("resolve")
-    assert release.is_teardown and resolve.is_setup
+    release = dag.get_task("release")
+    assert release.is_teardown and dag.get_task("resolve").is_setup
     assert not release.on_failure_fail_dagrun
-    assert release.upstream_task_ids == {"report", "resolve"}
+    assert release.upstream_task_ids == {"report", "resolve", "in_order"}
 
 
-def test_cycles_come_one_at_a_time_in_order_and_not_by_themselves(dag: DAG):
+def test_clearing_a_task_runs_resolve_again_which_takes_the_lease(dag: DAG):
+    cleared = dag.partial_subset("train", include_downstream=True, include_upstream=False)
+    assert {"in_order", "resolve", "train", "report", "release"} <= set(cleared.task_ids)
+    assert "events" not in cleared.task_ids
+
+
+def test_release_runs_after_a_failed_resolve_and_the_run_stays_failed(dag: DAG, airflow_session: Session):
+    run = start_run(dag, airflow_session)
+    states = {"in_order": TaskInstanceState.SUCCESS, "resolve": TaskInstanceState.FAILED, "release": None}
+    for instance in run.get_task_instances(session=airflow_session):
+        instance.state = states.get(instance.task_id, TaskInstanceState.UPSTREAM_FAILED)
+    airflow_session.flush()
+    decision = run.task_instance_scheduling_decisions(session=airflow_session)
+    assert [instance.task_id for instance in decision.schedulable_tis] == ["release"]
+    decision.schedulable_tis[0].state = TaskInstanceState.SUCCESS
+    airflow_session.flush()
+    run.update_state(session=airflow_session)
+    assert run.state == "failed"
+
+
+def test_cycles_run_one_at_a_time_in_order_and_past_ones_only_on_request(dag: DAG):
     assert dag.max_active_runs == 1
     assert not dag.catchup
     assert dag.is_paused_upon_creation
-    # One task that depends on the past makes Airflow refuse a backfill that runs backwards. It does
-    # nothing, so that it never fails and never holds up a later cycle.
+    # A task that depends on the past makes Airflow refuse a backfill that runs backwards. It does nothing, so
+    # it never fails and never holds up a later cycle.
     assert [task.task_id for task in dag.tasks if task.depends_on_past] == ["in_order"]
     assert type(dag.get_task("in_order")).__name__ == "EmptyOperator"
 
 
-def test_every_failure_is_told_by_the_task_itself(dag: DAG):
-    silent = [stage.name for stage in BY_NAME.values() if not dag.get_task(stage.name).on_failure_callback]
-    assert silent == []
+def test_every_failure_is_logged_by_the_task_itself(dag: DAG):
+    assert all(dag.get_task(stage.name).on_failure_callback for stage in STAGES)
 
 
-def test_every_task_says_what_it_does(dag: DAG):
-    assert all(stage.title in dag.get_task(stage.name).doc_md for stage in BY_NAME.values())
+def test_every_task_has_the_title_of_its_stage_in_its_documentation(dag: DAG):
+    assert all(stage.title in dag.get_task(stage.name).doc_md for stage in STAGES)
 
 
 @pytest.mark.parametrize(
@@ -116,10 +147,11 @@ def test_every_task_says_what_it_does(dag: DAG):
     [
         {"cutoff": "1998-03-26"},
         {"cutoff": None, "cold_start": True},
-        {"source": "logs/my.toml", "preset": "quick"},
+        {"preset": None},
+        {"source": "ml-100k", "preset": "quick"},
     ],
 )
-def test_the_form_takes(dag: DAG, values: dict):
+def test_the_form_accepts(dag: DAG, values: dict):
     fresh = dag.params.__class__({name: dag.params.get_param(name) for name in dag.params})
     fresh.update(values)
     assert {name: fresh.validate()[name] for name in values} == values
@@ -130,7 +162,9 @@ def test_the_form_takes(dag: DAG, values: dict):
     [
         {"cutoff": "26 March"},
         {"source": "../etc/passwd"},
-        {"preset": "unheard-of"},
+        {"source": "ifdb"},
+        {"source": "/tmp/mapping.toml"},
+        {"preset": "largest"},
         {"cold_start": "perhaps"},
     ],
 )
@@ -141,20 +175,43 @@ def test_the_form_refuses(dag: DAG, values: dict):
         fresh.validate()
 
 
-def test_backfill_finds_the_due_cutoffs_of_the_schedule(dag: DAG):
+def test_a_backfill_has_the_cutoffs_of_the_schedule(dag: DAG):
     # ML-100K: every 28 days from 1997-12-04 to 1998-04-23, so the two demo cutoffs are the last two.
     serialized = DagSerialization.from_dict(DagSerialization.to_dict(dag))
-    found = serialized.iter_dagrun_infos_between(
+    infos = serialized.iter_dagrun_infos_between(
         datetime(1998, 3, 1, tzinfo=UTC), datetime(1998, 12, 31, tzinfo=UTC)
     )
-    assert [info.data_interval.end.date().isoformat() for info in found] == ["1998-03-26", "1998-04-23"]
+    assert [info.data_interval.end.date().isoformat() for info in infos] == ["1998-03-26", "1998-04-23"]
 
 
 def test_unpausing_a_source_whose_log_has_ended_starts_nothing(dag: DAG):
     serialized = DagSerialization.from_dict(DagSerialization.to_dict(dag))
     assert serialized.next_dagrun_info(last_automated_run_info=None) is None
-    # Its own end date would keep a run by hand, whose logical date is now, from ever starting.
+    # An end date of the DAG would also keep a manual run, whose logical date is now, from starting.
     assert dag.end_date is None
+
+
+@pytest.mark.parametrize(
+    "conf", [{"source": "ifdb"}, {"source": "/tmp/mapping.toml", "cutoff": "2026-03-01"}]
+)
+def test_a_trigger_through_the_api_cannot_choose_the_source(dag: DAG, airflow_session: Session, conf: dict):
+    # The REST API, `airflow dags trigger` and a backfill pass `conf` to this function.
+    parse_into(dag, airflow_session)
+    stored = DBDagBag().get_latest_version_of_dag(dag.dag_id, session=airflow_session)
+    with pytest.raises(ParamValidationError, match="'ml-100k' was expected"):
+        stored.create_dagrun(
+            run_id="manual__test", run_after=datetime(2026, 3, 1, tzinfo=UTC), conf=conf, run_type="manual",
+            triggered_by=DagRunTriggeredByType.REST_API, state="queued", session=airflow_session,
+        )  # fmt: skip
+
+
+def test_every_task_runs_the_dags_own_source_whatever_the_form_says(dag: DAG):
+    run = SimpleNamespace(run_type="manual", data_interval_start=None, data_interval_end=None)
+    params = {"cutoff": "2026-03-01", "preset": None, "cold_start": False, "source": "/tmp/mapping.toml"}
+    for task in dag.tasks:
+        if task.task_id != "in_order":
+            words = arguments(task.command, task.source, {"params": params, "dag_run": run})
+            assert words[:3] == [task.command, "--source", "ml-100k"]
 
 
 @pytest.mark.parametrize("source", sorted(SOURCES))
@@ -164,19 +221,15 @@ def test_every_packaged_source_has_a_dag(source: str, monkeypatch: pytest.Monkey
     assert bag.dags["refresh_cycle"].params["source"] == source
 
 
-def test_further_sources_get_dags_of_their_own(monkeypatch: pytest.MonkeyPatch):
+def test_every_further_source_has_its_dag(monkeypatch: pytest.MonkeyPatch):
     bag = parse(monkeypatch, REPRISE_SOURCES="ifdb kuairand")
     assert sorted(bag.dags) == ["refresh_cycle", "refresh_cycle_ifdb", "refresh_cycle_kuairand"]
-
-
-def test_an_unknown_source_is_an_import_error_that_names_the_known(monkeypatch: pytest.MonkeyPatch):
-    (error,) = parse(monkeypatch, REPRISE_SOURCE="nowhere").import_errors.values()
-    assert "source 'nowhere' is unknown" in error and "ml-100k" in error
+    assert bag.dags["refresh_cycle_ifdb"].get_task("events").source == "ifdb"
 
 
 def test_parsing_takes_less_than_a_second_and_loads_no_engine():
-    # A process of its own: what this one imported does not count. Airflow itself is imported before,
-    # as it is in the DAG processor. The fastest of three, because other work may share the cores.
+    # In another process, so that this one's imports do not count. Airflow itself is imported before, as in the
+    # DAG processor. The fastest of three counts, because other work may share the cores.
     script = (
         "import json, sys, time\n"
         "import airflow.sdk, airflow.providers.standard.operators.empty\n"

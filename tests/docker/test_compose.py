@@ -1,4 +1,4 @@
-"""What can be checked of the images and the compose file without an engine."""
+"""Checks of the images and the compose file that need no container engine."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def compose() -> dict[str, Any]:
     return yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
 
 
-def services(compose: dict[str, Any], *left_out: str) -> dict[str, dict[str, Any]]:
-    return {name: service for name, service in compose["services"].items() if name not in left_out}
+def services(compose: dict[str, Any], *excluded: str) -> dict[str, dict[str, Any]]:
+    return {name: service for name, service in compose["services"].items() if name not in excluded}
 
 
 def test_the_services_are_those_of_a_small_cluster(compose: dict[str, Any]):
@@ -32,12 +32,12 @@ def test_the_services_are_those_of_a_small_cluster(compose: dict[str, Any]):
     }  # fmt: skip
 
 
-def test_ports_are_published_on_the_loopback_alone(compose: dict[str, Any]):
+def test_ports_are_published_on_the_loopback_only(compose: dict[str, Any]):
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert ports and all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_every_lasting_service_tells_its_health(compose: dict[str, Any]):
+def test_every_lasting_service_has_a_health_check(compose: dict[str, Any]):
     assert [
         name for name, service in services(compose, "airflow-init").items() if "healthcheck" not in service
     ] == []
@@ -58,7 +58,7 @@ def test_services_wait_for_what_they_need(compose: dict[str, Any]):
         assert compose["services"][name]["depends_on"]["postgres"] == {"condition": "service_healthy"}
 
 
-def test_every_volume_is_named_and_used(compose: dict[str, Any]):
+def test_every_named_volume_is_used(compose: dict[str, Any]):
     used = {
         mount.split(":")[0]
         for service in compose["services"].values()
@@ -69,7 +69,8 @@ def test_every_volume_is_named_and_used(compose: dict[str, Any]):
 
 def test_secrets_come_from_the_environment_and_none_is_committed():
     text = (DOCKER / "compose.yaml").read_text(encoding="utf-8")
-    example = dict(re.findall(r"^(REPRISE_\w+)=(.*)$", (DOCKER / "env.example").read_text(), re.MULTILINE))
+    settings = re.compile(r"^(?:# )?(REPRISE_\w+)=(.*)$", re.MULTILINE)  # an optional one is a comment
+    example = dict(settings.findall((DOCKER / "env.example").read_text(encoding="utf-8")))
     assert set(re.findall(r"\$\{(\w+)", text)) == set(example)
     required = set(re.findall(r"\$\{(\w+):\?", text))
     assert required == {name for name, value in example.items() if value == ""}
@@ -77,7 +78,7 @@ def test_secrets_come_from_the_environment_and_none_is_committed():
     assert "docker/.env" in ignored
 
 
-def test_the_image_holds_what_is_imported_and_nothing_else():
+def test_the_image_has_the_packages_and_nothing_else():
     dockerfile = (DOCKER / "Dockerfile").read_text()
     copied = set(re.findall(r"^COPY (\w+) \w+$", dockerfile, re.MULTILINE))
     assert copied == {"dags", "expectations", "model", "pipeline", "spark_jobs"}
@@ -92,14 +93,16 @@ def test_packages_are_installed_with_their_hashes():
     assert len(installs) == 2 and all("--require-hashes" in line for line in installs)
 
 
-def test_airflow_in_containers_and_on_this_machine_are_told_the_same(compose: dict[str, Any], tmp_path: Path):
+def test_airflow_in_containers_and_on_this_machine_have_the_same_settings(
+    compose: dict[str, Any], tmp_path: Path
+):
     from pipeline.local.service_settings import airflow_environment
     from pipeline.settings import Settings
 
-    own = {"REPRISE_DATA", "REPRISE_SPARK_MASTER", "MLFLOW_TRACKING_URI", "REPRISE_SOURCE"}
-    told = set(compose["services"]["airflow-scheduler"]["environment"]) - own
+    own = {"REPRISE_DATA", "REPRISE_SPARK_MASTER", "MLFLOW_TRACKING_URI", "REPRISE_SOURCE", "REPRISE_SOURCES"}
+    given = set(compose["services"]["airflow-scheduler"]["environment"]) - own
     local = airflow_environment(Settings.at(tmp_path), "ml-100k", 8080)
-    assert told <= set(local)
+    assert given <= set(local)
 
 
 @pytest.mark.parametrize("script", ["entrypoint.sh", "postgres-init.sh"])
@@ -108,7 +111,7 @@ def test_scripts_are_shell_that_parses(script: str):
     assert (DOCKER / script).stat().st_mode & 0o111
 
 
-def test_the_entrypoint_writes_the_password_for_the_owner_alone(tmp_path: Path):
+def test_only_the_owner_can_read_the_password_that_the_entrypoint_writes(tmp_path: Path):
     passwords = tmp_path / "airflow" / "passwords.json"
     answer = subprocess.run(
         [str(DOCKER / "entrypoint.sh"), "sh", "-c", "echo ${REPRISE_ADMIN_PASSWORD-gone}"],

@@ -1,7 +1,7 @@
-"""The services of the compose file, started without an engine from programs on this machine.
+"""The services of the compose file, started from programs on this machine instead of containers.
 
-PostgreSQL's server comes from Debian's package, Airflow and MLflow from the environment, and their
-settings from `compose.yaml` itself, with names of containers replaced by the loopback.
+PostgreSQL's server comes from Debian's package, Airflow and MLflow from the virtual environment, and their
+settings from `compose.yaml`, with the names of containers replaced by the loopback.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from pipeline.local import service_settings, services
+from pipeline.local import control, service_settings, services
 from pipeline.local.services import Service
 from pipeline.orchestration import task_for
 from pipeline.settings import CHECKOUT, Settings
-from pipeline.workflows.refresh_cycle import BY_NAME
+from pipeline.workflows.refresh_cycle import refresh_cycle
 
 COMPOSE = CHECKOUT / "docker" / "compose.yaml"
 PASSWORD = "secret-of-postgres"
@@ -40,18 +40,18 @@ def free_port() -> int:
 
 
 def environment_of(service: str, replaced: dict[str, str]) -> dict[str, str]:
-    """A service's environment as compose would give it, its names replaced."""
+    """A service's environment as compose would set it, with the names in `replaced` exchanged."""
     values = {"REPRISE_FERNET_KEY": "A" * 43 + "=", "REPRISE_POSTGRES_PASSWORD": PASSWORD}
     given = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"][service]["environment"]
-    told = {}
+    environment = {}
     for name, text in given.items():
         filled = re.sub(
-            r"\$\{(\w+)[^}]*\}", lambda found: values.get(found[1], "secret-of-a-test" * 4), str(text)
+            r"\$\{(\w+)[^}]*\}", lambda match: values.get(match[1], "secret-of-a-test" * 4), str(text)
         )
         for old, new in replaced.items():
             filled = filled.replace(old, new)
-        told[name] = filled
-    return told
+        environment[name] = filled
+    return environment
 
 
 @pytest.fixture
@@ -118,14 +118,14 @@ def test_airflow_and_mlflow_run_on_postgres(postgres: int, tmp_path: Path):
         replace(mlflow, command=command, environment={**base, **environment_of("mlflow", replaced)}),
     ]
     try:
-        services.start(settings, wanted, say=print)
+        control.start(settings, wanted, say=print)
         tables = ask(postgres, "airflow", "select count(*) from slot_pool where pool in ('spark', 'gpu')")
         assert tables == "2"
         assert ask(postgres, "mlflow", "select count(*) from experiments") == "1"
         heartbeats = ask(postgres, "airflow", "select count(*) from job where state = 'running'")
         assert int(heartbeats) >= 2
     finally:
-        services.stop(settings)
+        control.stop(settings)
 
 
 def ask(port: int, database: str, query: str) -> str:
@@ -171,18 +171,18 @@ def test_a_stage_runs_on_a_spark_cluster_by_a_change_of_connection(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_REPRISE", json.dumps({"conn_type": "spark", "host": master}))
     try:
-        services.start(home, started, say=print)
+        control.start(home, started, say=print)
         words = ["--source", str(mapping), "--cutoff", "2023-11-19"]
         subprocess.run([sys.executable, "-m", "pipeline", "resolve", *words], cwd=CHECKOUT, check=True)
-        operator = task_for(BY_NAME["events"])
-        params = {"source": str(mapping), "preset": "laptop", "cutoff": "2023-11-19", "cold_start": False}
+        operator = task_for(refresh_cycle(["25k"])["events"], str(mapping))
+        params = {"preset": None, "cutoff": "2023-11-19", "cold_start": False}
         run = SimpleNamespace(run_type="manual", data_interval_start=None, data_interval_end=None)
-        operator.execute({"params": params, "dag_run": run, "ti": SimpleNamespace(try_number=1)})
+        operator.execute({"params": params, "dag_run": run, "task_reschedule_count": 0})
     finally:
-        services.stop(home)
+        control.stop(home)
     record = json.loads((home.cycle_folder("tiny", "2023-11-19") / "stage-events.json").read_text())
     assert record["versions"]["events"] >= 0
-    # The executor's folder in the worker's: the work was done there and not in the driver.
+    # The worker's folder has one of an executor: the work was done there and not in the driver.
     assert list(tmp_path.glob("app-*/0/stderr"))
 
 

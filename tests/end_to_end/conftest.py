@@ -11,9 +11,10 @@ import pytest
 from model.config import TrainingConfig
 from pipeline.config import Config
 from pipeline.cycle import lease
-from pipeline.cycle.definition import Cycle, cycle_name, resolve
+from pipeline.cycle.definition import Cycle, cycle_name
 from pipeline.runner import Outcome, run_cycle
 from pipeline.settings import Settings
+from pipeline.stages.resolve import pin_cycle
 from tests.factories import CUTOFFS, tiny_config, tiny_log
 
 TRAINING = TrainingConfig(
@@ -46,7 +47,7 @@ class House:
         """One whole cycle, as the command `cycle` runs it."""
         config = config or self.config
         with lease.holding(self.settings, config.source.name, cycle_name(cutoff)):
-            cycle = resolve(config, cutoff, self.settings, **options)
+            cycle = pin_cycle(config, cutoff, self.settings, **options)
             return cycle, run_cycle(config, cycle, self.settings, self.lines.append)
 
 

@@ -12,19 +12,23 @@ import torch
 from deltalake import DeltaTable
 
 from expectations.tables import location
-from model.evaluation.names import CANDIDATE
-from model.evaluation.ranking import candidate_vectors, encode_histories
+from model.evaluation.names import CANDIDATE, CHAMPION
 from model.network.recommender import Recommender, score
+from model.serving.encoding import encode_histories, encode_items
 from model.training.checkpoint import digest_of_weights, load_weights
 from model.training.warm_start import start_from_parent
 from pipeline.cycle import accepted
-from pipeline.cycle.records import StageContext
-from pipeline.evaluation.window import open_champion_model, open_model, open_window
+from pipeline.cycle.context import StageContext
+from pipeline.evaluation.models import open_contender, open_reference
+from pipeline.evaluation.window import open_window
 from pipeline.registry import tracking
 from pipeline.settings import CHECKOUT
 from pipeline.training.fit import fit
-from pipeline.workflows.refresh_cycle import BY_NAME, STAGES, Stage
-from tests.factories import CUTOFFS, PLANTED
+from pipeline.workflows.refresh_cycle import workflow
+from pipeline.workflows.stage import Stage
+from tests.factories import CUTOFFS, PLANTED, tiny_config
+
+STAGES = workflow(tiny_config())
 
 
 def table(house, name: str, cycle: str | None = None) -> list[dict]:
@@ -48,20 +52,20 @@ def weights(house, cycle: str, model: str = "candidate") -> str:
 def test_three_cycles_run_every_stage_and_each_continues_the_one_before(three_cycles):
     house, cycles = three_cycles
     for _, outcomes in cycles:
-        assert list(outcomes) == [stage.name for stage in STAGES]
+        assert list(outcomes) == [stage.name for stage in STAGES.stages]
         assert not any(outcome.record.refused for outcome in outcomes.values())
     (first, _), (second, _), (third, last) = cycles
     assert first.parent is None
     assert second.parent.cycle == first.name and second.parent.split == first.split
     assert third.parent.cycle == second.name
-    assert tracking.champion_version(house.settings, "tiny") == last["register"].record.figures["version"]
+    assert tracking.champion_version(house.settings, "tiny") == last["register"].record.figures.version
 
 
 def test_every_landed_line_is_accepted_or_rejected(three_cycles):
     house, ((_, one), *_) = three_cycles
     figures = one["events"].record.figures
-    assert figures["accepted"] == len(house.log.events) == len(table(house, "events"))
-    assert figures["rejected"] == house.log.malformed == len(table(house, "rejected_events"))
+    assert figures.accepted == len(house.log.events) == len(table(house, "events"))
+    assert figures.rejected == house.log.malformed == len(table(house, "rejected_events"))
 
 
 def test_the_same_cycle_again_does_no_work_and_makes_no_second_version(three_cycles):
@@ -86,7 +90,7 @@ def test_a_backfill_in_an_empty_lake_equals_the_cycles_run_in_time_order(three_c
         assert weights(other, cycle.name) == weights(house, cycle.name)
         for name in ("vocabulary", "item_features", "sequences", "evaluation_sequences", "ranks"):
             assert table(other, name, cycle.name) == table(house, name, cycle.name), name
-        assert outcomes["promote"].record.figures["moved"] is False
+        assert outcomes["promote"].record.figures.moved is False
         assert (backfilled.parent and backfilled.parent.cycle) == (cycle.parent and cycle.parent.cycle)
     assert tracking.champion_version(other.settings, "tiny") is None
 
@@ -102,19 +106,19 @@ def test_events_and_items_planted_after_the_split_change_nothing_that_training_s
     features = features_by_item(planted, first.name)
     del features[PLANTED]
     assert features == features_by_item(house, first.name)
-    rates = [run["vocabulary"].record.figures["masking_rate"] for run in (one, outcomes)]
+    rates = [run["vocabulary"].record.figures.masking_rate for run in (one, outcomes)]
     assert rates[0] == rates[1]
     assert weights(planted, first.name, "rung-25k") == weights(house, first.name, "rung-25k")
     # The planted events are labels of the window, so its rung may be refused: the full model is trained here.
     records = {name: outcome.record for name, outcome in outcomes.items()}
-    context = StageContext(planted.config, cycle, planted.settings, records, lambda text: None)
+    context = StageContext(STAGES["train"], planted.config, cycle, planted.settings, records)
     candidate = fit(context, CANDIDATE, planted.config.model.size)
     assert candidate.checkpoint_digest == weights(house, first.name)
 
 
 def test_the_registered_version_carries_its_lineage(three_cycles):
     house, ((first, _), (second, two), _) = three_cycles
-    version = two["register"].record.figures["version"]
+    version = two["register"].record.figures.version
     store = tracking.client(house.settings)
     tags = store.get_model_version(tracking.model_name("tiny"), str(version)).tags
     assert tags["cycle"] == second.name and tags["parent_cycle"] == first.name
@@ -127,11 +131,12 @@ def test_a_grown_vocabulary_changes_no_score_before_training(three_cycles):
     """Over the same items and features: old items bit for bit, new ones exactly as cold items."""
     house, (*_, (third, outcomes)) = three_cycles
     records = {name: outcome.record for name, outcome in outcomes.items()}
-    context = StageContext(house.config, third, house.settings, records, lambda text: None)
-    older, as_cold = open_champion_model(context, third.champion, "candidate")
-    _, today = open_model(context, "candidate")
+    context = StageContext(STAGES["evaluate"], house.config, third, house.settings, records)
+    reference = open_reference(context, third.reference, CANDIDATE, CHAMPION)
+    older, as_cold = reference.recommender, reference.catalogue
+    today = open_contender(context, CANDIDATE).catalogue
     assert today.vocabulary_size > as_cold.vocabulary_size
-    grown = Recommender(house.config.model, today.vocabulary_size).eval()
+    grown = Recommender(house.config.network(), today.vocabulary_size).eval()
     folder = accepted.model_folder(house.settings, "tiny", third.parent, "candidate")
     growth = start_from_parent(grown, load_weights(folder))
     assert growth.new_rows == today.vocabulary_size - as_cold.vocabulary_size
@@ -140,7 +145,7 @@ def test_a_grown_vocabulary_changes_no_score_before_training(three_cycles):
     scores = []
     for recommender, catalogue in ((older, as_cold), (grown, today)):
         with torch.inference_mode():
-            items = candidate_vectors(recommender, catalogue, window.candidates.item_index)
+            items = encode_items(recommender, catalogue, window.eligible.item_index)
             users = encode_histories(
                 recommender, catalogue, examples.histories, examples.user, ends, context_length=64
             )
@@ -198,6 +203,6 @@ def test_a_stage_that_fails_leaves_the_last_good_state_and_a_rerun_goes_on(make_
             house.run(CUTOFFS[0])
     _, outcomes = house.run(CUTOFFS[0])
     assert [name for name, outcome in outcomes.items() if not outcome.worked] == [
-        earlier.name for earlier in STAGES[: STAGES.index(BY_NAME[stage])]
+        earlier.name for earlier in STAGES.stages[: STAGES.stages.index(STAGES[stage])]
     ]
-    assert outcomes["register"].record.figures["version"] == 1
+    assert outcomes["register"].record.figures.version == 1

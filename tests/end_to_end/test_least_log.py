@@ -12,14 +12,15 @@ import pytest
 from deltalake import DeltaTable
 
 from expectations.tables import CONTEXT_FIELDS, location
-from model.evaluation.names import CANDIDATE
+from model.evaluation.names import CANDIDATE, FROZEN, ModelName
 from pipeline import presets
-from pipeline.__main__ import FAILED, main
+from pipeline.__main__ import main
 from pipeline.cycle import accepted
 from pipeline.cycle.records import StageRecord, read_records
+from pipeline.errors import Exit
 from pipeline.registry import tracking
 from pipeline.settings import Settings
-from pipeline.workflows.refresh_cycle import STAGES
+from pipeline.workflows.refresh_cycle import rung_stage, workflow
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = 86_400
@@ -108,28 +109,28 @@ def log(spark, tmp_path_factory):
 
 def test_users_items_and_times_alone_make_a_whole_cycle(log):
     config, records = presets.load(str(log.toml), "quick"), log.records(FIRST)
-    assert set(records) == {stage.name for stage in STAGES}
-    assert records["events"].figures["accepted"] == len(walks())
+    assert set(records) == {stage.name for stage in workflow(config).stages}
+    assert records["events"].figures.accepted == len(walks())
     items = log.rows("items", records["items"].versions["items"])
-    assert len(items) == records["items"].figures["items_new"] == ITEMS
+    assert len(items) == records["items"].figures.items_new == ITEMS
     # Nothing is known of an item but its events: its vectors are zeros of the width that the model reads.
     features = log.rows("item_features", records["item_features"].versions["item_features"])
-    widths = dict(config.model.modalities)
+    widths = dict(config.network().modalities)
     assert len(features) == ITEMS
     assert {name: len(row[name]) for row in features for name in widths} == widths
     assert not any(any(row[name]) for row in features for name in widths)
     sequences = log.rows("sequences", records["sequences"].versions["sequences"])
     assert {row[name] for row in sequences for name in CONTEXT_FIELDS} == {None}
     for number, size in enumerate(config.funnel.rungs, start=1):
-        rung = records[f"rung_{number}"].figures
-        assert (rung["size"], rung["outcome"]) == (size, "passed")
+        rung = records[rung_stage(number)].figures
+        assert (rung.size, rung.outcome) == (size, "passed")
         # Where users go is told by where they were, not by what is popular.
-        measured = {row["model"]: row["mrr"][0] for row in rung["metrics"] if row["group"] == "all"}
-        assert measured[rung["model"]] > 2 * measured["popularity_frozen"]
-    assert records["funnel"].figures["outcome"] == "passed"
-    assert records["report"].figures["outcome"] == "accepted"
-    page = log.settings.report_folder("least", FIRST) / records["report"].figures["page"]
-    assert "version 1 is the champion" in page.read_text()
+        mrr = rung.measures.mrr
+        assert mrr[ModelName.rung(size)] > 2 * mrr[FROZEN]
+    assert records["funnel"].figures.outcome == "passed"
+    assert records["report"].figures.outcome == "accepted"
+    page = log.settings.report_folder("least", FIRST) / records["report"].figures.page
+    assert "version 1, the new champion" in page.read_text()
 
 
 def test_a_failing_suite_ends_the_run_and_readers_stay_on_the_last_tables_that_passed(log, capsys):
@@ -139,7 +140,7 @@ def test_a_failing_suite_ends_the_run_and_readers_stay_on_the_last_tables_that_p
     sound = [("u00", "i00", int(START.timestamp()) + (60 + day) * DAY) for day in range(12)]
     land(log.folder / "log-2.csv", sound + [("u01", "", 0), ("", "i01", 0), ("u01", "i01", "soon")] * 12)
 
-    assert log.cycle(SECOND) == FAILED
+    assert log.cycle(SECOND) == Exit.FAILED
     told = capsys.readouterr().err
     assert "data expectations are not met: " in told and "events.faulty_lines_few" in told
     assert set(log.records(SECOND)) == {"events", "items"}

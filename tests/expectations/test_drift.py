@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from expectations.drift import Window, drift
+from expectations.drift import drift, window
+from expectations.figures import Window
+from tests.factories import START, events_frame
 
 
 @pytest.mark.parametrize(
@@ -26,3 +30,10 @@ def test_drift_is_a_ratio_to_the_median_and_a_distance_of_shares(now, earlier, r
 def test_no_drift_without_an_earlier_event():
     assert drift(Window(1.0, {"view": 1}), []) is None
     assert drift(Window(1.0, {"view": 1}), [Window(1.0, {})]) is None
+
+
+def test_a_window_counts_the_events_after_the_split_up_to_the_cutoff_by_action(spark):
+    seconds = {0: "view", 1: "view", 2: "like", 86_400: "view", 86_401: "like"}
+    events = events_frame(spark, [("u", "i", second, action) for second, action in seconds.items()])
+    counted = window(events, START, START + timedelta(days=1))
+    assert counted == Window(days=1.0, action_counts={"like": 1, "view": 2})

@@ -34,12 +34,13 @@ def results(spark):
 
 def test_the_page_names_failing_rows_and_tells_a_crash_from_a_failure(tmp_path, results):
     text = report.write(tmp_path, "validate_events", results, FACTS).read_text()
-    assert "2 of 4 expectations are not met" in text
+    assert "2 of 3 expectations are not met" in text and "1 more is not applicable to this cycle" in text
     assert "time spent is not negative" in text and "✗ failed" in text
     assert "&lt;b&gt;r&amp;d&lt;/b&gt;" in text and "<b>r&d</b>" not in text
     assert "! crashed" in text and "absent" in text
     assert "no earlier cycle" in text
-    assert text.index("What is wrong") < text.index("no id twice")
+    assert "1 row: -2.0" in text
+    assert text.index("<h2>Not met</h2>") < text.index("no id twice")
 
 
 def test_no_page_fetches_anything(tmp_path, results):
@@ -52,7 +53,7 @@ def test_no_page_fetches_anything(tmp_path, results):
     assert "time spent is not negative" in docs and "-2" in docs and "✗ not met" in docs
 
 
-def test_pages_of_a_failure_go_when_all_is_well(tmp_path, results, spark):
+def test_data_docs_of_a_failure_are_removed_when_everything_passes(tmp_path, results, spark):
     report.write(tmp_path, "validate_events", results, FACTS)
     fine = [
         judge(
@@ -66,13 +67,13 @@ def test_pages_of_a_failure_go_when_all_is_well(tmp_path, results, spark):
     assert [path.name for path in tmp_path.iterdir()] == ["validate_events.html"]
 
 
-def test_plain_values_carry_outcomes_and_words(results):
-    plain = report.plain(results)
-    assert [(one["name"], one["outcome"]) for one in plain] == [
+def test_rows_carry_outcomes_and_words(results):
+    rows = report.rows(results)
+    assert [(row.name, row.outcome) for row in rows] == [
         ("ids_unique", "passed"),
         ("seconds_in_range", "failed"),
         ("nonsense", "crashed"),
         ("volume", "not_applicable"),
     ]
-    assert plain[1]["observed"] == "-2.0" and plain[1]["allowed"] == "seconds ≥ 0"
+    assert rows[1].observed == "-2.0" and rows[1].allowed == "seconds ≥ 0"
     assert report.counted(results[0]) == "1 passed, 1 failed, 1 crashed, 1 not applicable"

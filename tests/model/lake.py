@@ -1,4 +1,4 @@
-"""A small lake in memory and on disk: rows of `sequences` cut in plain Python, tables written by delta-rs."""
+"""A small lake: rows of `sequences` cut in plain Python, tables written by delta-rs."""
 
 from __future__ import annotations
 
@@ -10,38 +10,28 @@ import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
+from expectations.instants import DAY_US as DAY
+from expectations.instants import HOUR_US as HOUR
+from expectations.instants import SECOND_US as SECOND
 from expectations.tables import ITEM_FEATURES, ITEMS, SEQUENCES, VOCABULARY, Table, location
+from model.data.delta import arrow_type
 
-SECOND = 1_000_000
-HOUR = 3600 * SECOND
-DAY = 24 * HOUR
 CYCLE = "1970-01-31"
 SOURCE = "tiny"
 
 Event = tuple[int, int, float]
 """(item_index, event_at_us, reward)"""
 
-_ARROW = {
-    "string": pa.string(),
-    "int": pa.int32(),
-    "bigint": pa.int64(),
-    "boolean": pa.bool_(),
-    "timestamp": pa.timestamp("us", tz="UTC"),
-    "array<int>": pa.list_(pa.int32()),
-    "array<tinyint>": pa.list_(pa.int8()),
-    "array<smallint>": pa.list_(pa.int16()),
-    "array<bigint>": pa.list_(pa.int64()),
-    "array<float>": pa.list_(pa.float32()),
-}
-
 
 def write(lake: Path, table: Table, rows: list[dict[str, Any]], source: str = SOURCE) -> int:
-    """Writes a new version of a table and returns it; a column that a row has not is null."""
-    columns = [column for column in table.columns if column.type in _ARROW]
-    data = pa.table({c.name: pa.array([row.get(c.name) for row in rows], _ARROW[c.type]) for c in columns})
-    place = location(str(lake), source, table.name)
-    write_deltalake(place, data, mode="append", partition_by=list(table.partitions) or None)
-    return DeltaTable(place).version()
+    """Appends rows to a table and returns its version; a column that a row lacks is null."""
+    columns = [column for column in table.columns if "struct" not in column.type]
+    data = pa.table(
+        {c.name: pa.array([row.get(c.name) for row in rows], arrow_type(c.type)) for c in columns}
+    )
+    address = location(str(lake), source, table.name)
+    write_deltalake(address, data, mode="append", partition_by=list(table.partitions) or None)
+    return DeltaTable(address).version()
 
 
 def chunks(
@@ -71,7 +61,7 @@ def chunks(
                 "reward": [reward for _, _, reward in row],
                 "page": [item % 5 for item, _, _ in row],
                 "loss_start": begin - first,
-                "target_positions": [place for place, event in enumerate(row) if event[2] > 0],
+                "target_positions": [index for index, event in enumerate(row) if event[2] > 0],
                 "tail_item_index": [item for item, _, _ in tail],
                 "tail_event_at_us": [at for _, at, _ in tail],
                 "tail_reward": [reward for _, _, reward in tail],
@@ -87,7 +77,7 @@ def histories(
     """Users who walk through the items in order, with ties, at most `hours` apart; two events in three are
     high-value."""
     stream = random.Random(seed)
-    found = {}
+    by_user = {}
     for user in range(users):
         at, item = stream.randrange(days // 2 * DAY), stream.randrange(items)
         events = []
@@ -96,8 +86,8 @@ def histories(
             events.append((item, at, float(stream.choice((0, 1, 2)))))
             if stream.random() < 0.7:
                 at += stream.randrange(SECOND, hours * HOUR)
-        found[f"u{user:03d}"] = [event for event in events if event[1] <= days * DAY]
-    return found
+        by_user[f"u{user:03d}"] = [event for event in events if event[1] <= days * DAY]
+    return by_user
 
 
 def write_cycle(
@@ -110,17 +100,19 @@ def write_cycle(
     launched: dict[int, int] | None = None,
     features_seed: int = 0,
 ) -> dict[str, int]:
-    """All four tables of a cycle; the first `in_vocabulary` items have the row of their own index.
+    """Writes the four tables that training reads; the first `in_vocabulary` items have the row of their index.
 
-    Returns the version of every table.
+    Returns the version of each table.
     """
     launched = launched or {}
     stream = np.random.default_rng(features_seed)
     rows = [row for user, events in users.items() for row in chunks(user, events, cycle=cycle)]
     random.Random(3).shuffle(rows)
     vectors = stream.normal(size=(items, 8)).astype(np.float32)
-    things = [{"item_id": f"i{n}", "item_index": n, "launched_at": launched.get(n)} for n in range(items)]
-    known = [
+    known_items = [
+        {"item_id": f"i{n}", "item_index": n, "launched_at": launched.get(n)} for n in range(items)
+    ]
+    vocabulary = [
         {"cycle": cycle, "item_token": n, "item_index": n, "event_count": 5, "added_in": cycle}
         | {"retired": n in retired}
         for n in range(in_vocabulary)
@@ -130,10 +122,10 @@ def write_cycle(
         for n, vector in enumerate(vectors)
     ]
     if not (lake / SOURCE / ITEMS.name).exists():
-        write(lake, ITEMS, things[::-1])
+        write(lake, ITEMS, known_items[::-1])
     return {
         "sequences": write(lake, SEQUENCES, rows),
         "items": 0,
-        "vocabulary": write(lake, VOCABULARY, known),
+        "vocabulary": write(lake, VOCABULARY, vocabulary),
         "item_features": write(lake, ITEM_FEATURES, features),
     }

@@ -1,4 +1,4 @@
-"""`Sequences` in memory from plain histories, cut as the Spark job cuts them."""
+"""`Sequences` from plain histories, cut as the Spark job cuts them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.model import lake
 
 
 def sequences(folder: Path, users: dict[str, list[lake.Event]], items: int = 64) -> Sequences:
-    """Every row with a high-value event, read back from a lake."""
+    """Writes the histories to a lake in `folder` and reads every row with a high-value event."""
     rows = [row for user, events in users.items() for row in lake.chunks(user, events)]
     version = lake.write(folder, SEQUENCES, rows)
     tables = CycleTables(str(folder), lake.SOURCE, lake.CYCLE, {"sequences": version})

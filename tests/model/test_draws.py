@@ -1,3 +1,5 @@
+"""Random streams by purpose, seed and step."""
+
 from __future__ import annotations
 
 import torch
@@ -5,7 +7,7 @@ import torch
 from model.draws import Purpose, random_stream, torch_seed
 
 
-def test_a_stream_depends_on_purpose_seed_and_step_alone():
+def test_a_stream_depends_only_on_purpose_seed_and_step():
     torch.manual_seed(99)
     again = random_stream(Purpose.MASKS, 1, 5).random(4)
     assert (random_stream(Purpose.MASKS, 1, 5).random(4) == again).all()

@@ -1,11 +1,12 @@
-"""Tiny catalogues, batches and models, small enough to check by hand."""
+"""Catalogues, batches and models small enough to check by hand."""
 
 from __future__ import annotations
 
 import torch
 
 from model.config import ModelConfig, ObjectiveConfig
-from model.network.batch import OUT_OF_VOCABULARY, Batch, Catalogue
+from model.network.batch import Batch
+from model.network.catalogue import OUT_OF_VOCABULARY, Catalogue
 from model.network.recommender import Recommender
 
 MODALITIES = (("language", 6), ("graph", 3))
@@ -29,7 +30,7 @@ def config(**changes) -> ModelConfig:
 
 
 def objective(**changes) -> ObjectiveConfig:
-    """Two labels, no decay, every candidate a negative."""
+    """Two labels per position, no decay, all eligible items as negatives."""
     return ObjectiveConfig(**({"label_window": 2, "half_life_hours": None, "softmax": "full"} | changes))
 
 
@@ -62,18 +63,18 @@ def batch(
 ) -> Batch:
     """Rows of sequences of items; every sequence begins with a start token if `starts`.
 
-    `labels` maps a flat slot to its (item, weight) pairs. Other fields are functions of an event's
-    item and place in its sequence, so that a sequence is the same wherever it is packed.
+    `labels` maps a flat slot to its (item, weight) pairs. The other fields depend on an event's item and
+    index in its sequence alone, so that a sequence is the same wherever it is packed.
     """
     length = max(sum(len(sequence) + starts for sequence in row) for row in rows)
     item = torch.zeros(len(rows), length, dtype=torch.int64)
-    segment, place = torch.zeros_like(item), torch.zeros_like(item)
+    segment, index = torch.zeros_like(item), torch.zeros_like(item)
     is_start = torch.zeros_like(item, dtype=torch.bool)
     for number, row in enumerate(rows):
         slot = 0
         for order, sequence in enumerate(row, start=1):
             for step, value in enumerate(([None] if starts else []) + list(sequence)):
-                segment[number, slot], place[number, slot] = order, step
+                segment[number, slot], index[number, slot] = order, step
                 is_start[number, slot] = value is None
                 item[number, slot] = value or 0
                 slot += 1
@@ -87,11 +88,11 @@ def batch(
     return Batch(
         item_index=item,
         is_start=is_start,
-        action=(item + place) % 3,
-        context=((item + place) % 4).unsqueeze(-1),
+        action=(item + index) % 3,
+        context=((item + index) % 4).unsqueeze(-1),
         reward=(item % 2).float(),
-        gap_seconds=(place * 977 % 5000).float(),
-        event_at_seconds=1.7e9 + place.double() * 977,
+        gap_seconds=(index * 977 % 5000).float(),
+        event_at_seconds=1.7e9 + index.double() * 977,
         segment=segment,
         label_slot=torch.tensor(list(labels), dtype=torch.int64),
         label_item=label_item,

@@ -1,8 +1,13 @@
 """A cycle's tables written by delta-rs without Spark: enough to train, rank and judge.
 
-Sixty users walk around a ring of twelve items, one event an hour, all of them high-value; what
-comes next follows from what came last, and nothing is more popular than anything else. The last
-four events of each lie in the evaluation window.
+Sixty users walk around a ring of twelve items, one event an hour, all of them high-value. The next item
+follows from the last one, and no item is more popular than another. Each user's last four events lie in
+the evaluation window.
+
+    context = write_cycle(settings)                # of the first cycle, at the stage rung_1
+    context = after(context, "rung_1", rung(context))
+    evaluate(at(context, "evaluate"))
+    next_cycle(context)                            # continues the first cycle's accepted version
 """
 
 from __future__ import annotations
@@ -16,11 +21,18 @@ import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
 from expectations import tables
+from expectations.instants import microseconds
 from model.config import TrainingConfig
+from model.evaluation.names import CANDIDATE
+from model.training.checkpoint import digest_of_weights
 from pipeline.config import Config
-from pipeline.cycle.definition import Cycle
-from pipeline.cycle.records import StageContext, StageRecord, StageResult
+from pipeline.cycle import accepted, definition
+from pipeline.cycle.context import StageContext
+from pipeline.cycle.definition import AcceptedVersion, Cycle
+from pipeline.cycle.records import StageRecord, StageResult, write_record
 from pipeline.settings import Settings
+from pipeline.workflows.refresh_cycle import workflow
+from spark_jobs.figures import VocabularyFigures
 from tests.factories import CUTOFFS, WINDOW, tiny_config
 
 RING = 12
@@ -77,10 +89,10 @@ def write_cycle(
     items: int = RING,
     in_vocabulary: int = RING,
 ) -> StageContext:
-    """Writes one cycle's tables and returns the context of its model stages, first cycle and cold."""
+    """Writes one cycle's tables; the context of its first rung. It is a first cycle, trained from scratch."""
     cycle = Cycle(SOURCE, cutoff, WINDOW, None)
     draw = np.random.default_rng(seed)
-    split_us = _micros(cycle.split)
+    split_us = microseconds(cycle.split)
     begin_us = split_us - (EVENTS - IN_WINDOW) * HOUR_US + 1
     users, events = [], []
     for user in range(USERS):
@@ -136,21 +148,55 @@ def write_cycle(
         ],
     }
     versions = {name: _write(settings, name, cycle.name, content) for name, content in rows.items()}
-    records = {
-        name: record(name, StageResult(versions={name: version}, figures={"masking_rate": 0.05}))
-        for name, version in versions.items()
-    }
-    return StageContext(config(), cycle, settings, records, say=lambda text: None)
+    figures = VocabularyFigures(cold_start_rate=0.05, masking_rate=0.05, labels=240, cold_labels=12)
+    finished = {"vocabulary": record("vocabulary", StageResult(figures, versions))}
+    own = config()
+    return StageContext(workflow(own)["rung_1"], own, cycle, settings, finished, say=lambda text: None)
 
 
 def record(stage: str, result: StageResult) -> StageRecord:
-    """A finished stage."""
+    """The record of a finished stage."""
     return StageRecord(stage, "", {}, result.versions, result.figures, result.refused, 1.0, "2024-01-01", 0.0)
 
 
+def at(context: StageContext, stage: str) -> StageContext:
+    """The same cycle at another stage, which is given what that stage declares to read."""
+    return replace(context, stage=workflow(context.config)[stage])
+
+
 def after(context: StageContext, stage: str, result: StageResult) -> StageContext:
-    """The context of a later stage."""
-    return replace(context, records=context.records | {stage: record(stage, result)})
+    """The same cycle with one more finished stage."""
+    return replace(context, finished={**context.finished, stage: record(stage, result)})
+
+
+def with_config(context: StageContext, **sections: Any) -> StageContext:
+    """The same context with other sections of the configuration."""
+    changed = Config(**{**dict(context.config), **sections})
+    return replace(context, config=changed, stage=workflow(changed)[context.stage.name])
+
+
+def accept(context: StageContext) -> AcceptedVersion:
+    """Keeps the cycle as version 1, as `register` does: its records, configuration and checkpoints. Its
+    candidate need not have been trained."""
+    settings, cycle = context.settings, context.cycle
+    folder = settings.cycle_folder(cycle.source, cycle.name)
+    for finished in context.finished.values():
+        write_record(folder, finished)
+    definition.write_cycle(settings, cycle, context.config, cold_start=True)
+    candidate = settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE)
+    digest = digest_of_weights(candidate) if candidate.exists() else "no candidate"
+    accepted.keep(settings, cycle, digest)
+    return AcceptedVersion(1, cycle.name, cycle.split, digest)
+
+
+def next_cycle(context: StageContext, **options: Any) -> StageContext:
+    """Accepts a cycle; the context of the one that is fine-tuned from it and compared with it, under the
+    same configuration. `options` as those of `write_cycle`."""
+    version = accept(context)
+    later = write_cycle(context.settings, CUTOFFS[1], seed=1, **options)
+    return replace(
+        later, config=context.config, cycle=replace(later.cycle, parent=version, reference=version)
+    )
 
 
 def _row(user: str, own: list[dict[str, int]]) -> dict[str, Any]:
@@ -168,7 +214,8 @@ def _row(user: str, own: list[dict[str, int]]) -> dict[str, Any]:
 
 
 def _write(settings: Settings, name: str, cycle: str, rows: list[dict[str, Any]]) -> int:
-    """Adds rows to a table; columns of the contract that they lack are left out, `cycle` filled in."""
+    """Appends rows to a partitioned table, or replaces another; returns its version. `cycle` is filled in;
+    a column of the contract that the rows lack is not written."""
     contract = tables.TABLES[name]
     known = {column.name: _ARROW.get(column.type) for column in contract.columns}
     columns = [column for column in known if column == "cycle" or column in rows[0]]
@@ -181,14 +228,5 @@ def _write(settings: Settings, name: str, cycle: str, rows: list[dict[str, Any]]
     return DeltaTable(address).version()
 
 
-def _micros(instant: datetime) -> int:
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-
-
 def _instant(at_us: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)
-
-
-def with_config(context: StageContext, **sections: Any) -> StageContext:
-    """The same context with other sections of the configuration."""
-    return replace(context, config=config(**sections))

@@ -17,7 +17,7 @@ from pipeline.registry import tracking
 from pipeline.report import screens as status
 from pipeline.runner import Outcome, StageError
 from pipeline.settings import Settings
-from pipeline.workflows.refresh_cycle import RESOLVE, STAGES
+from pipeline.workflows.refresh_cycle import workflow
 
 EVENTS = ["events", "--source", "ml-100k", "--cutoff", "1998-03-26"]
 OWN = """
@@ -44,10 +44,10 @@ def stage(settings, monkeypatch):
     """Lays out what a stage comes to: an error, or a refusal."""
 
     def comes_to(result):
-        def run(stage, config, cycle, settings, say):
+        def run(name, config, cycle, settings, say):
             if isinstance(result, Exception):
                 raise result
-            record = StageRecord(stage.name, "", {}, {}, {}, result, 2.0, "2024-02-20T00:00:00", 1.0)
+            record = StageRecord(name, "", {}, {}, None, result, 2.0, "2024-02-20T00:00:00", 1.0)
             return Outcome(record, worked=True)
 
         monkeypatch.setattr(cycle, "load_cycle", lambda settings, source, name: None)
@@ -59,10 +59,8 @@ def stage(settings, monkeypatch):
 def test_the_list_names_every_stage(capsys):
     assert main(["--list"]) == 0
     rows = [line.split(" ")[0] for line in capsys.readouterr().out.splitlines()]
-    assert [row for row in rows if row in {one.name for one in STAGES} | {"resolve"}] == [
-        RESOLVE.name,
-        *(one.name for one in STAGES),
-    ]
+    names = [stage.name for stage in workflow(presets.load("ml-100k"))]
+    assert [row for row in rows if row in names] == names
 
 
 def test_no_command_is_told_what_there_is(capsys):

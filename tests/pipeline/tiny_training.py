@@ -1,7 +1,7 @@
-"""A home with one or two cycles of tiny tables, written without Spark, and what a stage is given there.
+"""A home with one or two cycles of tiny tables, written without Spark, and the context of `train` there.
 
-Run as a program (`python -m tests.pipeline.training HOME`) it fits the first cycle's candidate, slowly
-enough to be killed on the way.
+Run as a program (`python -m tests.pipeline.tiny_training HOME`) it fits the first cycle's candidate,
+slowly enough to be killed on the way.
 """
 
 from __future__ import annotations
@@ -13,13 +13,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from model.config import ModelConfig, ObjectiveConfig, TrainingConfig
+import pytest
+
+from model.config import ModelSection, ObjectiveConfig, TrainingConfig
+from model.evaluation.names import CANDIDATE
+from model.training import checkpoint
 from pipeline.config import Config
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Cycle, Parent
-from pipeline.cycle.records import StageContext, StageRecord, write_record
+from pipeline.cycle.context import StageContext
+from pipeline.cycle.definition import AcceptedVersion, Cycle
+from pipeline.cycle.records import StageRecord, write_record
 from pipeline.settings import Settings
-from tests.factories import tiny_config
+from pipeline.workflows.refresh_cycle import workflow
+from spark_jobs.config import FeaturesConfig
+from spark_jobs.figures import VocabularyFigures
+from tests.factories import tiny_config, tiny_source
 from tests.model import lake
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,17 +48,13 @@ def config(**training: Any) -> Config:
         "threads": 1,
         "accelerator": "cpu",
     }
+    source = tiny_source()
+    events = source.events.model_copy(update={"position": None, "country": None})
     return tiny_config(
-        model=ModelConfig(
-            size="25k",
-            item_width=16,
-            output_width=32,
-            dropout=0.2,
-            modalities=(("graph", 8),),
-            actions=3,
-            context_fields=("page",),
-            context_buckets=32,
-            max_length=16,
+        source=source.model_copy(update={"events": events}),
+        features=FeaturesConfig(language_encoder="none", graph_width=8),
+        model=ModelSection(
+            size="25k", item_width=16, semantic_output_width=32, dropout=0.2, modalities=("graph",)
         ),
         objective=ObjectiveConfig(label_window=3, half_life_hours=48.0),
         training=TrainingConfig(**(settings | training)),
@@ -58,7 +62,7 @@ def config(**training: Any) -> Config:
 
 
 def histories(until_day: int) -> dict[str, list[lake.Event]]:
-    """What had happened by a day; the later days' events continue the earlier ones."""
+    """Events up to a day; those of a later day continue those of an earlier one."""
     everything = lake.histories(users=16, items=40, days=30, hours=24)
     until = until_day * lake.DAY
     cut = {user: [event for event in events if event[1] <= until] for user, events in everything.items()}
@@ -71,7 +75,7 @@ def first_cycle(
     users: dict[str, list[lake.Event]] | None = None,
     say: Callable[[str], None] = print,
 ) -> StageContext:
-    """The cycle cut at FIRST: split on day 20, 30 items in the vocabulary."""
+    """The cycle whose cutoff is FIRST: split on day 20, 30 items in the vocabulary."""
     settings = Settings.at(home)
     cycle = Cycle(lake.SOURCE, FIRST, WINDOW, None)
     users = users or histories(20)
@@ -82,12 +86,12 @@ def first_cycle(
 def second_cycle(
     first: StageContext, checkpoint_digest: str, say: Callable[[str], None] = print
 ) -> StageContext:
-    """The cycle cut at SECOND, fine-tuned from the first: split on day 30, 4 items more."""
+    """The cycle whose cutoff is SECOND, fine-tuned from the first: split on day 30, 4 items more."""
     folder = first.settings.cycle_folder(first.cycle.source, first.cycle.name)
-    for record in first.records.values():
+    for record in first.finished.values():
         write_record(folder, record)
     accepted.keep(first.settings, first.cycle, checkpoint_digest)
-    parent = Parent(1, first.cycle.name, first.cycle.split, checkpoint_digest)
+    parent = AcceptedVersion(1, first.cycle.name, first.cycle.split, checkpoint_digest)
     cycle = Cycle(lake.SOURCE, SECOND, WINDOW, parent, parent)
     versions = lake.write_cycle(
         Path(first.settings.lake), histories(30), ITEMS, in_vocabulary=34, cycle=cycle.name, features_seed=1
@@ -102,18 +106,30 @@ def context(
     versions: dict[str, int],
     say: Callable[[str], None],
 ) -> StageContext:
-    """As the runner makes it, with records of the upstream stages."""
+    """The context of `train`, with these table versions pinned."""
+    figures = VocabularyFigures(cold_start_rate=0.2, masking_rate=0.2, labels=100, cold_labels=20)
+    finished = {"vocabulary": StageRecord("vocabulary", "", {}, versions, figures, None, 0.0, "", 0.0)}
+    return StageContext(workflow(configuration)["train"], configuration, cycle, settings, finished, say)
 
-    records = {
-        stage: StageRecord(stage, "", {}, read, figures, None, 0.0, "", 0.0)
-        for stage, read, figures in (("sequences", versions, {}), ("vocabulary", {}, {"masking_rate": 0.2}))
-    }
-    return StageContext(configuration, cycle, settings, records, say)
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the program may catch it."""
+
+
+def die_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
+    """Training ends right after this many resumable states."""
+    save, left = checkpoint.save_partial, iter(range(saves - 1, -1, -1))
+
+    def dying(*args: Any) -> None:
+        save(*args)
+        if next(left) == 0:
+            raise Killed
+
+    monkeypatch.setattr(checkpoint, "save_partial", dying)
 
 
 def main(home: str) -> None:
-    """Fits the first cycle's candidate over tables that are there, a fifth of a second a step."""
-    from model.training import checkpoint
+    """Fits the first cycle's candidate over existing tables, pausing after every saved state."""
     from pipeline.training.fit import fit
 
     save = checkpoint.save_partial
@@ -127,7 +143,7 @@ def main(home: str) -> None:
     settings = Settings.at(Path(home))
     cycle = Cycle(lake.SOURCE, FIRST, WINDOW, None)
     versions = dict.fromkeys(("sequences", "items", "vocabulary", "item_features"), 0)
-    fit(context(settings, config(), cycle, versions, print), "candidate", "25k")
+    fit(context(settings, config(), cycle, versions, print), CANDIDATE, "25k")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of `sequences` and of `train`, then the same command again: the same end."""
+"""A cycle that is killed in the middle of `sequences` or `train` and run again ends with the same result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMIT_SECONDS = 900
 
 
 def start(settings: Settings, log: Path) -> subprocess.Popen:
-    """`python -m pipeline cycle` as a process group of its own."""
+    """Starts `python -m pipeline cycle` in its own process group."""
     command = [
         sys.executable,
         "-m",
@@ -44,7 +44,7 @@ def start(settings: Settings, log: Path) -> subprocess.Popen:
 
 
 def kill_when(settings: Settings, log: Path, ready: Callable[[str], bool]) -> None:
-    """Starts the cycle and kills its whole group once `ready` says so of its output."""
+    """Starts the cycle and kills its whole group once `ready` is true of its output."""
     process = start(settings, log)
     deadline = time.monotonic() + LIMIT_SECONDS
     while not ready(log.read_text()):
@@ -55,8 +55,8 @@ def kill_when(settings: Settings, log: Path, ready: Callable[[str], bool]) -> No
     process.wait()
 
 
-def end_of(settings: Settings, log: Path) -> dict:
-    """Runs the cycle to its end, and what it came to: tables, ranks and weights."""
+def result_of(settings: Settings, log: Path) -> dict:
+    """Runs the cycle to its end; returns the contents of its tables, ranks included, and digests of its weights."""
     assert start(settings, log).wait(LIMIT_SECONDS) in (0, 99), log.read_text()[-2000:]
     tables = {}
     for name in ("events", "vocabulary", "sequences", "ranks"):
@@ -83,7 +83,7 @@ def make_home(tmp_path_factory) -> Callable[[], Settings]:
 
 @pytest.fixture(scope="module")
 def unbroken(make_home, tmp_path_factory) -> dict:
-    return end_of(make_home(), tmp_path_factory.mktemp("logs") / "unbroken.log")
+    return result_of(make_home(), tmp_path_factory.mktemp("logs") / "unbroken.log")
 
 
 def test_killed_in_the_middle_of_sequences(make_home, unbroken, tmp_path):
@@ -96,7 +96,7 @@ def test_killed_in_the_middle_of_sequences(make_home, unbroken, tmp_path):
 
     kill_when(settings, tmp_path / "killed.log", ready)
     assert not (settings.cycle_folder(SOURCE, CUTOFF) / "stage-sequences.json").exists()
-    assert end_of(settings, tmp_path / "again.log") == unbroken
+    assert result_of(settings, tmp_path / "again.log") == unbroken
 
 
 def test_killed_in_the_middle_of_train(make_home, unbroken, tmp_path):
@@ -104,10 +104,10 @@ def test_killed_in_the_middle_of_train(make_home, unbroken, tmp_path):
     folder = settings.checkpoint_folder(SOURCE, CUTOFF, "candidate")
 
     def ready(text: str) -> bool:
-        # Not one that is still being written, whose name begins with a dot.
+        # The name of one that is still being written begins with a dot.
         return any(folder.glob("partial/[0-9]*/state.json"))
 
     kill_when(settings, tmp_path / "killed.log", ready)
     assert not (settings.cycle_folder(SOURCE, CUTOFF) / "stage-train.json").exists()
-    assert end_of(settings, tmp_path / "again.log") == unbroken
+    assert result_of(settings, tmp_path / "again.log") == unbroken
     assert "resum" in (tmp_path / "again.log").read_text()

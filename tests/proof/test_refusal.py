@@ -1,4 +1,4 @@
-"""A candidate whose label sets are shuffled is refused by a small rung, and no full training is spent."""
+"""A candidate whose label sets are shuffled is refused by a small rung, before the full model is trained."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from model.data import batches
-from pipeline.__main__ import REFUSED, main
+from pipeline.__main__ import main
 from pipeline.cycle.records import read_records
+from pipeline.errors import Exit
 from pipeline.registry import tracking
 from pipeline.settings import Settings
 
@@ -18,7 +19,7 @@ SOURCE, CUTOFF = "ml-100k", "1998-02-26"
 
 @pytest.fixture
 def home_of_source(tmp_path, monkeypatch) -> Settings:
-    """An empty home whose landing folder and jars are the checkout's own."""
+    """An empty home with the checkout's landing folder and jars."""
     default, settings = Settings.from_environment(), Settings.at(tmp_path)
     settings.jars.symlink_to(default.jars)
     if default.landing(SOURCE).exists():
@@ -29,16 +30,16 @@ def home_of_source(tmp_path, monkeypatch) -> Settings:
 
 
 def test_shuffled_labels_are_refused_by_a_small_rung(home_of_source, monkeypatch):
-    honest = batches.label_sets
+    unshuffled = batches.label_sets
 
     def shuffled(*arguments):
         """Every position gets another position's labels, with their weights."""
-        found = honest(*arguments)
-        order = np.random.default_rng(len(found.position)).permutation(len(found.position))
-        return replace(found, item_index=found.item_index[order], weight=found.weight[order])
+        labels = unshuffled(*arguments)
+        order = np.random.default_rng(len(labels.position)).permutation(len(labels.position))
+        return replace(labels, item_index=labels.item_index[order], weight=labels.weight[order])
 
     monkeypatch.setattr(batches, "label_sets", shuffled)
-    assert main(["cycle", "--source", SOURCE, "--cutoff", CUTOFF]) == REFUSED
+    assert main(["cycle", "--source", SOURCE, "--cutoff", CUTOFF]) == Exit.REFUSED
 
     records = read_records(home_of_source.cycle_folder(SOURCE, CUTOFF))
     refused = next(record for record in records.values() if record.refused)
@@ -51,7 +52,7 @@ def test_shuffled_labels_are_refused_by_a_small_rung(home_of_source, monkeypatch
     experiment = tracking.experiment_id(home_of_source, SOURCE)
     runs = {run.data.tags["reprise.model"]: run.data.tags for run in store.search_runs([experiment])}
     assert {tags["reprise.outcome"] for tags in runs.values()} == {"refused"}
-    assert runs[refused.figures["model"]]["reprise.reason"] == refused.refused[:4900]
+    assert runs[f"rung-{refused.figures.size}"]["reprise.reason"] == refused.refused[:4900]
     assert runs["candidate"]["reprise.reason"].startswith(
-        "Refused by the first rung: nothing was registered."
+        f"Refused by rung {refused.figures.size}: nothing was registered."
     )

@@ -1,4 +1,4 @@
-"""A real Airflow: three past cycles by its own `backfill`, against the same cycles run in time order."""
+"""A real Airflow backfills three past cycles; their results equal those of the same cycles run in order."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from deltalake import DeltaTable
 
 from expectations.tables import location
 from model.training.checkpoint import digest_of_weights
-from pipeline.local import services
+from pipeline.local import control
 from pipeline.local.airflow_api import ACTIVE, Airflow
 from pipeline.local.service_settings import LOOPBACK, USER, password
+from pipeline.local.services import airflow_services
 from pipeline.registry import tracking
 from pipeline.settings import CHECKOUT, Settings
 from tests.docker.test_real_services import free_port
@@ -31,15 +32,15 @@ TABLES = ("vocabulary", "item_features", "sequences", "evaluation_sequences", "r
 
 
 def as_toml(content: dict[str, Any], name: str = "") -> str:
-    """Nested plain values as TOML; absent ones are left out."""
+    """Nested plain values as TOML, without those that are None."""
     plain = {key: value for key, value in content.items() if not _is_table(value) and value is not None}
     lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
     for key, value in content.items():
         path = f"{name}.{key}" if name else key
-        for one in value if isinstance(value, list) and _is_table(value) else [value]:
-            if isinstance(one, dict):
+        for table in value if isinstance(value, list) and _is_table(value) else [value]:
+            if isinstance(table, dict):
                 head = f"[[{path}]]" if isinstance(value, list) else f"[{path}]"
-                lines += ["", head, as_toml(one, path)]
+                lines += ["", head, as_toml(table, path)]
     return "\n".join(lines)
 
 
@@ -80,38 +81,40 @@ def run(settings: Settings, words: list[str], mapping: Path, port: int) -> None:
 
 
 def rows(settings: Settings, table: str) -> list[str]:
-    found = DeltaTable(location(settings.lake, "tiny", table)).to_pyarrow_table().to_pylist()
-    return sorted(json.dumps(row, default=str, sort_keys=True) for row in found)
+    content = DeltaTable(location(settings.lake, "tiny", table)).to_pyarrow_table().to_pylist()
+    return sorted(json.dumps(row, default=str, sort_keys=True) for row in content)
 
 
 def finished_runs(airflow: Airflow, count: int) -> list[dict[str, Any]]:
-    """The backfill's runs once all have ended, by start."""
+    """Waits until all runs of the backfill have ended; returns them by start."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while True:
-        found = airflow.runs(DAG, "backfill")
-        if len(found) == count and not any(one["state"] in ACTIVE for one in found):
-            return sorted(found, key=lambda one: one["start_date"])
-        assert time.monotonic() < deadline, found
+        runs = airflow.runs(DAG, "backfill")
+        if len(runs) == count and not any(run["state"] in ACTIVE for run in runs):
+            return sorted(runs, key=lambda run: run["start_date"])
+        assert time.monotonic() < deadline, runs
         time.sleep(2)
 
 
 def test_a_backfill_by_airflow_equals_the_cycles_run_in_time_order(mapping, tmp_path):
     backfilled, in_order, port = home(tmp_path / "backfilled"), home(tmp_path / "in-order"), free_port()
     try:
-        services.prepare_airflow(backfilled, str(mapping), port)
-        services.start(backfilled, services.airflow_services(backfilled, str(mapping), port))
+        control.prepare_airflow(backfilled, str(mapping), port)
+        control.start(backfilled, airflow_services(backfilled, str(mapping), port))
         airflow = Airflow(f"http://{LOOPBACK}:{port}", USER, password(backfilled))
         airflow.wait_for_dag(DAG)
         airflow.set_paused(DAG, False)
-        words = ["pipeline.local.services", "airflow", "backfill", "create", "--dag-id", DAG]
+        words = ["pipeline.local", "airflow", "backfill", "create", "--dag-id", DAG]
         words += ["--from-date", CUTOFFS[0].date().isoformat(), "--to-date", CUTOFFS[-1].date().isoformat()]
         run(backfilled, [*words, "--max-active-runs", "1", "--reprocess-behavior", "failed"], mapping, port)
         runs = finished_runs(airflow, len(CUTOFFS))
     finally:
-        services.stop(backfilled)
+        control.stop(backfilled)
 
-    assert [one["state"] for one in runs] == ["success"] * len(CUTOFFS)
-    assert [one["logical_date"][:10] for one in runs] == [cutoff.date().isoformat() for cutoff in CUTOFFS]
+    assert [done["state"] for done in runs] == ["success"] * len(CUTOFFS)
+    assert [done["data_interval_end"][:10] for done in runs] == [
+        cutoff.date().isoformat() for cutoff in CUTOFFS
+    ]
     assert all(before["end_date"] <= after["start_date"] for before, after in itertools.pairwise(runs))
     assert tracking.champion_version(backfilled, "tiny") is None
     for cutoff in CUTOFFS:
@@ -121,8 +124,8 @@ def test_a_backfill_by_airflow_equals_the_cycles_run_in_time_order(mapping, tmp_
     for table in TABLES:
         assert rows(backfilled, table) == rows(in_order, table), table
     for cutoff in CUTOFFS:
-        one, other = (
+        folders = [
             settings.checkpoint_folder("tiny", cutoff.date().isoformat(), "candidate")
             for settings in (backfilled, in_order)
-        )
-        assert digest_of_weights(one) == digest_of_weights(other)
+        ]
+        assert digest_of_weights(folders[0]) == digest_of_weights(folders[1])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from pyspark.sql import DataFrame
@@ -47,6 +48,14 @@ def plain_lake(spark, tmp_path_factory) -> TinyLake:
 def planted_lake(spark, tmp_path_factory) -> TinyLake:
     """The same log with marked events and items after the first split."""
     return _lake(spark, tmp_path_factory.mktemp("planted"), planted=True)
+
+
+@pytest.fixture
+def landing(tmp_path) -> Path:
+    """An empty landing folder; `landed.job` puts the lake beside it."""
+    folder = tmp_path / "landing"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Landed files and the job over them, for the tests of `events` and `items`."""
+"""Landed files, the job over them and their lines, for the tests of `events`, `items` and `landing`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from pyspark.sql import Row, SparkSession
 from expectations.tables import Table
 from spark_jobs.config import EventMapping, Job, SourceConfig
 from spark_jobs.lake import delta
+from spark_jobs.landing.event_lines import checked_lines, mapped_expressions
+from spark_jobs.landing.files import find
+from spark_jobs.landing.layouts import LINE_NUMBER
+from spark_jobs.landing.reading import Mapped, read_mapped
 
 
 def jsonl(path: Path, *lines: dict[str, Any] | str | bytes) -> Path:
@@ -45,6 +49,28 @@ def job(landing: Path, source: SourceConfig, cycle: str = "2026-03-01", **change
         source=source,
         **changes,
     )
+
+
+def mapped(
+    spark: SparkSession, landing: Path, source: SourceConfig, may_be_absent: frozenset[str] = frozenset()
+) -> Mapped:
+    """The landed files of the log after their mapping; nothing is written."""
+    files = find(spark, str(landing), source.events.files)
+    return read_mapped(
+        spark, files, source.events, mapped_expressions(source), "events", may_be_absent=may_be_absent
+    )
+
+
+def mapped_lines(mapped: Mapped) -> list[Row]:
+    """All mapped lines, by line number; of one file, or of files whose lines a test tells apart."""
+    rows = [row for part in mapped.parts for row in part.collect()]
+    return sorted(rows, key=lambda row: row[LINE_NUMBER])
+
+
+def checked(spark: SparkSession, landing: Path, source: SourceConfig) -> list[Row]:
+    """The lines of the log as typed events, by line number; nothing is written."""
+    lines = mapped(spark, landing, source).through(lambda rows: checked_lines(rows, source))
+    return lines.orderBy("line_number", "user_id").collect()
 
 
 def content(spark: SparkSession, job: Job, table: Table, version: int | None = None) -> list[Row]:

@@ -1,4 +1,4 @@
-"""`evaluation_sequences`: who is in it, how much of a history is kept, and which events are labels."""
+"""`evaluation_sequences`: which users have a row, how much of a history is kept, and which events are labels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections import Counter
 from datetime import timedelta
 
 from expectations import tables
-from spark_jobs import evaluation_sequences, history
+from expectations.instants import microseconds
+from spark_jobs import evaluation_sequences
 from spark_jobs.config import EventMapping, SequencesConfig, SourceConfig
+from spark_jobs.histories import tokens
 from tests.factories import CUTOFFS, START, events_frame, items_frame
 
 SOURCE = SourceConfig(
@@ -22,9 +24,9 @@ SPLIT = START + timedelta(seconds=100)
 def cut(spark, rows, longest=16):
     """Rows of `evaluation_sequences` as a dictionary by user; the split is second 100."""
     config = SequencesConfig(max_evaluation_history=longest)
-    tokens = history.tokens(events_frame(spark, rows), items_frame(spark, ["i0", "i1", "i2"]), SOURCE, 512)
+    log = tokens.tokens(events_frame(spark, rows), items_frame(spark, ["i0", "i1", "i2"]), SOURCE, 512)
     frame = evaluation_sequences.evaluation_sequences(
-        history.numbered(tokens), SPLIT, "2024-02-10", SOURCE, config
+        tokens.numbered(log), SPLIT, "2024-02-10", SOURCE, config
     )
     return {row["user_id"]: row.asDict() for row in frame.collect()}
 
@@ -63,15 +65,17 @@ def test_a_long_history_keeps_its_last_events_and_their_places(spark):
 
 def test_no_event_passes_through_python(spark, plan_of):
     events = events_frame(spark, [("u", "i0", 101, "liked")])
-    tokens = history.tokens(events, items_frame(spark, ["i0"]), SOURCE, 512)
+    log = tokens.tokens(events, items_frame(spark, ["i0"]), SOURCE, 512)
     rows = evaluation_sequences.evaluation_sequences(
-        history.numbered(tokens), SPLIT, "2024-02-10", SOURCE, SequencesConfig()
+        tokens.numbered(log), SPLIT, "2024-02-10", SOURCE, SequencesConfig()
     )
     plan = plan_of(rows)
     assert "Window" in plan and "Python" not in plan
 
 
-def test_main_equals_a_count_in_plain_python_and_repeats_itself(spark, plain_lake, rows_of, same):
+def test_main_agrees_with_a_count_in_plain_python_and_a_rerun_changes_nothing(
+    spark, plain_lake, rows_of, same
+):
     job = plain_lake.job(CUTOFFS[1])
     result = evaluation_sequences.main(spark, job)
     labels = Counter(
@@ -83,9 +87,9 @@ def test_main_equals_a_count_in_plain_python_and_repeats_itself(spark, plain_lak
     written = rows_of(job, tables.EVALUATION_SEQUENCES, result)
     rows = {row["user_id"]: row for row in written.collect()}
     assert {user: len(row["label_positions"]) for user, row in rows.items()} == labels
-    assert max(row["event_at_us"][-1] for row in rows.values()) <= history.micros(job.cutoff)
-    assert result.figures["users"] == len(labels)
-    assert (result.figures["labels"], result.figures["labels_dropped"]) == (labels.total(), 0)
+    assert max(row["event_at_us"][-1] for row in rows.values()) <= microseconds(job.cutoff)
+    assert result.figures.users == len(labels)
+    assert (result.figures.labels, result.figures.labels_dropped) == (labels.total(), 0)
     again = evaluation_sequences.main(spark, job)
     assert again.figures == result.figures
     assert same(written, rows_of(job, tables.EVALUATION_SEQUENCES, again))

@@ -1,4 +1,4 @@
-"""`item_features`: what the vectors say, what they are fitted on, and that they repeat themselves."""
+"""`item_features`: the vectors, what they are fitted on, and that a rerun gives the same ones."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from pyspark.sql import functions as F
 
 from expectations import tables
-from spark_jobs import history, item_features
+from spark_jobs import item_features
 from spark_jobs.features import language, projection
+from spark_jobs.histories.spans import up_to
 from tests.factories import PLANTED, START, events_frame, items_frame
 
-SPLIT_US = history.micros(START)
 HORROR, COMEDY = ("genre", "horror"), ("genre", "comedy")
 
 
@@ -35,8 +35,8 @@ def test_known_items_have_an_event_or_a_launch_up_to_the_split(spark):
             {"item_id": "unknown"},
         ],
     )
-    events = history.up_to(events_frame(spark, [("u", "seen", 0), ("u", "unknown", 1)]), START)
-    known = item_features.known_items(items, events, SPLIT_US)
+    events = up_to(events_frame(spark, [("u", "seen", 0), ("u", "unknown", 1)]), START)
+    known = item_features.known_items(items, events, START)
     assert sorted(row[0] for row in known.collect()) == [0, 1]
 
 
@@ -53,7 +53,7 @@ def test_tags_set_after_the_split_are_not_seen(spark):
     later = START + timedelta(seconds=1)
     tags = [("old", START), ("undated", None), ("late", later)]
     items = items_frame(spark, [{"item_id": "a", "tags": tags}])
-    assert item_features.tag_links(items, SPLIT_US).count() == 2
+    assert item_features.tag_links(items, START).count() == 2
 
 
 def test_an_item_that_comes_later_changes_no_vector_and_has_its_own(spark):
@@ -67,7 +67,7 @@ def test_an_item_that_comes_later_changes_no_vector_and_has_its_own(spark):
 
     before, after = vectors(old), vectors(old + new)
     assert all((before[index] == after[index]).all() for index in (0, 1))
-    assert abs(np.linalg.norm(after[3]) - 1) < 1e-5  # an entity nobody knew speaks for itself
+    assert abs(np.linalg.norm(after[3]) - 1) < 1e-5  # an entity without a known item keeps its start vector
 
 
 def test_texts_join_title_and_description(spark):
@@ -84,18 +84,18 @@ def test_texts_join_title_and_description(spark):
     assert found == {0: "Zork. A dungeon.", 1: "Zork", 2: "A dungeon."}
 
 
-def test_main_repeats_itself_and_planted_rows_change_no_old_item(
+def test_a_rerun_changes_nothing_and_planted_rows_change_no_old_item(
     spark, plain_lake, planted_lake, rows_of, same
 ):
     job = plain_lake.job()
     result = item_features.main(spark, job)
     rows = rows_of(job, tables.ITEM_FEATURES, result)
-    assert rows.count() == result.figures["items"] == len(plain_lake.log.items)
-    assert result.figures["with_graph"] == 30
-    assert result.figures["with_language"] == 0
+    assert rows.count() == result.figures.items == len(plain_lake.log.items)
+    assert result.figures.vectors_by_modality["graph"] == 30
+    assert result.figures.vectors_by_modality["language"] == 0
     # Six items are launched late; of them one has no launch date and no event before the split.
-    assert result.figures["known_items"] == 24
-    assert result.figures["with_annotation"] == len(
+    assert result.figures.known_items == 24
+    assert result.figures.vectors_by_modality["annotation"] == len(
         {tag["item"] for tag in plain_lake.log.tags if tag["at"] <= job.split.isoformat()}
     )
     again = item_features.main(spark, job)
@@ -112,9 +112,9 @@ def test_main_repeats_itself_and_planted_rows_change_no_old_item(
 def test_texts_are_encoded_once(spark, plain_lake, rows_of):
     job = plain_lake.job(encoder="all-minilm-l6-v2")
     first = item_features.main(spark, job)
-    assert first.figures["texts_encoded"] == first.figures["with_language"] == 30
+    assert first.figures.texts_encoded == first.figures.vectors_by_modality["language"] == 30
     second = item_features.main(spark, job)
-    assert second.figures["texts_encoded"] == 0
+    assert second.figures.texts_encoded == 0
     assert second.versions["text_vectors"] == first.versions["text_vectors"]
     row = rows_of(job, tables.ITEM_FEATURES, second).where("item_index = 3").first()
     item = plain_lake.log.items[3]

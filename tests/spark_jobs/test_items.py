@@ -10,6 +10,7 @@ from expectations.tables import ITEMS, REJECTED_ITEMS
 from spark_jobs import events, items
 from spark_jobs.config import EdgeMapping, ItemMapping, TagMapping
 from spark_jobs.landing.expressions import MappingError
+from spark_jobs.landing.item_lines import SUPERSEDED
 from tests.spark_jobs.landed import content, job, jsonl, source
 
 T = 1_767_225_600  # 2026-01-01 00:00:00 UTC
@@ -40,13 +41,8 @@ FILMS = source(
 )
 
 
-@pytest.fixture
-def landing(tmp_path):
-    return tmp_path / "landing"
-
-
 def refresh(spark, landing, config=FILMS):
-    """Both stages, as a cycle runs them."""
+    """Runs both jobs, as a cycle does."""
     ingested = events.main(spark, job(landing, config))
     return items.main(spark, job(landing, config, versions=ingested.versions))
 
@@ -81,8 +77,8 @@ def test_items_carry_what_their_files_say(spark, landing):
     assert [tuple(edge) for edge in up["edges"]] == [("cast", "Ed"), ("cast", "Jo")]
     assert rows["f2"]["launched_at"] == datetime(2025, 12, 25, 10)
     assert (rows["f9"]["title"], rows["f9"]["launched_at"], rows["f9"]["tags"]) == (None, None, [])
-    assert result.figures["items"] == result.figures["items_new"] == 3
-    assert (result.figures["items_with_description"], result.figures["items_with_edges"]) == (1, 2)
+    assert result.figures.items == result.figures.items_new == 3
+    assert (result.figures.items_with_description, result.figures.items_with_edges) == (1, 2)
 
 
 def test_an_index_never_changes_and_nothing_new_writes_nothing(spark, landing):
@@ -92,7 +88,7 @@ def test_an_index_never_changes_and_nothing_new_writes_nothing(spark, landing):
     first = refresh(spark, landing)
     again = refresh(spark, landing)
     assert again.versions == first.versions
-    assert (again.figures["items"], again.figures["items_new"], again.figures["items_with_tags"]) == (2, 0, 1)
+    assert (again.figures.items, again.figures.items_new, again.figures.items_with_tags) == (2, 0, 1)
     jsonl(landing / "late.jsonl", {"u": "b", "i": "a", "t": T - 999}, {"u": "b", "i": "m", "t": T - 999})
     jsonl(landing / "films" / "2.json", film("m", "New title"), film("b", "Never seen"))
     second = refresh(spark, landing)
@@ -101,8 +97,8 @@ def test_an_index_never_changes_and_nothing_new_writes_nothing(spark, landing):
         for row in content(spark, job(landing, FILMS), ITEMS)
     }
     assert rows == {"z": (0, None), "m": (1, "New title"), "a": (2, None), "b": (3, "Never seen")}
-    assert second.figures["items_new"] == 2
-    assert second.figures[f"rejected: {items.DUPLICATE}"] == 1
+    assert second.figures.items_new == 2
+    assert second.figures.rejected_by_reason[SUPERSEDED] == 1
 
 
 def test_events_and_items_after_the_split_move_no_item_known_before(spark, landing):
@@ -138,10 +134,10 @@ def test_the_last_tag_of_an_item_can_be_taken_away(spark, landing):
         row["item_id"]: [tag["tag"] for tag in row["tags"]]
         for row in content(spark, job(landing, FILMS), ITEMS)
     }
-    assert found == {"f1": [], "f2": ["bank"]}  # nothing is said of the second any more
+    assert found == {"f1": [], "f2": ["bank"]}  # no line names f2 any more: it keeps its tags
 
 
-def test_bad_item_lines_are_refused_and_kept(spark, landing):
+def test_bad_item_lines_are_refused_and_stored(spark, landing):
     jsonl(landing / "log.jsonl", {"u": "a", "i": "f1", "t": T})
     jsonl(
         landing / "films" / "1.json",
@@ -158,11 +154,11 @@ def test_bad_item_lines_are_refused_and_kept(spark, landing):
     assert [
         (row["file_path"], row["line_number"], row["reason"]) for row in sorted(refused, key=lambda r: r[1:3])
     ] == [
-        ("films/1.json", 1, items.DUPLICATE),
+        ("films/1.json", 1, SUPERSEDED),
         ("films/1.json", 2, "not valid JSON"),
         ("films/1.json", 3, "missing item"),
         ("films/1.json", 4, "launched_at is not an instant"),
-        ("films/1.json", 5, "launched_at is impossible"),
+        ("films/1.json", 5, "launched_at is not between 1800 and 2200"),
         ("tags/1.json", 1, "tagged_at is not an instant"),
     ]
     assert all(row["raw"] for row in refused)
@@ -175,7 +171,7 @@ def test_a_log_without_item_files_still_has_items(spark, landing):
     result = refresh(spark, landing, source())
     (row,) = content(spark, job(landing, source()), ITEMS)
     assert (row["item_id"], row["item_index"], row["tags"], row["edges"]) == ("x", 0, [], [])
-    assert result.figures["rejected"] == 0
+    assert result.figures.rejected == 0
 
 
 def test_a_mapping_that_names_an_absent_column_says_so(spark, landing):

@@ -1,4 +1,4 @@
-"""`sequences`: how histories are cut, what rows say of their labels, and what the split hides."""
+"""`sequences`: how histories are cut, which targets rows refer to, and what the split hides."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from datetime import timedelta
 import pytest
 
 from expectations import tables
-from spark_jobs import history, sequences
+from expectations.instants import microseconds
+from spark_jobs import sequences
 from spark_jobs.config import EventMapping, SequencesConfig, SourceConfig
+from spark_jobs.histories import tokens
 from tests.factories import START, events_frame, items_frame
 
 SOURCE = SourceConfig(
@@ -37,15 +39,15 @@ def config(max_length=8, context_length=3, max_targets=2, context_buckets=8):
 
 def cut(spark, rows, settings, source=SOURCE):
     """Rows of `sequences` as a dictionary by (user, chunk)."""
-    tokens = history.tokens(
+    log = tokens.tokens(
         events_frame(spark, rows), items_frame(spark, ITEMS), source, settings.context_buckets
     )
-    frame = sequences.sequences(history.numbered(tokens), "2024-02-10", source, settings)
+    frame = sequences.sequences(tokens.numbered(log), "2024-02-10", source, settings)
     return {(row["user_id"], row["chunk"]): row.asDict() for row in frame.collect()}
 
 
 def micros(seconds):
-    return history.micros(START + timedelta(seconds=seconds))
+    return microseconds(START + timedelta(seconds=seconds))
 
 
 def test_one_short_history_is_one_row_with_every_field(spark):
@@ -96,7 +98,7 @@ def test_a_long_history_is_cut_with_context_and_tails(spark):
     assert rows["u", 0]["tail_reward"] == [1.0, 1.0]
 
 
-def test_tails_reach_over_chunks_and_full_rows_make_no_empty_ones(spark):
+def test_tails_reach_over_several_chunks_and_a_full_row_adds_no_empty_one(spark):
     far = [("far", "i1", place, "liked" if place == 39 else "seen") for place in range(40)]
     full = [("full", "i1", place, "seen") for place in range(8)]
     rows = cut(spark, far + full, config())
@@ -156,19 +158,19 @@ def test_loss_positions_partition_the_events_and_labels_equal_brute_force(spark,
     }
 
 
-def test_rows_do_not_depend_on_the_order_or_the_files_of_arrival(spark):
+def test_rows_do_not_depend_on_the_order_in_which_events_arrive(spark):
     settings = config()
-    tokens = history.tokens(events_frame(spark, random_log(3)), items_frame(spark, ITEMS), SOURCE, 8)
-    in_order = sequences.sequences(history.numbered(tokens), "c", SOURCE, settings)
-    turned = tokens.repartition(5, "line_number").orderBy("item_index")
-    again = sequences.sequences(history.numbered(turned), "c", SOURCE, settings)
+    log = tokens.tokens(events_frame(spark, random_log(3)), items_frame(spark, ITEMS), SOURCE, 8)
+    in_order = sequences.sequences(tokens.numbered(log), "c", SOURCE, settings)
+    turned = log.repartition(5, "line_number").orderBy("item_index")
+    again = sequences.sequences(tokens.numbered(turned), "c", SOURCE, settings)
     assert in_order.exceptAll(again).isEmpty() and again.exceptAll(in_order).isEmpty()
 
 
 def test_one_shuffle_by_user_and_no_python(spark, plan_of):
     events = events_frame(spark, [("u", "i1", 1, "seen")])
-    tokens = history.tokens(events, items_frame(spark, ITEMS), SOURCE, 8)
-    rows = sequences.sequences(history.numbered(tokens), "c", SOURCE, config())
+    log = tokens.tokens(events, items_frame(spark, ITEMS), SOURCE, 8)
+    rows = sequences.sequences(tokens.numbered(log), "c", SOURCE, config())
     plan = plan_of(rows)
     shuffles = [line for line in plan.split("\n") if "Exchange hashpartitioning(user_id" in line]
     assert len(shuffles) == 1
@@ -179,9 +181,9 @@ def test_main_counts_and_a_second_run_changes_nothing(spark, plain_lake, rows_of
     job = plain_lake.job()
     result = sequences.main(spark, job)
     until = [event for event in plain_lake.log.events if event["ts"] <= job.split.timestamp()]
-    assert result.figures["events"] == result.figures["loss_positions"] == len(until)
-    assert result.figures["targets"] == sum(event["action"] != "viewed" for event in until)
-    assert result.figures["stored_tokens"] > len(until)
+    assert result.figures.events == result.figures.loss_positions == len(until)
+    assert result.figures.targets == sum(event["action"] != "viewed" for event in until)
+    assert result.figures.stored_tokens > len(until)
     again = sequences.main(spark, job)
     assert again.figures == result.figures
     assert same(rows_of(job, tables.SEQUENCES, result), rows_of(job, tables.SEQUENCES, again))
@@ -196,7 +198,7 @@ def test_events_and_items_planted_after_the_split_change_nothing(
         frames.append(rows_of(lake.job(), tables.SEQUENCES, result))
     assert same(*frames)
     rows = frames[1].select("event_at_us", "tail_event_at_us").collect()
-    assert max(max(row[0] + row[1]) for row in rows) <= history.micros(planted_lake.job().split)
+    assert max(max(row[0] + row[1]) for row in rows) <= microseconds(planted_lake.job().split)
 
 
 def test_an_event_whose_item_is_unknown_is_an_error(spark, plain_lake):

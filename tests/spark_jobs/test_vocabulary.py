@@ -1,4 +1,4 @@
-"""`vocabulary`: who gets a token, who keeps one, and how many labels the parent could not know."""
+"""`vocabulary`: which items get a token, which keep one, and the cold-start rate."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def test_no_event_passes_through_python(spark, plan_of):
     parent = parent_frame(spark, (0, 0, "first", False))
     for rows in (
         vocabulary.vocabulary(events, items, parent, "now", 1),
-        vocabulary.cold_labels(events, items),
+        vocabulary.count_cold(events, items),
     ):
         plan = plan_of(rows)
         assert "HashAggregate" in plan and "Python" not in plan
 
 
-def test_cold_labels_are_those_outside_the_known_items(spark):
-    labels = events_of(spark, a=6, b=3, c=1)
+def test_cold_events_are_those_of_items_outside_the_vocabulary(spark):
+    high_value = events_of(spark, a=6, b=3, c=1)
     known = items_frame(spark, ["a", "x"])
-    assert tuple(vocabulary.cold_labels(labels, known).first()) == (10, 4)
+    assert tuple(vocabulary.count_cold(high_value, known).first()) == (10, 4)
 
 
 def test_masking_rate_is_the_cold_share_between_floor_and_ceiling():
@@ -103,8 +103,8 @@ def test_two_cycles_keep_tokens_and_measure_the_cold_start_rate(spark, plain_lak
     counts = Counter(event["item"] for event in events if event["ts"] <= split - window)
     known = {item for item, count in counts.items() if count >= 3}
     cold, labels = cold_share(events, known, split - window, split)
-    assert (result.figures["cold_labels"], result.figures["labels"]) == (cold, labels)
-    assert result.figures["cold_start_rate"] == cold / labels
+    assert (result.figures.cold_labels, result.figures.labels) == (cold, labels)
+    assert result.figures.cold_start_rate == cold / labels
 
     second = plain_lake.job(CUTOFFS[2], versions=result.versions, parent=CUTOFFS[0])
     grown = vocabulary.main(spark, second)
@@ -115,8 +115,8 @@ def test_two_cycles_keep_tokens_and_measure_the_cold_start_rate(spark, plain_lak
     assert {row[3] for row in after[len(before) :]} == {second.cycle}
     known = {plain_lake.log.items[row[1]]["item"] for row in before}
     cold, labels = cold_share(events, known, split, second.split.timestamp())
-    assert (grown.figures["cold_labels"], grown.figures["labels"]) == (cold, labels)
-    assert grown.figures["cold_start_rate"] == cold / labels > 0
+    assert (grown.figures.cold_labels, grown.figures.labels) == (cold, labels)
+    assert grown.figures.cold_start_rate == cold / labels > 0
 
 
 def test_a_parent_without_rows_is_an_error(spark, plain_lake):

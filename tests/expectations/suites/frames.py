@@ -1,4 +1,4 @@
-"""Literal rows as DataFrames in which every column may be null, so that a broken contract can be written."""
+"""Literal rows as DataFrames in which every column may be null, so that rows may violate the contract."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from expectations.tables import Table
 
 
 def frame(spark: SparkSession, table: Table, rows: Iterable[dict[str, Any]]) -> DataFrame:
-    """Partial rows of a table, whatever its constraints; a column that is not given is null.
+    """Rows of a table, which may violate its constraints; missing columns are null.
 
-    By way of Arrow, so that Spark holds the rows itself and starts no Python worker to read them.
+    Made through Arrow, so that Spark holds the rows itself and starts no Python worker to read them.
     """
     schema = spark.createDataFrame(
         [], ", ".join(f"{column.name} {column.type}" for column in table.columns)
@@ -27,7 +27,7 @@ def frame(spark: SparkSession, table: Table, rows: Iterable[dict[str, Any]]) -> 
 
 
 def outcomes(result: SuiteResult) -> dict[str, str]:
-    """Outcome by expectation name, the passed ones left out."""
+    """Outcomes by expectation name, without those that passed."""
     return {
         judgement.expectation.name: judgement.outcome
         for judgement in result.judgements

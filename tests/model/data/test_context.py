@@ -1,4 +1,4 @@
-"""Codes of context fields, and the names that people read."""
+"""Codes of context fields, and the values behind them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from expectations.instants import DAY_US
 from expectations.tables import location
 from model.data.context import column_value, context_code, read_context_names
-
-DAY = 86_400_000_000
 
 
 def test_context_codes_are_those_of_the_data_plane():
@@ -23,7 +22,7 @@ def test_context_codes_are_those_of_the_data_plane():
 
 
 @pytest.mark.parametrize("value", [3, "3", 3.0, np.int64(3)])
-def test_a_value_has_the_type_of_its_column(value):
+def test_a_value_takes_the_type_of_its_column(value):
     assert context_code(column_value("position", value), 32) == 1 + 3
     assert column_value("page", value) == str(value)
 
@@ -33,7 +32,7 @@ def test_a_missing_value_stays_missing():
 
 
 @pytest.mark.parametrize("value", ["", "top", "3.5", 3.5, float("nan"), float("inf"), True, [3]])
-def test_a_position_that_is_no_whole_number_is_refused(value):
+def test_a_position_that_is_not_a_whole_number_is_refused(value):
     with pytest.raises(ValueError, match="position is .*; allowed is a whole number"):
         column_value("position", value)
 
@@ -42,11 +41,15 @@ def test_the_windows_values_are_named_by_code(tmp_path):
     days = [date(1970, 1, number) for number in (1, 2, 3, 3, 4, 9)]
     rows = pa.table({"event_date": days, "country": ["XX", "NL", "FR", None, "NL", "YY"]})
     write_deltalake(location(str(tmp_path), "tiny", "events"), rows)
-    names = read_context_names(str(tmp_path), "tiny", 0, "country", 1 * DAY, 4 * DAY, 32)
+    names = read_context_names(str(tmp_path), "tiny", 0, "country", 1 * DAY_US, 4 * DAY_US, 32)
     assert names == {0: "unknown", context_code("NL", 32): "NL", context_code("FR", 32): "FR"}
 
 
 def test_values_that_share_a_code_share_a_name(tmp_path):
     rows = pa.table({"event_date": [date(1970, 1, 1)] * 3, "page": pa.array([0, 7, 9], pa.int32())})
     write_deltalake(location(str(tmp_path), "tiny", "events"), rows)
-    assert read_context_names(str(tmp_path), "tiny", 0, "page", 0, DAY, 8) == {0: "unknown", 1: "0", 7: "7/9"}
+    assert read_context_names(str(tmp_path), "tiny", 0, "page", 0, DAY_US, 8) == {
+        0: "unknown",
+        1: "0",
+        7: "7/9",
+    }

@@ -1,3 +1,5 @@
+"""Label sets by hand and against brute force."""
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -7,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expectations.instants import HOUR_US
 from model.config import ObjectiveConfig
 from model.data.labels import (
-    MICROSECONDS_AN_HOUR,
     NO_ITEM,
     SMALLEST_WEIGHT,
     HighValueEvents,
@@ -23,17 +25,17 @@ A, B, C, D = 1, 2, 3, 4
 
 
 def _hours(*hours: float) -> np.ndarray:
-    return np.array([round(hour * MICROSECONDS_AN_HOUR) for hour in hours], dtype=np.int64)
+    return np.array([round(hour * HOUR_US) for hour in hours], dtype=np.int64)
 
 
-def _positions(*places: tuple[int, int, float]) -> Positions:
-    """Places are (row, item, hour)."""
-    row, item, hour = zip(*places, strict=True)
+def _positions(*positions: tuple[int, int, float]) -> Positions:
+    """Positions as (row, item, hour)."""
+    row, item, hour = zip(*positions, strict=True)
     return Positions(np.array(row), np.array(item), _hours(*hour))
 
 
 def _events(*events: tuple[int, int, float, float]) -> HighValueEvents:
-    """Events are (row, item, hour, reward)."""
+    """Events as (row, item, hour, reward)."""
     row, item, hour, reward = zip(*events, strict=True) if events else ((), (), (), ())
     integer = np.int64
     return HighValueEvents(
@@ -49,7 +51,7 @@ def _pairs(sets: LabelSets) -> dict[int, list[tuple[int, float]]]:
     }
 
 
-def test_first_distinct_later_events_without_the_own_item():
+def test_labels_are_the_first_distinct_later_items_without_the_positions_own():
     objective = ObjectiveConfig(label_window=2, half_life_hours=1.0)
     events = _events((0, B, 10, 1), (0, C, 11, 1), (0, C, 12, 1), (0, A, 13, 1), (0, D, 14, 1))
     sets = label_sets(_positions((0, A, 10)), events, objective, None, None)
@@ -64,7 +66,7 @@ def test_rewards_horizon_and_equal_times():
     objective = ObjectiveConfig(label_window=5, horizon_hours=2.0, half_life_hours=None)
     events = _events((0, B, 1, 3), (0, C, 3, 2), (0, D, 3.001, 1))
     sets = label_sets(_positions((0, A, 1), (0, A, 0.5), (0, A, 4)), events, objective, None, None)
-    # From 1 h: B is not later, C lies exactly at the horizon, D past it. From 0.5 h: B alone.
+    # From 1 h: B is not later, C is exactly at the horizon, D beyond it. From 0.5 h: B alone.
     assert _pairs(sets) == {0: [(C, 2)], 1: [(B, 3)]}
     assert sets.weight.dtype == np.float32 and sets.item_index.shape == (2, 5)
 
@@ -81,24 +83,24 @@ def test_the_interval_is_half_open_and_does_not_shift_the_window():
 def test_rows_do_not_mix_and_a_start_token_sees_the_first_event():
     objective = ObjectiveConfig(label_window=2, half_life_hours=1.0)
     events = _events((0, B, 5, 1), (1, C, 1, 1), (1, D, 2, 1))
-    just_before = 1 - 1 / MICROSECONDS_AN_HOUR
+    just_before = 1 - 1 / HOUR_US
     sets = label_sets(_positions((1, NO_ITEM, just_before), (0, A, 6)), events, objective, None, None)
     assert _pairs(sets) == {0: [(C, 1), (D, 1 / 2)]}
 
 
-def test_a_label_is_never_weightless():
+def test_a_label_always_has_a_weight():
     weight = label_weight(np.array([1.0]), _hours(24 * 365), half_life_hours=1.0)
     assert weight[0] == SMALLEST_WEIGHT and np.float32(weight[0]) > 0
     assert label_weight(np.array([3.0]), _hours(2), half_life_hours=1.0)[0] == 3 / 4
 
 
-def test_no_events_no_labels():
+def test_without_events_there_are_no_labels():
     sets = label_sets(_positions((0, A, 0)), _events(), ObjectiveConfig(label_window=3), None, None)
     assert sets.position.shape == (0,) and sets.item_index.shape == (0, 3) and sets.weight.shape == (0, 3)
 
 
-def test_bad_events_are_refused():
-    with pytest.raises(ValueError, match="in order of row, then of time"):
+def test_unordered_events_and_rewards_of_0_are_refused():
+    with pytest.raises(ValueError, match="not in order of row, then of time"):
         label_sets(_positions((0, A, 0)), _events((0, B, 2, 1), (0, C, 1, 1)), ObjectiveConfig(), None, None)
     with pytest.raises(ValueError, match="reward that is not above 0"):
         label_sets(_positions((0, A, 0)), _events((0, B, 2, 0)), ObjectiveConfig(), None, None)

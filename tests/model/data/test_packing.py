@@ -1,3 +1,5 @@
+"""Packing, and the tensors of a batch."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.data.packing import Events, Placed, assemble, pack, stretches
+from model.data.packing import Events, Placed, assemble, pack
 
 
 def stream(seed: int = 0) -> np.random.Generator:
@@ -14,7 +16,7 @@ def stream(seed: int = 0) -> np.random.Generator:
 
 def rows_of(packing, slots):
     return [
-        [int(slots[one]) for one in packing.sequence[begin:end]]
+        [int(slots[sequence]) for sequence in packing.sequence[begin:end]]
         for begin, end in zip(packing.bounds[:-1], packing.bounds[1:], strict=True)
     ]
 
@@ -40,18 +42,18 @@ def test_every_sequence_is_packed_once_and_no_slot_twice(lengths, row_length, se
             assert slot == at
             at += slots[sequence]
         assert at <= row_length
-    # First fit decreasing needs at most 11/9 of the least number of rows, and one more.
+    # First-fit decreasing needs at most 11/9 of the smallest number of rows, plus one.
     assert packing.rows <= 11 / 9 * np.ceil(slots.sum() / row_length) + 1 or max(lengths) > row_length / 2
 
 
-def test_the_seed_decides_who_shares_a_row_and_the_same_seed_decides_alike():
+def test_the_stream_decides_which_sequences_share_a_row():
     slots = np.full(40, 3)
-    one, two, other = pack(slots, 10, stream(1)), pack(slots, 10, stream(1)), pack(slots, 10, stream(2))
-    assert (one.sequence == two.sequence).all()
-    assert (one.sequence != other.sequence).any()
+    first, again, other = (pack(slots, 10, stream(seed)) for seed in (1, 1, 2))
+    assert (first.sequence == again.sequence).all()
+    assert (first.sequence != other.sequence).any()
 
 
-def test_padding_is_below_a_tenth_for_lengths_as_they_come():
+def test_log_normal_lengths_leave_little_padding():
     lengths = np.minimum(np.ceil(stream().lognormal(3, 1, size=3000)), 256).astype(np.int64) + 1
     assert pack(lengths, 257, stream()).efficiency > 0.97
 
@@ -61,17 +63,12 @@ def test_a_sequence_longer_than_a_row_is_refused():
         pack(np.array([9]), 8, stream())
 
 
-def test_no_sequence_gives_no_row():
+def test_no_sequences_make_no_rows():
     packing = pack(np.empty(0, np.int64), 8, stream())
     assert packing.rows == 0 and packing.efficiency == 1.0
 
 
-def test_stretches_names_every_entry():
-    owner, place = stretches(np.array([7, 2]), np.array([2, 1]))
-    assert owner.tolist() == [0, 0, 1] and place.tolist() == [7, 8, 2]
-
-
-def test_a_batch_lays_sequences_end_to_end_behind_their_start_tokens():
+def test_a_batch_lays_sequences_end_to_end_after_their_start_tokens():
     second = 1_000_000
     events = Events(
         item_index=np.array([9, 5, 6, 7], np.int32),
@@ -99,7 +96,7 @@ def test_a_batch_lays_sequences_end_to_end_behind_their_start_tokens():
     assert batch.tokens == 6 and len(batch.label_slot) == 0
 
 
-def test_gaps_are_seconds_since_the_event_before_within_the_sequence():
+def test_gaps_are_seconds_since_the_previous_event_of_the_sequence():
     events = Events(
         np.arange(3, dtype=np.int32),
         np.zeros(3, np.int8),

@@ -13,36 +13,36 @@ USER = np.array([0, 0, 0, 1])
 VALUE = np.array([1.0, 1.0, 1.0, 0.0])
 
 
-def test_pooled_means_weigh_examples_and_means_by_user_weigh_users():
-    found = resample(stack([pooled(USER, VALUE, EVERYBODY, 2), by_user(USER, VALUE, EVERYBODY, 2)]), 100)
-    assert found.point.tolist() == [3 / 4, 1 / 2]
+def test_pooled_means_weight_examples_and_means_by_user_weight_users():
+    result = resample(stack([pooled(USER, VALUE, EVERYBODY, 2), by_user(USER, VALUE, EVERYBODY, 2)]), 100)
+    assert result.point.tolist() == [3 / 4, 1 / 2]
 
 
-def test_nan_values_and_unmasked_examples_are_left_out():
+def test_nan_values_and_unmasked_examples_do_not_count():
     value = np.array([1.0, np.nan, 0.0, 0.0])
     total, count = pooled(USER, value, np.array([True, True, True, False]), 2)
     assert total.tolist() == [1.0, 0.0]
     assert count.tolist() == [2.0, 0.0]
 
 
-def test_samples_without_a_user_of_the_column_are_left_out():
+def test_samples_without_a_user_of_the_column_do_not_count():
     only_one = pooled(USER, VALUE, USER == 1, 2)
-    found = resample(stack([only_one]), 200)
-    assert np.isnan(found.samples).any()
-    assert interval(found.point[0], found.samples[:, 0]) == bootstrap.Interval(0.0, 0.0, 0.0)
+    result = resample(stack([only_one]), 200)
+    assert np.isnan(result.samples).any()
+    assert interval(result.point[0], result.samples[:, 0]) == bootstrap.Interval(0.0, 0.0, 0.0)
 
 
 def test_a_column_without_any_value_is_nan():
     nothing = pooled(USER, VALUE, np.zeros(4, bool), 2)
-    found = resample(stack([nothing]), 100)
-    shown = interval(found.point[0], found.samples[:, 0])
+    result = resample(stack([nothing]), 100)
+    shown = interval(result.point[0], result.samples[:, 0])
     assert np.isnan([shown.value, shown.low, shown.high]).all()
 
 
-def test_equal_columns_have_no_difference_at_all():
+def test_equal_columns_have_no_difference():
     column = pooled(USER, VALUE + 0.1, EVERYBODY, 2)
-    found = resample(stack([column, column]), 100)
-    shown = difference((found.point[0], found.point[1]), (found.samples[:, 0], found.samples[:, 1]))
+    result = resample(stack([column, column]), 100)
+    shown = difference((result.point[0], result.point[1]), (result.samples[:, 0], result.samples[:, 1]))
     assert (shown.relative.value, shown.lower_bound, shown.upper_bound, shown.detectable) == (0, 0, 0, 0)
 
 
@@ -50,9 +50,9 @@ def test_a_difference_is_paired_and_relative_to_the_second():
     user, first = np.arange(50), np.linspace(1, 2, 50)
     mask = np.ones(50, bool)
     columns = stack([pooled(user, 1.1 * first, mask, 50), pooled(user, first, mask, 50)])
-    found = resample(columns, 200)
-    shown = difference((found.point[0], found.point[1]), (found.samples[:, 0], found.samples[:, 1]))
-    # Every user gains a tenth, so every sample does: unpaired means would differ by far more.
+    result = resample(columns, 200)
+    shown = difference((result.point[0], result.point[1]), (result.samples[:, 0], result.samples[:, 1]))
+    # Every user gains 10 %, so every sample does; unpaired means would vary far more.
     assert shown.lower_bound == pytest.approx(1 / 10, abs=1e-5)
     assert shown.upper_bound == pytest.approx(1 / 10, abs=1e-5)
     assert shown.absolute.value == pytest.approx(0.1 * first.mean())
@@ -70,8 +70,8 @@ def test_intervals_have_the_width_of_the_normal_theory():
     generator = np.random.default_rng(5)
     value = generator.normal(3.0, 2.0, 2000)
     column = pooled(np.arange(2000), value, np.ones(2000, bool), 2000)
-    found = resample(stack([column]), 2000)
-    shown = interval(found.point[0], found.samples[:, 0])
+    result = resample(stack([column]), 2000)
+    shown = interval(result.point[0], result.samples[:, 0])
     standard_error = value.std() / np.sqrt(2000)
     assert shown.low == pytest.approx(value.mean() - 1.96 * standard_error, abs=0.15 * standard_error)
     assert shown.high == pytest.approx(value.mean() + 1.96 * standard_error, abs=0.15 * standard_error)
@@ -85,8 +85,8 @@ def test_intervals_of_clustered_examples_cover_the_truth():
     for _ in range(120):
         user = np.repeat(np.arange(60), generator.integers(1, 9, 60))
         value = generator.normal(0, 1, 60)[user] + generator.normal(0, 1, user.size)
-        found = resample(stack([pooled(user, value, np.ones(user.size, bool), 60)]), 300)
-        shown = interval(found.point[0], found.samples[:, 0])
+        result = resample(stack([pooled(user, value, np.ones(user.size, bool), 60)]), 300)
+        shown = interval(result.point[0], result.samples[:, 0])
         covered += shown.low <= 0 <= shown.high
     assert covered >= 0.87 * 120
 
@@ -96,6 +96,6 @@ def test_the_detectable_difference_is_two_and_a_half_standard_errors():
     base = np.ones(900)
     changed = base + generator.normal(0, 0.3, 900)
     mask = np.ones(900, bool)
-    found = resample(stack([pooled(np.arange(900), one, mask, 900) for one in (changed, base)]), 1000)
-    shown = difference((found.point[0], found.point[1]), (found.samples[:, 0], found.samples[:, 1]))
+    result = resample(stack([pooled(np.arange(900), value, mask, 900) for value in (changed, base)]), 1000)
+    shown = difference((result.point[0], result.point[1]), (result.samples[:, 0], result.samples[:, 1]))
     assert shown.detectable == pytest.approx((1.6449 + 0.8416) * changed.std() / 30, rel=0.1)

@@ -14,6 +14,7 @@ from model.evaluation.metrics import (
     hit_rate,
     ndcg,
     reciprocal_rank,
+    tied_rank,
 )
 from model.evaluation.metrics import test_loss as loss_of
 
@@ -32,11 +33,15 @@ def ranked(**changes) -> RankedExamples:
     return RankedExamples(**(settings | changes))
 
 
+def test_a_rank_counts_the_higher_and_half_of_the_other_equals():
+    assert tied_rank(np.array([0, 2]), np.array([0, 3])).tolist() == [1, 9 / 2]
+
+
 def test_reciprocal_ranks():
     assert reciprocal_rank(np.array([1.0, 2.0, 4.0])).tolist() == [1, 1 / 2, 1 / 4]
 
 
-def test_hits_count_ties_by_their_middle_rank():
+def test_tied_hits_count_by_their_middle_rank():
     assert hit_rate(np.array([1.0, 2.5, 4.0]), 2).tolist() == [1, 0, 0]
 
 
@@ -45,11 +50,11 @@ def test_ndcg_of_one_label():
     assert ndcg(np.array([1.0, 3.0, 7.0]), 10) == pytest.approx([1, 1 / 2, 1 / 3])
 
 
-def test_the_loss_of_a_uniform_score_is_the_logarithm_of_the_catalogue():
+def test_the_loss_of_equal_scores_is_the_logarithm_of_the_number_of_items():
     assert loss_of(np.log(np.full(2, 1 / 8))) == pytest.approx(np.log([8, 8]))
 
 
-def test_a_summary_pools_examples_and_averages_users_beside_it():
+def test_a_summary_pools_examples_and_also_averages_over_users():
     summary = Summary(ranked(), hits_at=(2,), samples=100)
     assert summary.value("new", ALL).value == pytest.approx(7 / 12)
     assert summary.value("new", ALL, "mrr_by_user").value == pytest.approx((3 / 4 + 1 / 4) / 2)
@@ -60,20 +65,20 @@ def test_a_summary_pools_examples_and_averages_users_beside_it():
     assert (summary.examples(TASK), summary.users(TASK)) == (2, 2)
 
 
-def test_a_difference_is_that_of_the_two_models():
-    found = Summary(ranked(), samples=100).difference("new", "old", ALL)
-    assert found.absolute.value == pytest.approx(7 / 12 - 5 / 12)
-    assert found.relative.value == pytest.approx(2 / 5)
+def test_a_difference_is_between_two_models():
+    difference = Summary(ranked(), samples=100).difference("new", "old", ALL)
+    assert difference.absolute.value == pytest.approx(7 / 12 - 5 / 12)
+    assert difference.relative.value == pytest.approx(2 / 5)
 
 
-def test_a_group_without_examples_is_not_a_group():
-    none = Group("slice", "nobody")
+def test_a_group_without_examples_is_not_measured():
+    none = Group("slice", "new_user")
     summary = Summary(ranked(groups={ALL: np.ones(3, bool), none: np.zeros(3, bool)}), samples=100)
     assert summary.groups == (ALL,)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.5])
-def test_a_rank_that_is_not_a_rank_is_refused(bad):
+def test_a_rank_below_1_or_not_finite_is_refused(bad):
     with pytest.raises(MetricsError, match="ranks of new"):
         Summary(ranked(rank={"new": np.array([1.0, bad, 2.0]), "old": np.ones(3)}))
 
@@ -86,8 +91,23 @@ def test_no_examples_are_refused():
         Summary(empty)
 
 
-def test_only_keeps_some_examples_and_numbers_their_users_densely():
+def test_only_keeps_some_examples_and_renumbers_their_users():
     kept = ranked().only(np.array([False, False, True]))
     assert kept.user.tolist() == [0]
     assert kept.rank["new"].tolist() == [4]
     assert Summary(kept, samples=100).value("new", TASK).value == 1 / 4
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        (Group("all", "all"), "all labels"),
+        (Group("task", "A"), "task A"),
+        (Group("slice", "cold_start"), "cold-start items"),
+        (Group("slice", "weak_id"), "weak-ID items"),
+        (Group("slice", "new_user"), "new users"),
+        (Group("slice", "country=NL"), "country=NL"),
+    ],
+)
+def test_groups_in_words(group, words):
+    assert group.words == words

@@ -1,4 +1,4 @@
-"""Ranks by inner products: by hand, against brute force in float64, and in bounded memory."""
+"""Ranks by inner products: by hand, against brute force in float64, in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,21 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.config import FRESHNESS, FRESHNESS_WIDTH
 from model.evaluation import ranking
 from model.evaluation.examples import history_ends
-from model.evaluation.ranking import (
-    UNKNOWN_TIME,
-    NotFiniteScoreError,
-    View,
-    candidate_vectors,
-    encode_histories,
-    rank_examples,
-    rank_targets,
-)
-from model.network.batch import Catalogue
+from model.evaluation.ranking import NotFiniteScoreError, View, rank_examples, rank_targets
+from model.network.catalogue import Catalogue
+from model.serving.encoding import encode_histories
 from tests.model import tiny
-from tests.model.window_of import candidates, examples
+from tests.model.window_of import eligible, examples
 
 ITEMS = torch.tensor([[3.0], [2.0], [2.0], [1.0]])
 ONE_USER = torch.ones(1, 1)
@@ -30,36 +22,35 @@ ONE_USER = torch.ones(1, 1)
 
 def ranks(columns, size, items=ITEMS, users=ONE_USER, block_items=65536):
     queries = np.array(columns, dtype=np.int64)
-    found = rank_targets(
+    return rank_targets(
         users, np.zeros(queries.size, np.int64), items, queries, np.full(queries.size, size), block_items
     )
-    return found
 
 
 def test_ranks_with_ties_by_hand():
-    # Scores 3, 2, 2, 1: the two equal items stand at 1 + 1 + 1/2.
+    # Scores 3, 2, 2, 1: the two equal items have rank 1 + 1 + 1/2.
     assert ranks([0, 1, 2, 3], size=4).rank.tolist() == [1, 5 / 2, 5 / 2, 4]
 
 
-def test_a_target_outside_the_catalogue_has_the_rank_after_all():
-    # Item 3 is launched later; 4 is the column of an item that is never a candidate.
-    found = ranks([0, 3, 4], size=3)
-    assert found.rank.tolist() == [1, 4, 4]
-    assert np.isnan(found.log_probability).tolist() == [False, True, True]
+def test_a_label_that_is_not_eligible_has_the_rank_after_all():
+    # Item 3 is launched later; 4 is the column of a retired item.
+    ranking = ranks([0, 3, 4], size=3)
+    assert ranking.rank.tolist() == [1, 4, 4]
+    assert np.isnan(ranking.log_probability).tolist() == [False, True, True]
 
 
-def test_log_probabilities_are_normalised_over_the_catalogue():
-    found = ranks([0, 1, 2], size=3)
-    assert np.exp(found.log_probability).sum() == pytest.approx(1)
-    assert found.log_probability[0] - found.log_probability[1] == pytest.approx(1)
+def test_log_probabilities_are_normalised_over_the_eligible_items():
+    ranking = ranks([0, 1, 2], size=3)
+    assert np.exp(ranking.log_probability).sum() == pytest.approx(1)
+    assert ranking.log_probability[0] - ranking.log_probability[1] == pytest.approx(1)
 
 
-def test_an_empty_catalogue_gives_rank_one_after_nobody():
+def test_without_eligible_items_a_label_has_rank_1():
     assert ranks([4], size=0).rank.tolist() == [1]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_a_score_that_is_not_finite_fails(bad):
+def test_a_score_that_is_not_finite_is_refused(bad):
     items = ITEMS.clone()
     items[2] = bad
     with pytest.raises(NotFiniteScoreError):
@@ -69,8 +60,8 @@ def test_a_score_that_is_not_finite_fails(bad):
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_ranks_agree_with_brute_force_in_any_blocks(data):
-    """Whole numbers have no rounding, so that even ties must agree exactly."""
-    total, queries, people, width = (data.draw(st.integers(1, high)) for high in (40, 12, 5, 3))
+    """Integers are not rounded, so even ties must agree exactly."""
+    total, queries, people, width = (data.draw(st.integers(1, most)) for most in (40, 12, 5, 3))
     draw = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     users, items = draw.integers(-3, 4, (people, width)), draw.integers(-3, 4, (total, width))
     state, column = draw.integers(0, people, queries), draw.integers(0, total + 1, queries)
@@ -121,46 +112,9 @@ def window(items=12, launched=None):
     return examples(users, [[1, 2, 3], [0], [5, 30, 39]], items, launched)
 
 
-def test_states_are_those_of_each_history_encoded_alone():
-    found, model, catalogue = window(), tiny.recommender(8), tiny.catalogue(12, 8)
-    ends = history_ends(found, "replay", 0.0, 0)
-    with torch.no_grad():
-        together = encode_histories(model, catalogue, found.histories, found.user, ends, 8)
-        alone = [
-            encode_histories(model, catalogue, found.histories, found.user[[one]], ends[[one]], 8)
-            for one in range(found.size)
-        ]
-    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
-    assert torch.equal(together[0], together[1])  # a tie in time: both labels see the first event only
-    start = model.user_vectors(model.encode(tiny.batch([[[]]]), catalogue))[0, 0]
-    torch.testing.assert_close(together[3], start, rtol=1e-4, atol=1e-5)
-
-
-def test_a_user_without_a_history_is_known_by_the_time_of_the_request_alone():
-    """The vector is that of a request then, whatever the user does later."""
-    found = examples([[(1, 10.0)], [(1, 10.0), (2, 15.0)]], [[0], [0, 1]], 12)
-    model = tiny.recommender(8, freshness=True, output_width=32 + FRESHNESS_WIDTH)
-    torch.nn.init.normal_(model.network.freshness.amplitudes.weight)
-    catalogue = tiny.catalogue(12, 8)
-    catalogue.features[FRESHNESS] = torch.zeros(12, FRESHNESS_WIDTH)
-    empty = found.histories.offset[found.user]
-    hours = np.array([10, 10, 3000]) * 3_600_000_000
-    with torch.no_grad():
-        alone, beside, later = encode_histories(
-            model, catalogue, found.histories, found.user, empty, 8, hours
-        )
-        unknown = encode_histories(model, catalogue, found.histories, found.user[[1]], empty[[1]], 8)
-        told = encode_histories(
-            model, catalogue, found.histories, found.user[[1]], empty[[1]], 8, np.array([UNKNOWN_TIME])
-        )
-    torch.testing.assert_close(alone, beside)
-    assert (alone - later).abs().max() > 1e-3 and (alone - unknown[0]).abs().max() > 1e-3
-    assert torch.equal(unknown, told)
-
-
 def test_examples_are_ranked_as_by_brute_force_in_float64():
     launched = {11: 12.0, 7: 1000.0}
-    found, pool = window(launched=launched), candidates(12, launched, retired=(9,))
+    found, pool = window(launched=launched), eligible(12, launched, retired=(9,))
     model, catalogue = tiny.recommender(8), tiny.catalogue(12, 8)
     ends = [history_ends(found, "replay", delay, 0) for delay in (0.0, 24.0)]
     results = rank_examples(
@@ -189,21 +143,16 @@ def test_examples_are_ranked_as_by_brute_force_in_float64():
             assert result.log_probability[number] == pytest.approx(scores[number][own] - lse, abs=1e-4)
 
 
-def test_items_that_cannot_be_told_apart_tie():
+def test_items_with_equal_features_and_no_id_row_tie():
     found = examples([[(3, 0.0), (10, 1.0)]], [[1]], items=12)
     catalogue = tiny.catalogue(12, 8)
     features = {
         name: matrix.index_fill(0, torch.arange(8, 12), 0.0) for name, matrix in catalogue.features.items()
     }
     catalogue = Catalogue(catalogue.item_token, features)
-    ends = history_ends(found, "replay", 0.0, 0)
-    pool = candidates(12)
-    one = rank_examples(
-        tiny.recommender(8), catalogue, found, pool, [View(found.user, ends, found.event_at_us)], 8
-    )[0]
-    vectors = candidate_vectors(tiny.recommender(8), catalogue, pool.item_index)
-    assert (vectors[8:] == vectors[8]).all()
-    assert one.rank[0] % 1 == 1 / 2  # three others equal
+    view = View(found.user, history_ends(found, "replay", 0.0, 0), found.event_at_us)
+    (ranking,) = rank_examples(tiny.recommender(8), catalogue, found, eligible(12), [view], 8)
+    assert ranking.rank[0] % 1 == 1 / 2  # three others equal
 
 
 def test_no_more_scores_are_held_at_once_than_a_block(monkeypatch):

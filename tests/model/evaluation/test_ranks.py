@@ -1,4 +1,4 @@
-"""The ranks table: rows in order, idempotent parts, and what is read back."""
+"""The table `ranks`: rows in order, partitions that are not rewritten, and ranks read back."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from model.evaluation.examples import history_ends
 from model.evaluation.metrics import ALL, Group, MetricsError
 from model.evaluation.ranking import Ranking
 from model.evaluation.ranks import Condition, StoredRanks, rank_rows, ranked_with, write_ranks
-from tests.model.window_of import candidates, examples
+from tests.model.window_of import eligible, examples
 
 REPLAY, DELAYED = Condition("replay", 0.0), Condition("replay", 48.0)
 
 
 def rows(model="candidate", ranks=(1.0, 2.0, 5.0), digest="d", conditions=(DELAYED, REPLAY)):
-    """Two users; the first's labels lie 1 h and 50 h after its first event."""
-    found = examples([[(0, 0.0), (1, 1.0), (1, 50.0)], [(2, 3.0)]], [[1, 2], [0]], items=4)
+    """Two users; the first one's labels are 1 h and 50 h after its first event."""
+    window = examples([[(0, 0.0), (1, 1.0), (1, 50.0)], [(2, 3.0)]], [[1, 2], [0]], items=4)
     ranking = Ranking(np.array(ranks), np.array([-1.0, -2.0, np.nan]))
-    parts = [(one, history_ends(found, one.protocol, one.delay_hours, 0), ranking) for one in conditions]
-    return rank_rows("now", model, digest, found, candidates(4), parts)
+    parts = [
+        (condition, history_ends(window, condition.protocol, condition.delay_hours, 0), ranking)
+        for condition in conditions
+    ]
+    return rank_rows("now", model, digest, window, eligible(4), parts)
 
 
-def test_rows_come_in_order_of_the_key_with_tasks_and_slices():
+def test_rows_are_in_order_of_the_key_with_tasks_and_slices():
     table = rows()
     keys = [tuple(row[name] for name in RANKS.key) for row in table.to_pylist()]
     assert keys == sorted(keys) and len(set(keys)) == 6
@@ -38,7 +41,7 @@ def test_rows_come_in_order_of_the_key_with_tasks_and_slices():
     assert [row["history_length"] for row in delayed] == [0, 2, 0]
 
 
-def test_the_same_rows_again_write_nothing_and_other_models_stay(tmp_path):
+def test_the_same_rows_are_not_written_again_and_other_models_stay(tmp_path):
     lake = str(tmp_path)
     first = write_ranks(rows(), lake, "s", "now", "candidate")
     assert write_ranks(rows(), lake, "s", "now", "candidate") == first
@@ -46,14 +49,14 @@ def test_the_same_rows_again_write_nothing_and_other_models_stay(tmp_path):
     third = write_ranks(rows(ranks=(3.0, 3.0, 3.0)), lake, "s", "now", "candidate")
     assert first < second < third
     stored = StoredRanks.read(lake, "s", "now", third)
-    assert stored.models == ("candidate", "markov")
+    assert set(stored.rows["model"].to_pylist()) == {"candidate", "markov"}
     ranked = stored.examples(REPLAY, ("candidate", "markov"))
     assert ranked.rank["candidate"].tolist() == [3, 3, 3]
     assert ranked.rank["markov"].tolist() == [1, 2, 5]
-    assert StoredRanks.read(lake, "s", "now", first).models == ("candidate",)
+    assert set(StoredRanks.read(lake, "s", "now", first).rows["model"].to_pylist()) == {"candidate"}
 
 
-def test_the_table_carries_the_contract(tmp_path):
+def test_the_table_has_the_contracts_schema_and_constraints(tmp_path):
     lake = str(tmp_path)
     write_ranks(rows(), lake, "s", "now", "candidate")
     table = DeltaTable(location(lake, "s", "ranks"))
@@ -66,7 +69,7 @@ def test_the_table_carries_the_contract(tmp_path):
         write_ranks(rows(ranks=(6.0, 1.0, 1.0)), lake, "s", "now", "candidate")
 
 
-def test_what_is_read_back_is_grouped_by_user_task_and_slice(tmp_path):
+def test_ranks_are_read_back_by_user_task_and_slice(tmp_path):
     version = write_ranks(rows(), str(tmp_path), "s", "now", "candidate")
     stored = StoredRanks.read(str(tmp_path), "s", "now", version)
     ranked = stored.examples(REPLAY, ("candidate",))
@@ -92,7 +95,7 @@ def test_models_without_ranks_or_with_other_examples_are_refused(tmp_path):
         stored.examples(REPLAY, ("candidate", "markov"))
 
 
-def test_a_model_is_known_by_its_digest(tmp_path):
+def test_ranks_are_kept_for_the_same_digest_only(tmp_path):
     lake = str(tmp_path)
     assert ranked_with(lake, "s", "now", "candidate", "d") is None
     version = write_ranks(rows(), lake, "s", "now", "candidate")

@@ -1,96 +1,117 @@
-"""Popularity and the Markov chain: by hand, and against brute force on random logs."""
+"""Every yardstick against the contract, by hand, and against brute force on random logs."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import numpy as np
-import pyarrow as pa
-import pytest
-from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from expectations.tables import location
+from expectations.instants import DAY_US, HOUR_US
+from model.arrays import Floats
 from model.evaluation import yardsticks
-from model.evaluation.examples import HOUR_US, history_ends
+from model.evaluation.examples import history_ends
+from model.evaluation.names import FROZEN, MARKOV, MOVING
 from model.evaluation.yardsticks import (
-    EventLog,
+    DEFINITIONS,
     frozen_popularity_ranks,
     markov_ranks,
     popularity_ranks,
-    read_events,
-    read_transitions,
 )
-from tests.model.window_of import candidates, examples
-
-DAY = 24.0
-
-
-def log(*events: tuple[int, float]) -> EventLog:
-    """(item, hour) in order of time."""
-    items, hours = zip(*events, strict=True) if events else ((), ())
-    at_us = [round(hour * HOUR_US) for hour in hours]
-    return EventLog(np.array(items, dtype=np.int64), np.array(at_us, dtype=np.int64))
+from tests.model.evaluation.yardstick_contract import (
+    DAY,
+    Evidence,
+    YardstickContract,
+    log_of,
+    transitions_of,
+)
+from tests.model.window_of import eligible, examples
 
 
-def chain(items: int, *counts: tuple[int, int, float]) -> sparse.csr_array:
-    first, second, number = zip(*counts, strict=True)
-    return sparse.coo_array((number, (first, second)), shape=(items, items)).tocsr()
+class TestMovingPopularity(YardstickContract):
+    name = MOVING
+    is_frozen = False
+    # In [5 d, 12 d): items 0 and 1 twice, item 2 once, 3 and 4 never.
+    by_hand = (3 / 2, 3 / 2, 3, 9 / 2, 9 / 2)
+
+    def ranks(self, seen: Evidence) -> Floats:
+        return popularity_ranks(seen.examples, seen.eligible, seen.log, seen.delay_hours)
+
+
+class TestFrozenPopularity(YardstickContract):
+    name = FROZEN
+    # In (3 d, 10 d]: item 1 twice, item 2 once, 0, 3 and 4 never.
+    by_hand = (4, 1, 2, 4, 4)
+
+    def ranks(self, seen: Evidence) -> Floats:
+        return frozen_popularity_ranks(seen.examples, seen.eligible, seen.log, seen.split_us)
+
+
+class TestMarkovChain(YardstickContract):
+    name = MARKOV
+    # Item 3 follows the last event, item 2; the others by frozen popularity.
+    by_hand = (9 / 2, 2, 3, 1, 9 / 2)
+
+    def ranks(self, seen: Evidence) -> Floats:
+        return markov_ranks(
+            seen.examples, seen.eligible, seen.log, seen.transitions, seen.ends, seen.split_us
+        )
+
+
+def test_every_yardstick_is_held_to_the_contract():
+    assert {case.name for case in YardstickContract.__subclasses__()} == set(DEFINITIONS)
 
 
 def test_moving_popularity_counts_the_seven_days_before_the_request():
     # At day 10 the window [3 d, 10 d) holds items 1, 1, 2; the event at day 10 itself does not count.
-    past = log(
+    past = log_of(
         (0, 2 * DAY), (0, 2.9 * DAY), (1, 3 * DAY), (1, 4 * DAY), (2, 9 * DAY), (2, 10 * DAY), (2, 10 * DAY)
     )
-    found = examples([[(1, 10 * DAY)], [(2, 10 * DAY)], [(0, 10 * DAY)]], [[0], [0], [0]], items=5)
-    ranks = popularity_ranks(found, candidates(5), past, 0.0)
+    window = examples([[(1, 10 * DAY)], [(2, 10 * DAY)], [(0, 10 * DAY)]], [[0], [0], [0]], items=5)
+    ranks = popularity_ranks(window, eligible(5), past, 0.0)
     assert ranks.tolist() == [1, 2, 3 + 1]  # items 0, 3 and 4 share ranks 3 to 5
 
 
 def test_a_delay_moves_the_request_back():
-    past = log((1, 1.0), (0, 30.0), (0, 40.0))
-    found = examples([[(1, 60.0)]], [[0]], items=2)
-    assert popularity_ranks(found, candidates(2), past, 0.0).tolist() == [2]
-    assert popularity_ranks(found, candidates(2), past, 48.0).tolist() == [1]
+    past = log_of((1, 1.0), (0, 30.0), (0, 40.0))
+    window = examples([[(1, 60.0)]], [[0]], items=2)
+    assert popularity_ranks(window, eligible(2), past, 0.0).tolist() == [2]
+    assert popularity_ranks(window, eligible(2), past, 48.0).tolist() == [1]
 
 
-def test_frozen_popularity_stops_at_the_split_itself():
-    past = log((0, 1.0), (1, 8 * DAY), (1, 8 * DAY + 1))
-    found = examples([[(0, 20 * DAY)], [(1, 20 * DAY)]], [[0], [0]], items=3)
-    ranks = frozen_popularity_ranks(found, candidates(3), past, round(8 * DAY * HOUR_US))
+def test_frozen_popularity_counts_seven_days_up_to_and_including_the_split():
+    past = log_of((0, 1.0), (1, 8 * DAY), (1, 8 * DAY + 1))
+    window = examples([[(0, 20 * DAY)], [(1, 20 * DAY)]], [[0], [0]], items=3)
+    ranks = frozen_popularity_ranks(window, eligible(3), past, 8 * DAY_US)
     assert ranks.tolist() == [2 + 1 / 2, 1]  # item 0 is 7 days and 23 hours old: no longer counted
 
 
-def test_a_label_outside_the_catalogue_has_the_rank_after_all():
+def test_a_label_is_eligible_from_its_launch_on():
     launched = {2: 50.0}
-    found = examples([[(2, 40.0)], [(2, 50.0)]], [[0], [0]], items=3, launched_hours=launched)
-    pool = candidates(3, launched)
-    assert popularity_ranks(found, pool, log((2, 1.0)), 0.0).tolist() == [3, 1]
-    assert frozen_popularity_ranks(found, pool, log((2, 1.0)), round(9 * HOUR_US)).tolist() == [3, 1]
+    window = examples([[(2, 40.0)], [(2, 50.0)]], [[0], [0]], items=3, launched_hours=launched)
+    pool = eligible(3, launched)
+    assert popularity_ranks(window, pool, log_of((2, 1.0)), 0.0).tolist() == [3, 1]
+    assert frozen_popularity_ranks(window, pool, log_of((2, 1.0)), 9 * HOUR_US).tolist() == [3, 1]
 
 
-def test_the_chain_weighs_recent_events_more_and_orders_the_rest_by_popularity():
+def test_the_chain_weights_recent_events_more_and_orders_the_rest_by_popularity():
     # History 0, 1: item 2 scores 1 · 1 = 1, item 3 scores 2 · 0.7 = 1.4; 4 and 5 are unscored.
-    transitions = chain(6, (1, 2, 1.0), (0, 3, 2.0))
+    transitions = transitions_of(6, (1, 2, 1.0), (0, 3, 2.0))
     users = [[(0, 1.0), (1, 2.0), (label, 5.0)] for label in (3, 2, 4, 5)]
-    found = examples(users, [[2]] * 4, items=6)
-    past = log((5, 0.5), (5, 0.6), (0, 1.0))
-    ends = history_ends(found, "replay", 0.0, 0)
-    ranks = markov_ranks(found, candidates(6), past, transitions, ends, round(3.0 * HOUR_US))
+    window = examples(users, [[2]] * 4, items=6)
+    past = log_of((5, 0.5), (5, 0.6), (0, 1.0))
+    ends = history_ends(window, "replay", 0.0, 0)
+    ranks = markov_ranks(window, eligible(6), past, transitions, ends, 3 * HOUR_US)
     # Unscored: 5 (two events), 0 (one), then 1 and 4 with none.
     assert ranks.tolist() == [1, 2, 5 + 1 / 2, 3]
 
 
 def test_the_chain_of_an_empty_history_is_frozen_popularity():
-    found = examples([[(1, 5.0)]], [[0]], items=3)
-    past, split_us = log((0, 1.0), (0, 2.0), (1, 2.0)), round(3 * HOUR_US)
-    transitions = chain(3, (0, 2, 5.0))
-    ends = history_ends(found, "replay", 0.0, 0)
-    ranks = markov_ranks(found, candidates(3), past, transitions, ends, split_us)
-    assert ranks.tolist() == frozen_popularity_ranks(found, candidates(3), past, split_us).tolist() == [2]
+    window = examples([[(1, 5.0)]], [[0]], items=3)
+    past, split_us = log_of((0, 1.0), (0, 2.0), (1, 2.0)), 3 * HOUR_US
+    ends = history_ends(window, "replay", 0.0, 0)
+    ranks = markov_ranks(window, eligible(3), past, transitions_of(3, (0, 2, 5.0)), ends, split_us)
+    assert ranks.tolist() == frozen_popularity_ranks(window, eligible(3), past, split_us).tolist() == [2]
 
 
 @settings(max_examples=60, deadline=None)
@@ -99,7 +120,7 @@ def test_every_yardstick_agrees_with_brute_force(seed, delay):
     draw = np.random.default_rng(seed)
     items, split = 9, 300.0
     launched = {item: float(draw.integers(0, 600)) for item in range(0, items, 3)}
-    past = log(*sorted(zip(draw.integers(0, items, 80), draw.integers(0, 600, 80).astype(float), strict=True),
+    past = log_of(*sorted(zip(draw.integers(0, items, 80), draw.integers(0, 600, 80).astype(float), strict=True),
                        key=lambda event: event[1]))  # fmt: skip
     users = [
         [
@@ -108,14 +129,14 @@ def test_every_yardstick_agrees_with_brute_force(seed, delay):
         ]
         for _ in range(4)
     ]
-    found = examples(users, [list(range(len(user))) for user in users], items, launched)
-    pool = candidates(items, launched, retired=(4,))
-    ends = history_ends(found, "replay", delay, 0)
+    window = examples(users, [list(range(len(user))) for user in users], items, launched)
+    pool = eligible(items, launched, retired=(4,))
+    ends = history_ends(window, "replay", delay, 0)
     counts = draw.integers(0, 3, (items, items)).astype(float)
     split_us = round(split * HOUR_US)
 
     def brute(number: int, score: np.ndarray, second: np.ndarray) -> float:
-        hour, own = found.event_at_us[number] / HOUR_US, found.item_index[number]
+        hour, own = window.event_at_us[number] / HOUR_US, window.item_index[number]
         rivals = [item for item in range(items) if item != 4 and launched.get(item, -1.0) <= hour]
         if own not in rivals:
             return len(rivals) + 1
@@ -128,15 +149,17 @@ def test_every_yardstick_agrees_with_brute_force(seed, delay):
 
     hours = past.event_at_us / HOUR_US
     frozen = np.bincount(past.item_index[(hours > split - 7 * DAY) & (hours <= split)], minlength=items)
-    moving_ranks = popularity_ranks(found, pool, past, delay)
-    frozen_ranks = frozen_popularity_ranks(found, pool, past, split_us)
-    chain_ranks = markov_ranks(found, pool, past, sparse.csr_array(counts), ends, split_us)
-    for number in range(found.size):
-        request = found.event_at_us[number] / HOUR_US - delay
+    moving_ranks = popularity_ranks(window, pool, past, delay)
+    frozen_ranks = frozen_popularity_ranks(window, pool, past, split_us)
+    chain_ranks = markov_ranks(window, pool, past, sparse.csr_array(counts), ends, split_us)
+    for number in range(window.size):
+        request = window.event_at_us[number] / HOUR_US - delay
         recent = np.bincount(
             past.item_index[(hours >= request - 7 * DAY) & (hours < request)], minlength=items
         )
-        last = found.histories.item_index[found.histories.offset[found.user[number]] : ends[number]][::-1][:5]
+        last = window.histories.item_index[window.histories.offset[window.user[number]] : ends[number]][::-1][
+            :5
+        ]
         score = sum((0.7**back * counts[item] for back, item in enumerate(last)), np.zeros(items))
         assert moving_ranks[number] == brute(number, recent, np.zeros(items))
         assert frozen_ranks[number] == brute(number, frozen, np.zeros(items))
@@ -145,42 +168,10 @@ def test_every_yardstick_agrees_with_brute_force(seed, delay):
 
 def test_blocks_of_examples_do_not_change_the_chain(monkeypatch):
     users = [[(0, 1.0), (1, 2.0), (label, 5.0)] for label in (3, 2, 4, 5)]
-    found = examples(users, [[2]] * 4, items=6)
-    ends = history_ends(found, "replay", 0.0, 0)
-    ask = (found, candidates(6), log((5, 0.5)), chain(6, (1, 2, 1.0), (0, 3, 2.0)), ends, HOUR_US)
-    whole = markov_ranks(*ask)
+    window = examples(users, [[2]] * 4, items=6)
+    ends = history_ends(window, "replay", 0.0, 0)
+    transitions = transitions_of(6, (1, 2, 1.0), (0, 3, 2.0))
+    arguments = (window, eligible(6), log_of((5, 0.5)), transitions, ends, HOUR_US)
+    whole = markov_ranks(*arguments)
     monkeypatch.setattr(yardsticks, "CHAIN_BLOCK", 1)
-    assert (markov_ranks(*ask) == whole).all()
-
-
-def test_events_are_read_between_two_instants_in_order_of_time(tmp_path):
-    start = datetime(2024, 1, 1, tzinfo=UTC)
-    at = [start + timedelta(hours=hour) for hour in (50, 1, 30, 30, 80)]
-    rows = pa.table(
-        {
-            "item_id": ["b", "a", "unknown", "a", "b"],
-            "event_at": pa.array(at, pa.timestamp("us", tz="UTC")),
-            "event_date": pa.array([one.date() for one in at]),
-        }
-    )
-    write_deltalake(location(str(tmp_path), "s", "events"), rows, partition_by=["event_date"])
-    bounds = [round((start + timedelta(hours=hour)).timestamp() * 1e6) for hour in (1, 50)]
-    found = read_events(str(tmp_path), "s", 0, pa.array(["a", "b"]), *bounds)
-    assert found.item_index.tolist() == [0, 1]
-    assert (found.event_at_us / HOUR_US - start.timestamp() / 3600).tolist() == pytest.approx([30, 50])
-
-
-def test_transitions_count_each_consecutive_pair_once_over_chunks(tmp_path):
-    # One user's history 0 1 2 2 in two chunks that share the event of item 1; another cycle beside.
-    rows = pa.table(
-        {
-            "cycle": ["now", "now", "before"],
-            "item_index": pa.array([[0, 1], [1, 2, 2], [3, 3]], pa.list_(pa.int32())),
-            "loss_start": pa.array([0, 1, 0], pa.int32()),
-        }
-    )
-    write_deltalake(location(str(tmp_path), "s", "sequences"), rows, partition_by=["cycle"])
-    found = read_transitions(str(tmp_path), "s", "now", 0, 4).toarray()
-    expected = np.zeros((4, 4))
-    expected[0, 1] = expected[1, 2] = expected[2, 2] = 1
-    assert (found == expected).all()
+    assert (markov_ranks(*arguments) == whole).all()

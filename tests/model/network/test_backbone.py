@@ -1,3 +1,5 @@
+"""Attention, positions and packing in the backbone."""
+
 from __future__ import annotations
 
 import math
@@ -22,7 +24,7 @@ def _backbone(kind: torch.dtype = torch.float64) -> Backbone:
 
 
 def _packed(rows: list[list[int]]) -> torch.Tensor:
-    """Segments of rows of sequence lengths, padded with one slot at least."""
+    """Segments of rows of sequence lengths, with at least one slot of padding."""
     length = 1 + max(sum(row) for row in rows)
     segment = torch.zeros(len(rows), length, dtype=torch.int64)
     for number, row in enumerate(rows):
@@ -48,26 +50,26 @@ def test_positions_restart_with_every_sequence():
     ]
 
 
-def test_rotation_keeps_length_and_depends_on_distance_alone():
+def test_rotation_keeps_lengths_and_depends_only_on_the_distance():
     states = torch.randn(1, 1, 9, 8, dtype=torch.float64)
     same = states[:, :, :1].expand_as(states)
-    turned = rotate(same, rotary_table(torch.arange(9).unsqueeze(0), 8, torch.float64))[0, 0]
-    torch.testing.assert_close(turned.norm(dim=-1), same[0, 0].norm(dim=-1), atol=1e-12, rtol=0)
-    products = turned @ turned.T
+    rotated = rotate(same, rotary_table(torch.arange(9).unsqueeze(0), 8, torch.float64))[0, 0]
+    torch.testing.assert_close(rotated.norm(dim=-1), same[0, 0].norm(dim=-1), atol=1e-12, rtol=0)
+    products = rotated @ rotated.T
     for distance in range(9):
         diagonal = products.diagonal(distance)
         torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-12, rtol=0)
 
 
-def test_first_pair_turns_by_one_radian_a_slot():
+def test_the_first_pair_rotates_by_one_radian_per_slot():
     states = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64).expand(1, 1, 2, 4)
-    turned = rotate(states, rotary_table(torch.tensor([[0, 1]]), 4, torch.float64))
-    assert turned[0, 0, 1].tolist() == pytest.approx([math.cos(1), 0, math.sin(1), 0])
+    rotated = rotate(states, rotary_table(torch.tensor([[0, 1]]), 4, torch.float64))
+    assert rotated[0, 0, 1].tolist() == pytest.approx([math.cos(1), 0, math.sin(1), 0])
 
 
 @settings(max_examples=25, deadline=None)
 @given(PACKINGS, st.integers(0, 1000))
-def test_a_packed_sequence_has_the_hidden_states_it_has_alone(rows: list[list[int]], seed: int):
+def test_a_sequence_has_the_same_hidden_states_packed_and_alone(rows: list[list[int]], seed: int):
     backbone, segment = _backbone(), _packed(rows)
     tokens = torch.randn(*segment.shape, SIZE.width, generator=torch.Generator().manual_seed(seed))
     tokens = tokens.double()
@@ -80,7 +82,7 @@ def test_a_packed_sequence_has_the_hidden_states_it_has_alone(rows: list[list[in
 
 @settings(max_examples=25, deadline=None)
 @given(PACKINGS, st.data())
-def test_a_changed_token_changes_nothing_before_it_nor_another_sequence(rows: list[list[int]], data):
+def test_a_changed_token_changes_no_earlier_state_and_no_other_sequence(rows: list[list[int]], data):
     backbone, segment = _backbone(), _packed(rows)
     tokens = torch.randn(*segment.shape, SIZE.width, generator=torch.Generator().manual_seed(1)).double()
     row = data.draw(st.integers(0, len(rows) - 1))
@@ -103,7 +105,7 @@ def test_a_layer_equals_attention_by_hand():
     result = layer(states, attention_mask(segment), table)[0]
 
     def norm(x: torch.Tensor) -> torch.Tensor:
-        return x / x.square().mean(dim=-1, keepdim=True).sqrt()  # fresh norms have weight 1
+        return x / x.square().mean(dim=-1, keepdim=True).sqrt()  # norms have weight 1 at initialisation
 
     query, key, value = (norm(states[0]) @ layer.query_key_value.weight.T).split(SIZE.width, dim=-1)
     mixed = []
@@ -124,7 +126,7 @@ def test_float32_stays_near_float64():
     tokens = torch.randn(2, segment.shape[1], SIZE.width)
     exact = _backbone()(tokens.double(), segment)
     rounded = _backbone(torch.float32)(tokens, segment).double()
-    # Hidden states have unit mean square; two layers of sums over 128 terms.
+    # Hidden states have unit mean square; each of two layers sums up to 128 terms.
     assert (rounded - exact).abs().max() < 128 * torch.finfo(torch.float32).eps
 
 
@@ -133,7 +135,7 @@ def test_padding_and_empty_history_stay_finite():
 
 
 @pytest.mark.parametrize("name", ["25k", "200k", "2m"])
-def test_presets_count_their_parameters(name: str):
+def test_presets_state_their_number_of_parameters(name: str):
     size = SIZES[name]
     counted = sum(weight.numel() for weight in Backbone(size, 0.0).parameters() if weight.dim() == 2)
     assert counted == size.parameters

@@ -1,3 +1,5 @@
+"""Features of an event, and the token they make."""
+
 from __future__ import annotations
 
 import math
@@ -18,7 +20,7 @@ def encoder() -> EventEncoder:
     return EventEncoder(tiny.config())
 
 
-def test_gap_features_are_one_at_a_knot_and_shared_between_knots():
+def test_gap_features_are_1_at_a_knot_and_interpolated_between_knots():
     features = gap_features(torch.tensor([0.0, 7.0, 2**3.5 - 1, 1e30]))
     assert features.shape == (4, GAP_KNOTS)
     expected = torch.zeros(4, GAP_KNOTS)
@@ -32,7 +34,7 @@ def test_week_features_repeat_after_a_week_and_resolve_seconds():
     week, day, second = 604_800, 86_400, 1
     features = week_features(now)
     torch.testing.assert_close(week_features(now + week), features, atol=1e-9, rtol=0)
-    # Harmonics 7, 14 and 21 are the day's: unchanged after a day; the week's own are not.
+    # Harmonics 7, 14 and 21 are the day's: unchanged after a day, unlike the week's.
     after_a_day = week_features(now + day)
     torch.testing.assert_close(after_a_day[:, 3:6], features[:, 3:6], atol=1e-9, rtol=0)
     assert (after_a_day[:, 0] - features[:, 0]).abs() > 0.01
@@ -45,7 +47,7 @@ def test_reward_features():
     assert reward_features(torch.tensor([0.0, 1.0])).tolist() == [[0, 0], [1, pytest.approx(math.log(2))]]
 
 
-def test_one_token_an_event_start_token_and_zero_padding(encoder: EventEncoder):
+def test_one_token_per_event_a_start_token_and_zeros_for_padding(encoder: EventEncoder):
     batch = tiny.batch([[[1, 2], [3]], [[4]]])
     tokens = encoder(batch, torch.randn(4, WIDTH))
     assert tokens.shape == (2, 5, WIDTH)
@@ -55,7 +57,7 @@ def test_one_token_an_event_start_token_and_zero_padding(encoder: EventEncoder):
     assert mean_square == pytest.approx(1, rel=1e-3)
 
 
-def test_items_reach_their_own_slots(encoder: EventEncoder):
+def test_an_item_changes_only_its_own_slot(encoder: EventEncoder):
     batch = tiny.batch([[[1, 2], [3]], [[4]]])
     part = torch.randn(4, WIDTH)
     tokens = encoder(batch, part)
@@ -69,7 +71,7 @@ def test_every_field_is_part_of_the_token(encoder: EventEncoder, field: str):
     batch = tiny.batch([[[1]]])
     part = torch.randn(1, WIDTH)
     value = getattr(batch, field)
-    other = (value + 1) % 3 if field in ("action", "context") else value + 3600
-    moved = encoder(replace(batch, **{field: other}), part)
-    assert not torch.equal(moved[0, 1], encoder(batch, part)[0, 1])
-    assert torch.equal(moved[0, 0], encoder.start)
+    changed = (value + 1) % 3 if field in ("action", "context") else value + 3600
+    tokens = encoder(replace(batch, **{field: changed}), part)
+    assert not torch.equal(tokens[0, 1], encoder(batch, part)[0, 1])
+    assert torch.equal(tokens[0, 0], encoder.start)

@@ -1,3 +1,5 @@
+"""Scores by the age of an item, as an inner product."""
+
 from __future__ import annotations
 
 import math
@@ -6,7 +8,7 @@ import pytest
 import torch
 
 from model.config import FRESHNESS, FRESHNESS_WIDTH, ModelConfig
-from model.network.batch import Catalogue
+from model.network.catalogue import Catalogue
 from model.network.freshness import PERIODS_DAYS, Freshness, clock, launch_features
 from model.network.recommender import Recommender, score
 from tests.model import tiny
@@ -33,12 +35,12 @@ def test_the_product_is_a_function_of_age():
     for launch, product in zip(LAUNCHES[:3].tolist(), products.tolist(), strict=False):
         age = 2 * math.pi * (NOW - launch) / DAY / torch.tensor(PERIODS_DAYS, dtype=torch.float64)
         expected = (a * age.cos() + b * age.sin()).sum() + level
-        # Phases are kept in float32: 33 products of numbers of order 1.
+        # Phases are float32: 33 products of numbers of order 1.
         assert product == pytest.approx(expected.item(), abs=33 * 4 * torch.finfo(torch.float32).eps)
     assert products[3] == 0
 
 
-def test_time_passing_for_both_changes_nothing():
+def test_shifting_launch_and_event_alike_changes_nothing():
     freshness, hidden = _amplitudes(2), torch.randn(8, dtype=torch.float64)
     products = [
         torch.cat([clock(LAUNCHES[:3] + shift), torch.ones(3, 1).double()], -1)
@@ -48,11 +50,11 @@ def test_time_passing_for_both_changes_nothing():
     torch.testing.assert_close(*products, atol=1e-9, rtol=0)
 
 
-def test_fresh_weights_ignore_age():
+def test_an_untrained_model_ignores_age():
     assert (Freshness(8)(torch.randn(3, 8), clock(torch.full((3,), NOW))) == 0).all()
 
 
-def test_without_a_time_only_the_level_is_left():
+def test_without_a_time_only_the_constant_term_remains():
     user = _amplitudes(3)(torch.randn(8, dtype=torch.float64), clock(torch.tensor(torch.nan)))
     assert (user[:-1] == 0).all() and user[-1] != 0
 
@@ -69,7 +71,7 @@ def _model_and_catalogue() -> tuple[Recommender, Catalogue]:
     return model, Catalogue(plain.item_token, plain.features | {FRESHNESS: launch_features(LAUNCHES)})
 
 
-def test_widths_of_the_recommender_stay_as_configured():
+def test_widths_are_the_configured_ones_with_freshness_too():
     model, catalogue = _model_and_catalogue()
     model.check(catalogue)
     assert model.item_vectors(torch.arange(4), catalogue).shape == (4, 65)
@@ -81,32 +83,20 @@ def test_widths_of_the_recommender_stay_as_configured():
         ModelConfig(freshness=True, output_width=64)
 
 
-def test_a_recommender_learns_that_the_newest_item_is_wanted():
-    """Items alike but for their launch: the newest at the event's time comes to rank first."""
+def test_a_recommender_learns_to_rank_the_newest_item_first():
+    """The items differ in their launch alone."""
     model, catalogue = _model_and_catalogue()
     alike = {name: torch.ones(4, width) for name, width in tiny.MODALITIES}
     cold = Catalogue(torch.full((4,), -1), alike | {FRESHNESS: catalogue.features[FRESHNESS]})
     batch = tiny.batch([[[3, 3]]], {1: [(1, 1.0)]})
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    candidates = torch.tensor([0, 1])
+    eligible = torch.tensor([0, 1])
     for step in range(20):
-        loss, _ = model.training_loss(batch, cold, candidates, tiny.objective(), 0.0, 1, step)
+        loss, _ = model.training_loss(batch, cold, eligible, tiny.objective(), 0.0, 1, step)
         optimizer.zero_grad()
         loss.backward()
-        model.network.item_tower.table.weight.grad = None
+        model.item_tower.table.weight.grad = None
         optimizer.step()
     user = model.user_vectors(model.encode(batch, cold)[0, 1])
     scores = score(user, model.item_vectors(torch.arange(4), cold))
     assert scores[1] > scores[0] + 1
-
-
-def test_the_clock_of_a_start_token():
-    batch = tiny.batch([[[1, 2], []]])
-    first, second = batch.event_at_seconds[0, 1], batch.event_at_seconds[0, 2]
-    batch.event_at_seconds[0, 0] = 0
-    batch.event_at_seconds[0, 3] = 0
-    # The first event's time stands in for its start token; a lone start token has none of its own.
-    seconds = batch.clock_seconds[0]
-    assert seconds[:3].tolist() == [first, first, second] and seconds[3].isnan()
-    batch.event_at_seconds[0, 3] = NOW
-    assert batch.clock_seconds[0, 3] == NOW

@@ -1,3 +1,5 @@
+"""The projected head by hand."""
+
 from __future__ import annotations
 
 import math

@@ -1,10 +1,12 @@
+"""Item vectors by hand, masked, cold and without features."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
 
-from model.network.batch import Catalogue
+from model.network.catalogue import Catalogue
 from model.network.item_tower import ItemTower
 from tests.model import tiny
 
@@ -35,13 +37,13 @@ def _by_hand(tower: ItemTower, catalogue: Catalogue, item: int, has_row: bool) -
     return weight["decoder.output.weight"] @ mixed
 
 
-def test_candidate_vectors_equal_equation_3(tower: ItemTower):
+def test_item_vectors_equal_equation_3(tower: ItemTower):
     catalogue = tiny.catalogue(ITEMS, KNOWN)
     masked = torch.tensor([False, True, False, False, False, False])
     vectors = tower.decoder_vectors(torch.arange(ITEMS), catalogue, masked).detach().double().numpy()
     for item, has_row in enumerate([True, False, True, True, False, False]):
         expected = _by_hand(tower, catalogue, item, has_row)
-        # A handful of products of widths up to 8: a few dozen roundings of float32.
+        # A few products of widths up to 8: a few dozen roundings of float32.
         assert np.abs(vectors[item] - expected).max() < 64 * np.finfo(np.float32).eps * np.abs(expected).max()
 
 
@@ -65,12 +67,12 @@ def test_only_rows_in_use_get_a_gradient(tower: ItemTower):
     catalogue = tiny.catalogue(ITEMS, KNOWN)
     masked = torch.zeros(ITEMS, dtype=torch.bool).index_fill(0, torch.tensor([2]), True)
     tower.decoder_vectors(torch.tensor([1, 2, 5]), catalogue, masked).sum().backward()
-    # Item 2 is masked and item 5 is outside the vocabulary: row 0 must not stand in for them.
+    # Item 2 is masked and item 5 is outside the vocabulary: neither may touch row 0.
     assert tower.table.weight.grad.coalesce().indices().tolist() == [[1]]
     assert tower.out_of_vocabulary.grad.abs().sum() > 0
 
 
-def test_an_item_is_masked_to_exactly_its_cold_vector(tower: ItemTower):
+def test_a_masked_item_has_the_vector_of_a_cold_one(tower: ItemTower):
     catalogue = tiny.catalogue(ITEMS, KNOWN)
     cold = Catalogue(torch.full((ITEMS,), -1), catalogue.features)
     everything = torch.arange(ITEMS)
@@ -78,7 +80,7 @@ def test_an_item_is_masked_to_exactly_its_cold_vector(tower: ItemTower):
     assert torch.equal(masked, tower.decoder_vectors(everything, cold, None))
 
 
-def test_an_item_without_a_modality_adds_nothing_for_it(tower: ItemTower):
+def test_a_missing_modality_adds_nothing(tower: ItemTower):
     catalogue = tiny.catalogue(ITEMS, KNOWN)
     catalogue.features["graph"][3] = 0
     vectors = tower.decoder_vectors(torch.tensor([3]), catalogue, None)

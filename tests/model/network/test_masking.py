@@ -1,3 +1,5 @@
+"""Which items are masked in a step."""
+
 from __future__ import annotations
 
 import math
@@ -10,9 +12,9 @@ ITEMS = 200_000
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.3, 1.0])
-def test_a_share_of_items_is_masked_half_on_either_side_never_on_both(rate: float):
+def test_a_fraction_of_items_is_masked_half_of_it_on_each_side_and_none_on_both(rate: float):
     masked_input, masked_output = draw_masks(ITEMS, rate, seed=1, step=7)
-    bound = 5 * math.sqrt(0.25 / ITEMS)  # five standard errors of a fraction at its widest
+    bound = 5 * math.sqrt(0.25 / ITEMS)  # five of the largest standard errors of a fraction
     assert not (masked_input & masked_output).any()
     assert abs((masked_input | masked_output).double().mean().item() - rate) < bound
     assert abs(masked_input.double().mean().item() - rate / 2) < bound
@@ -30,6 +32,6 @@ def test_rate_zero_masks_nothing():
     assert not any(mask.any() for mask in draw_masks(100, 0.0, seed=1, step=0))
 
 
-def test_a_rate_that_is_no_fraction_is_refused():
+def test_a_rate_above_1_is_refused():
     with pytest.raises(ValueError, match="masking rate is 1.5; allowed is a fraction from 0 to 1"):
         draw_masks(10, 1.5, seed=1, step=0)

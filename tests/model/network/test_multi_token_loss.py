@@ -1,3 +1,5 @@
+"""The multi-token loss by hand."""
+
 from __future__ import annotations
 
 import math
@@ -8,7 +10,7 @@ import torch
 from model.network.multi_token_loss import label_figures, multi_token_loss
 
 
-def test_sum_over_labels_mean_over_positions_that_have_any():
+def test_the_loss_sums_over_labels_and_averages_over_positions_that_have_any():
     log_probability = torch.tensor([[1 / 2, 1 / 4], [1 / 8, 1.0], [1.0, 1.0]], dtype=torch.float64).log()
     weight = torch.tensor([[1, 1 / 2], [2, 0], [0, 0]], dtype=torch.float64)
     # Position 0: 1 log 2 + 1/2 log 4 = 2 log 2; position 1: 2 log 8 = 6 log 2; position 2 has none.
@@ -22,7 +24,7 @@ def test_next_token_prediction_is_cross_entropy():
     assert loss.item() == pytest.approx(torch.nn.functional.cross_entropy(logits, target).item(), rel=1e-14)
 
 
-def test_a_batch_without_labels_costs_nothing():
+def test_a_batch_without_labels_has_loss_0():
     assert multi_token_loss(torch.zeros(0, 3), torch.zeros(0, 3)).item() == 0
     assert label_figures(torch.zeros(0, 3))["negligible_label_fraction"].item() == 0
 

@@ -1,3 +1,5 @@
+"""The recommender: its loss, its blindness to the future, and that it learns."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import TrainingConfig
-from model.network.batch import Catalogue
+from model.network.catalogue import Catalogue
 from model.network.recommender import score
 from model.training.optimizer import build_optimizers
 from tests.model import tiny
@@ -20,14 +22,12 @@ BATCH = tiny.batch([[[1, 2, 3], [4]], [[7, 8]]], LABELS)
 CATALOGUE = tiny.catalogue(ITEMS, KNOWN)
 
 
-def _loss(model, candidates=None, masking_rate=0.0, step=0, batch=BATCH, **objective):
-    candidates = torch.arange(ITEMS) if candidates is None else candidates
-    return model.training_loss(
-        batch, CATALOGUE, candidates, tiny.objective(**objective), masking_rate, 1, step
-    )
+def _loss(model, eligible=None, masking_rate=0.0, step=0, batch=BATCH, **objective):
+    eligible = torch.arange(ITEMS) if eligible is None else eligible
+    return model.training_loss(batch, CATALOGUE, eligible, tiny.objective(**objective), masking_rate, 1, step)
 
 
-def test_the_loss_equals_the_full_softmax_written_out_in_float64():
+def test_the_loss_equals_the_full_softmax_by_definition_in_float64():
     model, catalogue = tiny.double(tiny.recommender(KNOWN), CATALOGUE)
     loss, _ = model.training_loss(BATCH, catalogue, torch.arange(ITEMS), tiny.objective(), 0.0, 1, 0)
     users = model.user_vectors(model.encode(BATCH, catalogue).flatten(0, 1))
@@ -40,7 +40,7 @@ def test_the_float32_loss_stays_near_float64():
     rounded, _ = _loss(tiny.recommender(KNOWN))
     model, catalogue = tiny.double(tiny.recommender(KNOWN), CATALOGUE)
     exact, _ = model.training_loss(BATCH, catalogue, torch.arange(ITEMS), tiny.objective(), 0.0, 1, 0)
-    # Hidden states carry at most 128 roundings, the head another 32.
+    # Hidden states have at most 128 roundings, the head another 32.
     assert abs(rounded.item() - exact.item()) < 256 * torch.finfo(torch.float32).eps * abs(exact.item())
 
 
@@ -51,16 +51,16 @@ def test_bf16_autocast_keeps_the_loss_in_float32():
         rounded, _ = _loss(model)
     rounded.backward()
     assert rounded.dtype == torch.float32
-    # Two layers of states rounded to 8 bits; the softmax itself adds nothing to that.
+    # Two layers of states rounded to 8 bits; the softmax adds no rounding.
     assert abs(rounded.item() - exact.item()) < 8 * torch.finfo(torch.bfloat16).eps * exact.item()
-    assert model.network.item_tower.table.weight.grad.dtype == torch.float32
+    assert model.item_tower.table.weight.grad.dtype == torch.float32
 
 
 def test_a_sampled_loss_normalises_over_labels_and_sample_only():
     model = tiny.recommender(KNOWN).double()
     _, catalogue = tiny.double(model, CATALOGUE)
-    candidates = torch.tensor([2, 5])  # both are taken: S = {2, 5}
-    loss, figures = model.training_loss(BATCH, catalogue, candidates, tiny.objective(), 0.0, 1, 0)
+    eligible = torch.tensor([2, 5])  # both are sampled: S = {2, 5}
+    loss, figures = model.training_loss(BATCH, catalogue, eligible, tiny.objective(), 0.0, 1, 0)
     users = model.user_vectors(model.encode(BATCH, catalogue).flatten(0, 1))
     scores = score(users, model.item_vectors(torch.arange(ITEMS), catalogue))
     expected = 0.0
@@ -82,7 +82,7 @@ def test_logq_correction_raises_the_normaliser():
 
 @settings(max_examples=25, deadline=None)
 @given(SEQUENCES)
-def test_a_sequence_packed_with_others_is_encoded_as_alone(sequences: list[list[int]]):
+def test_a_sequence_is_encoded_the_same_packed_and_alone(sequences: list[list[int]]):
     model, catalogue = tiny.double(tiny.recommender(KNOWN), CATALOGUE)
     together = model.encode(tiny.batch([sequences]), catalogue)[0]
     begin = 0
@@ -94,12 +94,12 @@ def test_a_sequence_packed_with_others_is_encoded_as_alone(sequences: list[list[
 
 def test_a_later_event_changes_no_earlier_state():
     model, catalogue = tiny.double(tiny.recommender(KNOWN), CATALOGUE)
-    one, other = (model.encode(tiny.batch([[[1, 2, last, 4]]]), catalogue)[0] for last in (3, 8))
-    torch.testing.assert_close(one[:3], other[:3], atol=1e-13, rtol=0)
-    assert (one[3:] != other[3:]).any(dim=-1).all()
+    states, changed = (model.encode(tiny.batch([[[1, 2, item, 4]]]), catalogue)[0] for item in (3, 8))
+    torch.testing.assert_close(states[:3], changed[:3], atol=1e-13, rtol=0)
+    assert (states[3:] != changed[3:]).any(dim=-1).all()
 
 
-def test_masked_items_are_encoded_and_scored_as_cold_ones():
+def test_masked_items_are_encoded_and_scored_like_cold_ones():
     model = tiny.recommender(KNOWN)
     cold = tiny.catalogue(ITEMS, 0)
     everything = torch.ones(ITEMS, dtype=torch.bool)
@@ -108,21 +108,21 @@ def test_masked_items_are_encoded_and_scored_as_cold_ones():
     assert torch.equal(model.item_vectors(items, CATALOGUE, everything), model.item_vectors(items, cold))
 
 
-def test_masking_reaches_labels_and_negatives_alike():
-    """With every item masked on one side or the other, training at rate 1 uses e_OOV somewhere."""
+def test_masking_applies_to_labels_and_negatives():
+    """At rate 1 every item is masked on one side, so that e_OOV gets a gradient."""
     model = tiny.recommender(KNOWN)
     unmasked, masked = (_loss(model, masking_rate=rate, step=3)[0] for rate in (0.0, 1.0))
     assert unmasked != masked
     masked.backward()
-    touched = model.network.item_tower.table.weight.grad.coalesce().indices().flatten().tolist()
-    assert len(touched) <= KNOWN and model.network.item_tower.out_of_vocabulary.grad.abs().sum() > 0
+    touched = model.item_tower.table.weight.grad.coalesce().indices().flatten().tolist()
+    assert len(touched) <= KNOWN and model.item_tower.out_of_vocabulary.grad.abs().sum() > 0
 
 
-def test_only_rows_that_the_batch_needs_are_touched():
+def test_only_rows_that_the_batch_uses_get_a_gradient():
     model = tiny.recommender(KNOWN)
     batch = tiny.batch([[[1, 2]]], {1: [(4, 1.0)]})
-    _loss(model, candidates=torch.tensor([5, 7]), batch=batch)[0].backward()
-    assert model.network.item_tower.table.weight.grad.coalesce().indices().flatten().tolist() == [1, 2, 4, 5]
+    _loss(model, eligible=torch.tensor([5, 7]), batch=batch)[0].backward()
+    assert model.item_tower.table.weight.grad.coalesce().indices().flatten().tolist() == [1, 2, 4, 5]
 
 
 def test_a_step_is_a_function_of_seed_and_step():
@@ -144,7 +144,7 @@ def test_a_user_without_history_has_a_vector():
     assert model.user_vectors(hidden[0, 0]).isfinite().all()
 
 
-def test_a_batch_without_labels_trains_nothing():
+def test_a_batch_without_labels_has_loss_0():
     loss, figures = _loss(tiny.recommender(KNOWN), batch=tiny.batch([[[1, 2]]]))
     loss.backward()
     assert loss.item() == 0 and figures["positions"].item() == 0
@@ -153,7 +153,7 @@ def test_a_batch_without_labels_trains_nothing():
 def test_extreme_weights_keep_the_loss_finite():
     model = tiny.recommender(KNOWN)
     with torch.no_grad():
-        model.network.head.output.weight *= 1e6
+        model.head.output.weight *= 1e6
     loss, _ = _loss(model)
     loss.backward()
     assert loss.isfinite()
@@ -161,7 +161,7 @@ def test_extreme_weights_keep_the_loss_finite():
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-def test_it_learns_what_follows_what():
+def test_it_learns_which_item_follows_which():
     """Forty steps on one sequence: the successor of every event becomes the most probable item."""
     sequence = [1, 5, 2, 8, 3]
     batch = tiny.batch([[sequence]], {slot: [(item, 1.0)] for slot, item in enumerate(sequence)})
@@ -175,16 +175,16 @@ def test_it_learns_what_follows_what():
     assert ranked.argmax(dim=-1).tolist() == sequence  # item 8 is outside the vocabulary
 
 
-def test_an_item_launched_after_the_first_label_is_no_negative_there():
+def test_an_item_launched_after_the_first_label_is_not_a_negative():
     model, catalogue = tiny.recommender(5), tiny.catalogue(5)
     batch = tiny.batch([[[0, 1]]], {1: [(1, 1.0)]})
     batch = replace(batch, label_at_seconds=torch.tensor([100.0], dtype=torch.float64))
     nan = float("nan")
     launches = torch.tensor([nan, 500.0, 100.0, 101.0, nan], dtype=torch.float64)
     dated = Catalogue(catalogue.item_token, catalogue.features, launches)
-    candidates = torch.arange(5)
-    loss, _ = model.training_loss(batch, dated, candidates, tiny.objective(), 0.0, 1, 0)
-    # Item 3 comes later and is left out; item 1 is the label itself and stays, though launched later.
+    eligible = torch.arange(5)
+    loss, _ = model.training_loss(batch, dated, eligible, tiny.objective(), 0.0, 1, 0)
+    # Item 3 is launched later and is excluded; item 1 is too, but stays because it is the label.
     expected, _ = model.training_loss(
         batch, catalogue, torch.tensor([0, 1, 2, 4]), tiny.objective(), 0.0, 1, 0
     )

@@ -1,3 +1,5 @@
+"""Sampling of negatives, and log-probabilities against their definition."""
+
 from __future__ import annotations
 
 import math
@@ -21,7 +23,7 @@ SAMPLED = {"softmax": "sampled"}
 
 
 @pytest.mark.parametrize(
-    ("candidates", "vocabulary", "expected"),
+    ("eligible", "vocabulary", "expected"),
     [
         (1_000_000, 1_000_000, 10_000),  # one per cent
         (10_000, 9_000, 2_048),  # at least the minimum
@@ -31,44 +33,44 @@ SAMPLED = {"softmax": "sampled"}
         (0, 0, 0),
     ],
 )
-def test_number_of_negatives(candidates: int, vocabulary: int, expected: int):
-    assert negatives_count(candidates, vocabulary, tiny.objective(**SAMPLED)) == expected
+def test_the_number_of_negatives(eligible: int, vocabulary: int, expected: int):
+    assert negatives_count(eligible, vocabulary, tiny.objective(**SAMPLED)) == expected
 
 
-def test_full_softmax_takes_every_candidate():
-    candidates = torch.tensor([4, 9, 2])
-    assert torch.equal(sample_negatives(candidates, 3, tiny.objective(), seed=1, step=1), candidates)
+def test_the_full_softmax_uses_every_eligible_item():
+    eligible = torch.tensor([4, 9, 2])
+    assert torch.equal(sample_negatives(eligible, 3, tiny.objective(), seed=1, step=1), eligible)
 
 
-def test_negatives_are_distinct_candidates_and_a_function_of_seed_and_step():
-    candidates = torch.arange(0, 60_000, 3)  # 20,000 candidates
+def test_negatives_are_distinct_eligible_items_and_a_function_of_seed_and_step():
+    eligible = torch.arange(0, 60_000, 3)  # 20,000 items
     objective = tiny.objective(**SAMPLED, negatives_minimum=50)
-    first, again, other = (sample_negatives(candidates, 20_000, objective, 1, step) for step in (5, 5, 6))
+    first, again, other = (sample_negatives(eligible, 20_000, objective, 1, step) for step in (5, 5, 6))
     assert first.shape == (200,) and first.unique().shape == (200,)
-    assert torch.isin(first, candidates).all()
+    assert torch.isin(first, eligible).all()
     assert torch.equal(first, again) and not torch.equal(first.sort().values, other.sort().values)
 
 
 def test_negatives_are_uniform():
-    candidates = torch.arange(40)
+    eligible = torch.arange(40)
     objective = tiny.objective(**SAMPLED, negatives_minimum=10)
-    drawn = torch.cat([sample_negatives(candidates, 40, objective, 1, step) for step in range(4000)])
+    drawn = torch.cat([sample_negatives(eligible, 40, objective, 1, step) for step in range(4000)])
     share = drawn.bincount(minlength=40) / 4000
-    # Each candidate is drawn with chance 1/4; five standard errors over 4,000 steps.
+    # Each item is drawn with probability 1/4; five standard errors over 4,000 steps.
     assert (share - 1 / 4).abs().max() < 5 * math.sqrt(3 / 16 / 4000)
 
 
-def test_a_negative_is_rejected_by_its_own_position_alone():
+def test_a_negative_is_rejected_only_where_it_is_a_label():
     rejected = rejected_negatives(
         label_item=torch.tensor([[3, 8], [0, 0], [5, 0]]),
         is_label=torch.tensor([[True, True], [False, False], [True, False]]),
         negatives=torch.tensor([8, 5, 0, 7]),
     )
-    # Item 0 stands where there is no label: it must not reject the negative 0.
+    # Item 0 fills the columns without a label: it must not reject the negative 0.
     assert rejected.int().tolist() == [[1, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0]]
 
 
-def test_no_negatives_at_all():
+def test_without_negatives_none_is_rejected():
     nothing = torch.tensor([], dtype=torch.int64)
     assert rejected_negatives(torch.tensor([[1]]), torch.tensor([[True]]), nothing).shape == (1, 0)
 
@@ -76,7 +78,7 @@ def test_no_negatives_at_all():
 def _log_probability(
     logits: torch.Tensor, label_item: torch.Tensor, is_label: torch.Tensor, negatives: torch.Tensor
 ) -> torch.Tensor:
-    """Of given logits: the vector of item i has a 1 at i alone."""
+    """log p of the labels, for given logits: the vector of item i is the i-th unit vector."""
     one_hot = torch.eye(logits.shape[1], dtype=logits.dtype)[negatives]
     rivals = rival_log_sums(logits, one_hot, rejected_negatives(label_item, is_label, negatives), 0.0)
     return label_log_probabilities(logits.gather(1, label_item), is_label, rivals)
@@ -108,7 +110,7 @@ def test_log_probability_equals_the_definition(label_sets: list, negatives: list
         assert (result[position, len(labels) :] == 0).all()
 
 
-def test_everything_sampled_equals_the_full_softmax():
+def test_sampling_every_item_equals_the_full_softmax():
     logits = torch.randn(5, 30, dtype=torch.float64)
     label_item = torch.tensor([[1, 2], [3, 4], [5, 29], [0, 7], [8, 9]])
     is_label = torch.ones(5, 2, dtype=torch.bool)
@@ -131,7 +133,7 @@ def test_extreme_logits_stay_finite_with_finite_gradients(scale: float):
     assert logits.grad.isfinite().all()
 
 
-def test_rival_sums_and_their_gradients_equal_the_plain_form():
+def test_rival_sums_and_their_gradients_equal_those_of_logsumexp():
     generator = torch.Generator().manual_seed(2)
     users, vectors = (
         torch.randn(count, 6, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -143,14 +145,14 @@ def test_rival_sums_and_their_gradients_equal_the_plain_form():
     torch.testing.assert_close(sums, plain, atol=1e-13, rtol=0)
     weight = torch.randn(5, generator=generator, dtype=torch.float64)
     expected = torch.autograd.grad(plain @ weight, (users, vectors))
-    found = torch.autograd.grad(sums @ weight, (users, vectors), retain_graph=True)
-    torch.testing.assert_close(found, expected, atol=1e-13, rtol=0)
-    # The exponentials became the gradient: a second walk must be refused and not give another.
+    gradients = torch.autograd.grad(sums @ weight, (users, vectors), retain_graph=True)
+    torch.testing.assert_close(gradients, expected, atol=1e-13, rtol=0)
+    # The exponentials were overwritten by the gradient: a second backward pass must be refused.
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         sums.sum().backward()
 
 
-def test_without_rivals_the_sum_is_nothing_and_moves_nothing():
+def test_without_rivals_the_sum_is_minus_infinity_and_has_no_gradient():
     users = torch.ones(2, 3, requires_grad=True)
     everything = torch.ones(2, 4, dtype=torch.bool)
     sums = rival_log_sums(users, torch.ones(4, 3), everything, 0.0)
@@ -160,9 +162,9 @@ def test_without_rivals_the_sum_is_nothing_and_moves_nothing():
 
 
 def test_corrected_sum_over_negatives_is_unbiased():
-    """The mean over many samples of the corrected sum equals the sum over all candidates."""
+    """The mean over many samples of the corrected sum equals the sum over all eligible items."""
     generator = torch.Generator().manual_seed(0)
-    weights = torch.rand(40, generator=generator, dtype=torch.float64)  # e^s of every candidate
+    weights = torch.rand(40, generator=generator, dtype=torch.float64)  # e^s of every item
     objective = tiny.objective(**SAMPLED, negatives_minimum=10)
     factor = math.exp(sampling_correction(40, 10))
     steps = 4000

@@ -1,3 +1,5 @@
+"""The paper's figures and the standard count."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,14 +9,14 @@ from model.scaling.cost import paper_full, paper_reduced, standard_backbone, sta
 SHAPE = {"layers": 6, "width": 1024}
 
 
-def test_the_paper_figures_at_a_million():
+def test_the_papers_figures_for_a_million_items():
     full, reduced = (count(**SHAPE, vocabulary=10**6).total for count in (paper_full, paper_reduced))
     assert full == pytest.approx(1.26e10, rel=0.005)
     assert reduced == pytest.approx(3.56e8, rel=0.001)
     assert full / reduced == pytest.approx(35.5, abs=0.05)
 
 
-def test_the_paper_ratio_at_ten_millions():
+def test_the_papers_ratio_for_ten_million_items():
     full, reduced = (count(**SHAPE, vocabulary=10**7).total for count in (paper_full, paper_reduced))
     assert full / reduced == pytest.approx(249, abs=0.5)
 

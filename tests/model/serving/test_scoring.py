@@ -1,4 +1,4 @@
-"""Plain records in, recommendations out."""
+"""Recommendations for histories given as plain records."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from expectations.instants import parse_microseconds
 from model.config import ModelConfig
-from model.evaluation.examples import Histories
-from model.evaluation.ranking import encode_histories
-from model.network.batch import Catalogue
+from model.data.cycle_items import CycleItems
+from model.data.histories import Histories
+from model.data.items import UNKNOWN_LAUNCH, Items
+from model.data.vocabulary import Vocabulary
+from model.network.catalogue import Catalogue
 from model.network.recommender import Recommender
-from model.serving.scoring import HistoryError, Meaning, Scorer, write_serving_folder
+from model.serving.encoding import encode_histories
+from model.serving.scoring import HistoryError, Meaning, Scorer, _instant, write_serving_folder
 
 CONFIG = ModelConfig(
     size="25k",
@@ -30,29 +34,27 @@ NOON = "2024-01-01T12:00:00"
 
 @pytest.fixture(scope="module")
 def scorer(tmp_path_factory):
-    """Ten items a to j; the first seven in the vocabulary, j launched in 2025, i retired."""
+    """Ten items a to j: the first seven in the vocabulary, i retired, j launched in 2025."""
     torch.manual_seed(3)
     folder = tmp_path_factory.mktemp("serving")
     token = torch.tensor([0, 1, 2, 3, 4, 5, 6, -1, -1, -1])
     catalogue = Catalogue(token, {"language": torch.randn(10, 8)})
     save_file(Recommender(CONFIG, 7).state_dict(), folder / "weights.safetensors")
-    late = int(np.datetime64("2025-01-01", "us").astype(np.int64))
-    items = pa.table(
-        {
-            "item_id": list("abcdefghij"),
-            "title": [f"Title {name}" for name in "abcdefghij"],
-            "launched_at_us": pa.array([None] * 9 + [late], pa.int64()),
-            "retired": [False] * 8 + [True, False],
-        }
+    late = parse_microseconds("2025-01-01")
+    names = list("abcdefghij")
+    items = Items(
+        pa.array(names),
+        pa.array([f"Title {name}" for name in names]),
+        np.array([UNKNOWN_LAUNCH] * 9 + [late]),
     )
+    known = Vocabulary(token.numpy(), np.zeros(10, np.int64), np.array([False] * 8 + [True, False]))
     meaning = Meaning("log", "2024-01-01", ("view", "play"), (0.0, 1.0), 4)
-    write_serving_folder(
-        folder / "serving", folder / "weights.safetensors", CONFIG, catalogue, items, meaning
-    )
+    cycle = CycleItems(items, known, catalogue)
+    write_serving_folder(folder / "serving", folder / "weights.safetensors", CONFIG, cycle, meaning)
     return Scorer(folder / "serving")
 
 
-def test_top_k_is_the_k_best_of_the_whole_ranking(scorer):
+def test_the_k_best_items_lead_the_whole_ranking(scorer):
     history = [{"item_id": "a", "event_at": NOON, "action": "play", "country": "NL"}]
     (whole,) = scorer.recommend([history], k=100)
     (best,) = scorer.recommend([history], k=3)
@@ -61,7 +63,7 @@ def test_top_k_is_the_k_best_of_the_whole_ranking(scorer):
     assert len(best.user_vector) == CONFIG.output_width
 
 
-def test_an_item_is_a_candidate_from_its_launch_on_and_a_retired_one_never(scorer):
+def test_an_item_is_eligible_from_its_launch_on_and_a_retired_one_never(scorer):
     (before,) = scorer.recommend([[]], k=10, as_of="2024-06-01")
     (after,) = scorer.recommend([[]], k=10, as_of="2025-06-01")
     assert "j" not in before.items and "j" in after.items
@@ -71,14 +73,14 @@ def test_an_item_is_a_candidate_from_its_launch_on_and_a_retired_one_never(score
 def test_the_order_of_records_does_not_matter_and_their_times_do(scorer):
     early = {"item_id": "a", "event_at": NOON}
     late = {"item_id": "b", "event_at": "2024-01-01T13:00:00"}
-    one, other = scorer.recommend([[early, late], [late, early]])
-    assert one.items == other.items
-    np.testing.assert_allclose(one.user_vector, other.user_vector, rtol=1e-5, atol=1e-6)
+    ordered, reversed_ = scorer.recommend([[early, late], [late, early]])
+    assert ordered.items == reversed_.items
+    np.testing.assert_allclose(ordered.user_vector, reversed_.user_vector, rtol=1e-5, atol=1e-6)
     (swapped,) = scorer.recommend([[{**early, "event_at": late["event_at"]}, {**late, "event_at": NOON}]])
-    assert swapped.user_vector != one.user_vector
+    assert swapped.user_vector != ordered.user_vector
 
 
-def test_a_history_is_scored_alike_alone_and_beside_others(scorer):
+def test_a_history_is_scored_the_same_alone_and_with_others(scorer):
     short, long = [{"item_id": "c", "event_at": NOON}], [{"item_id": i, "event_at": NOON} for i in "abcdefg"]
     (alone,) = scorer.recommend([short])
     beside, _ = scorer.recommend([short, long])
@@ -87,9 +89,9 @@ def test_a_history_is_scored_alike_alone_and_beside_others(scorer):
 
 
 def encoded(scorer, codes: dict[str, list[int]]) -> list[float]:
-    """The user vector of stored events, one a minute from noon, as evaluation encodes them."""
+    """The user vector of stored events, one per minute from noon, as evaluation encodes them."""
     events = len(codes["item_index"])
-    noon = int(np.datetime64(NOON, "us").astype(np.int64))
+    noon = parse_microseconds(NOON)
     zeros = np.zeros(events, np.int64)
     stored = {name: np.array(values, np.int64) for name, values in codes.items()}
     histories = Histories(
@@ -110,7 +112,7 @@ def encoded(scorer, codes: dict[str, list[int]]) -> list[float]:
 
 
 def minutes(items: str, **fields) -> list[dict]:
-    """A record a minute from noon."""
+    """One record per minute from noon."""
     return [
         {"item_id": item, "event_at": f"2024-01-01T12:{number:02}:00", **fields}
         for number, item in enumerate(items)
@@ -118,7 +120,7 @@ def minutes(items: str, **fields) -> list[dict]:
 
 
 def test_a_history_longer_than_the_limit_is_encoded_as_in_evaluation(scorer):
-    # With 8 events a window and 4 repeated, the last of 12 is encoded in the window of the last 8.
+    # With windows of 8 events of which 4 are repeated, the last of 12 is in the window of the last 8.
     items = "abcdefgabcde"
     index = [scorer.index[item] for item in items]
     (served,) = scorer.recommend([minutes(items)])
@@ -127,7 +129,7 @@ def test_a_history_longer_than_the_limit_is_encoded_as_in_evaluation(scorer):
     assert capped.first_position.tolist() == [4] and capped.item_index[:8].tolist() == index[4:]
 
 
-def test_a_history_of_the_limit_keeps_its_beginning(scorer):
+def test_a_history_as_long_as_the_limit_keeps_its_beginning(scorer):
     index = [scorer.index[item] for item in "abcdefga"]
     (served,) = scorer.recommend([minutes("abcdefga")])
     np.testing.assert_allclose(served.user_vector, encoded(scorer, {"item_index": index}), atol=1e-6)
@@ -135,29 +137,47 @@ def test_a_history_of_the_limit_keeps_its_beginning(scorer):
 
 
 @pytest.mark.parametrize("position", [3, "3", 3.0])
-def test_a_position_means_the_trained_code(scorer, position):
+def test_a_position_has_the_code_of_training(scorer, position):
     (served,) = scorer.recommend([minutes("a", position=position)])
     stored = encoded(scorer, {"item_index": [scorer.index["a"]], "position": [1 + 3]})
     np.testing.assert_allclose(served.user_vector, stored, atol=1e-6)
 
 
-def test_an_unknown_item_is_left_out_and_counted(scorer):
+def test_an_unknown_item_is_ignored_and_counted(scorer):
     (known,) = scorer.recommend([[{"item_id": "a", "event_at": NOON}]])
     (mixed,) = scorer.recommend([[{"item_id": "a", "event_at": NOON}, {"item_id": "zzz", "event_at": NOON}]])
     assert mixed.unknown_items == 1 and mixed.items == known.items
 
 
 @pytest.mark.parametrize(
-    ("record", "told"),
+    ("record", "message"),
     [
         ({"event_at": NOON}, "history 0, record 0 has no item_id"),
         ({"item_id": "a"}, "no event_at"),
-        ({"item_id": "a", "event_at": "noon"}, "not ISO 8601"),
+        (
+            {"item_id": "a", "event_at": "noon"},
+            "record 0 has the time 'noon'; allowed is ISO 8601 text or seconds",
+        ),
+        ({"item_id": "a", "event_at": float("nan")}, "has the time nan; allowed is ISO 8601 text or seconds"),
         ({"item_id": "a", "event_at": NOON, "action": "eat"}, "allowed are view, play"),
         ({"item_id": "a", "event_at": NOON, "position": "top"}, "record 0: position is 'top'; allowed"),
         ({"item_id": "a", "event_at": NOON, "position": 3.5}, "allowed is a whole number"),
     ],
 )
-def test_a_record_that_cannot_be_read_is_told(scorer, record, told):
-    with pytest.raises(HistoryError, match=told):
+def test_a_record_that_cannot_be_read_is_refused(scorer, record, message):
+    with pytest.raises(HistoryError, match=message):
         scorer.recommend([[record]])
+
+
+def test_times_before_1970_are_exact():
+    assert _instant("1969-12-31T23:59:59.25", "record 0") == -750_000
+    assert _instant("0001-01-01T00:00:00.000001", "record 0") == -62_135_596_799_999_999
+    assert _instant(-0.25, "record 0") == -250_000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"k": 0}, "k must be at least 1"), ({"as_of": "now"}, "as_of has")]
+)
+def test_a_bad_argument_is_refused(scorer, options, message):
+    with pytest.raises(HistoryError, match=message):
+        scorer.recommend([[]], **options)

@@ -1,3 +1,5 @@
+"""Checkpoints survive kills and detect damage."""
+
 from __future__ import annotations
 
 import hashlib
@@ -29,7 +31,7 @@ def load(folder, inputs="x"):
     return checkpoint.load_partial(folder, inputs, said.append), said
 
 
-def test_a_partial_state_comes_back_as_it_was(tmp_path):
+def test_a_partial_state_is_read_back_unchanged(tmp_path):
     save_states(tmp_path, 3)
     found, said = load(tmp_path)
     assert not said
@@ -46,7 +48,7 @@ def test_the_newest_two_states_are_kept(tmp_path):
 
 @pytest.mark.parametrize("damage", ["model.safetensors", "optimizer.safetensors", "state.json"])
 @pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
-def test_a_damaged_state_is_named_and_the_one_before_is_used(tmp_path, damage, how):
+def test_a_damaged_state_is_reported_and_the_previous_one_is_used(tmp_path, damage, how):
     save_states(tmp_path, 2, 4)
     file = tmp_path / "partial" / "00000004" / damage
     content = bytearray(file.read_bytes())
@@ -61,15 +63,15 @@ def test_a_damaged_state_is_named_and_the_one_before_is_used(tmp_path, damage, h
     assert partial_names(tmp_path) == ["00000002"]
 
 
-def test_a_state_of_other_inputs_is_discarded_and_said(tmp_path):
+def test_a_state_of_other_inputs_is_discarded_and_reported(tmp_path):
     save_states(tmp_path, 2)
     found, said = load(tmp_path, inputs="y")
-    assert found is None and said == ["discards a partial training state (step 2): it is of other inputs"]
+    assert found is None and said == ["discards the partial state at step 2: its inputs differ"]
     assert partial_names(tmp_path) == []
 
 
 @pytest.mark.parametrize("moment", range(8))
-def test_a_save_killed_at_any_moment_leaves_the_last_good_state(tmp_path, monkeypatch, moment):
+def test_a_save_killed_at_any_point_leaves_the_last_good_state(tmp_path, monkeypatch, moment):
     save_states(tmp_path, 2)
     calls = iter(range(100))
 
@@ -111,7 +113,7 @@ def test_a_finished_model_replaces_the_partial_states(tmp_path):
 
 
 @pytest.mark.parametrize("moment", range(3))
-def test_a_finish_that_is_killed_is_not_finished(tmp_path, monkeypatch, moment):
+def test_a_finish_that_was_killed_leaves_the_partial_state(tmp_path, monkeypatch, moment):
     save_states(tmp_path, 2)
     calls = iter(range(100))
     replace = checkpoint.os.replace
@@ -142,8 +144,8 @@ def test_altered_weights_are_refused(tmp_path):
             reader(tmp_path)
 
 
-@pytest.mark.parametrize(("content", "told"), [(b"rubbish", "was altered"), (None, "is missing")])
-def test_damaged_moments_are_found_without_loading_them(tmp_path, content, told):
+@pytest.mark.parametrize(("content", "message"), [(b"rubbish", "was altered"), (None, "is missing")])
+def test_damaged_moments_are_detected_without_loading_them(tmp_path, content, message):
     checkpoint.save_finished(tmp_path, snapshot(9, finished=True))
     checkpoint.check_moments(tmp_path)
     file = tmp_path / "optimizer.safetensors"
@@ -152,7 +154,7 @@ def test_damaged_moments_are_found_without_loading_them(tmp_path, content, told)
         file.write_bytes(content)
     assert checkpoint.finished_state(tmp_path).step == 9
     for reader in (checkpoint.check_moments, checkpoint.load_moments):
-        with pytest.raises(CheckpointError, match=f"optimizer.safetensors {told}"):
+        with pytest.raises(CheckpointError, match=f"optimizer.safetensors {message}"):
             reader(tmp_path)
 
 
@@ -164,9 +166,11 @@ def test_missing_weights_are_named(tmp_path):
 
 def test_the_same_tensors_give_the_same_bytes_in_any_order(tmp_path):
     tensors = {name: torch.arange(5.0) for name in "bca"}
-    one = Snapshot(snapshot().state, tensors, {})
-    two = Snapshot(snapshot().state, dict(sorted(tensors.items())), {})
-    digests = {checkpoint.save_finished(tmp_path / str(n), saved) for n, saved in enumerate((one, two))}
+    orders = (tensors, dict(sorted(tensors.items())))
+    digests = {
+        checkpoint.save_finished(tmp_path / str(number), Snapshot(snapshot().state, weights, {}))
+        for number, weights in enumerate(orders)
+    }
     assert len(digests) == 1
 
 

@@ -1,3 +1,5 @@
+"""Batches for Lightning, from a step on."""
+
 from __future__ import annotations
 
 import torch
@@ -9,7 +11,7 @@ from tests.model import lake
 from tests.model.rows import sequences
 
 
-def test_the_loader_hands_out_the_batches_from_a_step_on(tmp_path):
+def test_the_loader_yields_the_batches_from_a_step_on(tmp_path):
     data = sequences(tmp_path, lake.histories(users=12))
     interval = LabelInterval(None, 10**15)
     batches = TrainingBatches(data, ObjectiveConfig(), interval, 34, 17, epochs=2.0, seed=1)

@@ -1,3 +1,5 @@
+"""Held-out labels and the MRR on them."""
+
 from __future__ import annotations
 
 import math
@@ -5,6 +7,7 @@ import math
 import pytest
 import torch
 
+from expectations.instants import SECOND_US
 from model.config import ObjectiveConfig
 from model.data.batches import LabelInterval, TrainingBatches
 from model.training.held_out import MOST_EXAMPLES, held_out, held_out_mrr
@@ -16,7 +19,7 @@ EVERYTHING = LabelInterval(None, 10**15)
 
 
 def examples_of(found) -> list[tuple[int, int, int]]:
-    """(segment's slot count up to the position, item there, label) of every example, in order of label."""
+    """(item at the position to rank from, label) of every example, in order of label; −1: a start token."""
     rows = []
     for batch in found.batches:
         items, starts = batch.item_index.flatten(), batch.is_start.flatten()
@@ -29,7 +32,7 @@ def test_a_label_is_ranked_from_the_last_event_strictly_before_it(tmp_path):
     times = {10: (0, 1.0), 11: (HOUR, 0.0), 12: (2 * HOUR, 1.0), 13: (2 * HOUR, 1.0), 14: (3 * HOUR, 1.0)}
     users = {"u": [(item, at, reward) for item, (at, reward) in times.items()]}
     found = held_out(sequences(tmp_path, users), EVERYTHING, 64, 17, seed=1)
-    # 10 is the first event: from the start token; 13 is tied with 12, so both are ranked from 11.
+    # 10 is the first event and ranked from the start token; 12 and 13 are tied, so both are ranked from 11.
     assert examples_of(found) == [(-1, 10), (11, 12), (11, 13), (13, 14)]
 
 
@@ -42,7 +45,7 @@ def test_only_labels_of_the_interval_at_loss_positions_are_examples(tmp_path):
     assert found.examples == 11
 
 
-def test_held_out_labels_are_not_trained_on_and_trained_ones_not_held_out(tmp_path):
+def test_no_label_is_both_held_out_and_trained_on(tmp_path):
     users = lake.histories()
     data = sequences(tmp_path, users)
     until = 15 * lake.DAY
@@ -53,39 +56,39 @@ def test_held_out_labels_are_not_trained_on_and_trained_ones_not_held_out(tmp_pa
     for step in range(len(trained)):
         batch = trained[step]
         at = batch.event_at_seconds.flatten()[batch.label_slot]
-        assert (at < until / 1e6).all()
+        assert (at < until / SECOND_US).all()
 
 
-def test_many_examples_are_sampled_and_always_the_same(tmp_path, monkeypatch):
+def test_many_examples_are_sampled_by_the_seed(tmp_path, monkeypatch):
     monkeypatch.setattr("model.training.held_out.MOST_EXAMPLES", 7)
     data = sequences(tmp_path, lake.histories())
-    one, two = (held_out(data, EVERYTHING, 64, 17, seed=1) for _ in range(2))
-    assert MOST_EXAMPLES > 7 == one.examples
-    assert examples_of(one) == examples_of(two)
-    assert examples_of(one) != examples_of(held_out(data, EVERYTHING, 64, 17, seed=2))
+    first, again = (held_out(data, EVERYTHING, 64, 17, seed=1) for _ in range(2))
+    assert MOST_EXAMPLES > 7 == first.examples
+    assert examples_of(first) == examples_of(again)
+    assert examples_of(first) != examples_of(held_out(data, EVERYTHING, 64, 17, seed=2))
 
 
-def test_mrr_is_that_of_the_scores_one_by_one(tmp_path):
+def test_mrr_equals_that_of_scores_computed_singly(tmp_path):
     data = sequences(tmp_path, lake.histories(users=5))
     found = held_out(data, EVERYTHING, 64, 17, seed=1)
     model, catalogue = tiny.recommender(40, context_fields=()), tiny.catalogue(64, 40)
-    candidates = torch.arange(0, 64, 2)
+    eligible = torch.arange(0, 64, 2)
     expected = []
     with torch.no_grad():
-        vectors = model.item_vectors(candidates, catalogue)
+        vectors = model.item_vectors(eligible, catalogue)
         for batch in found.batches:
             hidden = model.encode(batch, catalogue).flatten(0, 1)
             for slot, label in zip(batch.label_slot, batch.label_item[:, 0], strict=True):
                 scores = model.user_vectors(hidden[slot]) @ vectors.T
-                own = scores[candidates == label]
+                own = scores[eligible == label]
                 expected.append(1 / (1 + int((scores > own + 1e-6).sum())) if len(own) else 1 / 33)
     model.train()
-    mrr = held_out_mrr(model, catalogue, candidates, found)
+    mrr = held_out_mrr(model, catalogue, eligible, found)
     assert mrr == pytest.approx(sum(expected) / len(expected), rel=1e-3)
     assert model.training
 
 
-def test_no_examples_give_no_number(tmp_path):
+def test_without_examples_the_mrr_is_nan(tmp_path):
     data = sequences(tmp_path, lake.histories(users=3))
     found = held_out(data, LabelInterval(10**14, 10**15), 64, 17, 1)
     model = tiny.recommender(40, context_fields=())

@@ -1,3 +1,5 @@
+"""Runs under Lightning: the steps, and what is reported and saved."""
+
 from __future__ import annotations
 
 import pytest
@@ -30,74 +32,74 @@ def module(batches: TrainingBatches, with_held_out: bool = True, **changes) -> R
     return RefreshModule(model, build_optimizers(model, training, finetune=False), plan, progress)
 
 
-def quiet(one: RefreshModule) -> Watch:
+def quiet() -> Watch:
+    """Reports and saves nothing."""
     return Watch(lambda line: None, lambda: None)
 
 
-def test_a_run_equals_the_steps_taken_by_hand(batches):
-    one, other = module(batches), module(batches)
-    run(one, batches, quiet(one), None)
-    plan, model, steps = other.plan, other.model.train(), batches.total_steps
+def test_a_run_equals_its_steps_taken_without_lightning(batches):
+    trained, manual = module(batches), module(batches)
+    run(trained, batches, quiet(), None)
+    plan, model, steps = manual.plan, manual.model.train(), batches.total_steps
     for step in range(steps):
-        other.pair.set_learning_rate(learning_rate_factor(step, steps, plan.training.warmup_fraction))
+        manual.pair.set_learning_rate(learning_rate_factor(step, steps, plan.training.warmup_fraction))
         loss, _ = model.training_loss(
-            batches[step], plan.catalogue, plan.candidates, plan.objective, plan.masking_rate, 1, step
+            batches[step], plan.catalogue, plan.eligible, plan.objective, plan.masking_rate, 1, step
         )
         loss.backward()
         clip_dense_gradient(model, plan.training.gradient_clip)
-        other.pair.step()
-    assert one.progress.step == steps
-    for name, tensor in one.model.state_dict().items():
+        manual.pair.step()
+    assert trained.progress.step == steps
+    for name, tensor in trained.model.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name]), name
 
 
-def test_metrics_lines_and_states_are_told_while_it_trains(batches, monkeypatch):
+def test_a_run_reports_metrics_and_lines_and_saves_states(batches, monkeypatch):
     monkeypatch.setattr("model.training.lightning_module.SECONDS_BETWEEN_LINES", 3600.0)
-    one = module(batches)
+    trained = module(batches)
     lines, metrics, saved = [], [], []
-    watch = Watch(lines.append, lambda: saved.append(one.progress.step))
-    run(one, batches, watch, lambda figures, step: metrics.append((step, figures)))
+    watch = Watch(lines.append, lambda: saved.append(trained.progress.step))
+    run(trained, batches, watch, lambda figures, step: metrics.append((step, figures)))
     steps = batches.total_steps
     assert saved == list(range(3, steps, 3))
     assert [step for step, _ in metrics][-1] == steps
-    wanted = {"loss", "tokens_per_second", "validation_mrr", "negligible_label_fraction"}
-    assert wanted <= set(metrics[-1][1])
+    reported = {"loss", "tokens_per_second", "validation_mrr", "negligible_label_fraction"}
+    assert reported <= set(metrics[-1][1])
     assert len(lines) == 1 and lines[0].startswith(f"step {steps}/{steps}, epoch 2.0/2, loss ")
-    assert [step for step, _ in one.progress.held_out_mrr][-1] == steps
-    assert all(0 < mrr <= 1 for _, mrr in one.progress.held_out_mrr)
+    assert [step for step, _ in trained.progress.held_out_mrr][-1] == steps
+    assert all(0 < mrr <= 1 for _, mrr in trained.progress.held_out_mrr)
 
 
-def test_a_line_comes_every_few_seconds_and_not_every_step(batches, monkeypatch):
+def test_a_line_is_shown_every_few_seconds_and_not_every_step(batches, monkeypatch):
     clock = iter(range(10**6))
     monkeypatch.setattr("model.training.lightning_module.time.perf_counter", lambda: next(clock) * 0.6)
-    one, lines = module(batches, with_held_out=False), []
-    run(one, batches, Watch(lines.append, lambda: None), None)
-    # Two looks at the clock a step: 1.2 s a step, a line after 5 s is one after five steps.
+    lines = []
+    run(module(batches, with_held_out=False), batches, Watch(lines.append, lambda: None), None)
+    # The clock is read twice per step: 1.2 s per step, so a line every 5 s is one every five steps.
     assert 1 < len(lines) <= 1 + batches.total_steps // 4
 
 
 def test_held_out_examples_do_not_change_the_weights(batches):
     watched, blind = module(batches), module(batches, with_held_out=False)
-    for one in (watched, blind):
-        run(one, batches, quiet(one), None)
+    for trained in (watched, blind):
+        run(trained, batches, quiet(), None)
     assert not blind.progress.held_out_mrr
     for name, tensor in watched.model.state_dict().items():
         assert torch.equal(tensor, blind.model.state_dict()[name]), name
 
 
-def test_a_loss_that_is_no_number_stops_the_run(batches):
-    one = module(batches)
+def test_a_loss_that_is_not_finite_stops_the_run(batches):
+    broken = module(batches)
     with torch.no_grad():
-        one.model.head.output.weight.fill_(float("nan"))
+        broken.model.head.output.weight.fill_(float("nan"))
     with pytest.raises(NotFiniteError, match="nan at step 1"):
-        run(one, batches, quiet(one), None)
+        run(broken, batches, quiet(), None)
 
 
-def test_the_process_is_left_as_it_was(batches):
-    one = module(batches, with_held_out=False)
+def test_a_run_restores_the_global_state_of_torch(batches):
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
-    run(one, batches, quiet(one), None)
+    run(module(batches, with_held_out=False), batches, quiet(), None)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.utils.deterministic.fill_uninitialized_memory
@@ -106,20 +108,20 @@ def test_the_process_is_left_as_it_was(batches):
 def test_bf16_trains_close_to_float32(batches):
     losses = []
     for precision in ("32-true", "bf16-mixed"):
-        one = module(batches, with_held_out=False, precision=precision)
-        run(one, batches, quiet(one), None)
-        assert all(parameter.dtype == torch.float32 for parameter in one.model.parameters())
-        losses.append(one.progress.losses[-1][1])
-    # bfloat16 keeps 8 bits: a relative 2⁻⁸ a product, a few of them in a row.
+        trained = module(batches, with_held_out=False, precision=precision)
+        run(trained, batches, quiet(), None)
+        assert all(parameter.dtype == torch.float32 for parameter in trained.model.parameters())
+        losses.append(trained.progress.losses[-1][1])
+    # bfloat16 keeps 8 bits: a relative error of 2⁻⁸ per product, and a few products in a row.
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
-def test_the_logger_passes_figures_on():
-    found = []
-    logger = CallableLogger(lambda figures, step: found.append((figures, step)))
+def test_the_logger_forwards_figures():
+    logged = []
+    logger = CallableLogger(lambda figures, step: logged.append((figures, step)))
     logger.log_metrics({"loss": 1.0}, 3)
     logger.log_hyperparams({})
-    assert found == [({"loss": 1.0}, 3)] and logger.name == "live"
+    assert logged == [({"loss": 1.0}, 3)] and logger.name == "live"
 
 
 @pytest.mark.gpu
@@ -127,7 +129,7 @@ def test_the_logger_passes_figures_on():
 def test_a_gpu_trains_within_a_tolerance_of_the_cpu(batches):
     losses = []
     for accelerator in ("cpu", "cuda"):
-        one = module(batches, accelerator=accelerator)
-        run(one, batches, quiet(one), None)
-        losses.append(one.progress.losses[-1][1])
+        trained = module(batches, accelerator=accelerator)
+        run(trained, batches, quiet(), None)
+        losses.append(trained.progress.losses[-1][1])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

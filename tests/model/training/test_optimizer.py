@@ -1,3 +1,5 @@
+"""The two optimizers, their schedule and their moments."""
+
 from __future__ import annotations
 
 import copy
@@ -25,13 +27,13 @@ BATCH = tiny.batch([[[1, 2, 3], [4, 2]]], {0: [(1, 1.0)], 2: [(5, 1.0), (6, 0.5)
 TABLE = "item_tower.table.weight"
 
 
-def _step(model: Recommender, optimizers, catalogue, step: int = 0, candidates: int = 7) -> None:
+def _step(model: Recommender, optimizers, catalogue, step: int = 0, eligible: int = 7) -> None:
     objective = tiny.objective()
-    model.training_loss(BATCH, catalogue, torch.arange(candidates), objective, 0.0, 1, step)[0].backward()
+    model.training_loss(BATCH, catalogue, torch.arange(eligible), objective, 0.0, 1, step)[0].backward()
     optimizers.step()
 
 
-def test_schedule_warms_up_then_follows_half_a_cosine():
+def test_the_schedule_warms_up_then_follows_half_a_cosine():
     factors = [learning_rate_factor(step, 10, 0.2) for step in range(11)]
     assert factors[:3] == [1 / 2, 1, 1]
     assert factors[6] == pytest.approx(1 / 2) and factors[10] == 0
@@ -40,14 +42,14 @@ def test_schedule_warms_up_then_follows_half_a_cosine():
     assert learning_rate_factor(9, 10, 1.0) == 1
 
 
-def test_schedule_sets_both_optimizers():
+def test_the_schedule_applies_to_both_optimizers():
     optimizers = build_optimizers(tiny.recommender(7), TRAINING, finetune=True)
     optimizers.set_learning_rate(0.5)
     assert {group["lr"] for group in optimizers.dense.param_groups} == {0.5 * 5e-3}
     assert [group["lr"] for group in optimizers.sparse.param_groups] == [pytest.approx(0.5 * 1e-2)]
 
 
-def test_only_linear_maps_decay():
+def test_weight_decay_applies_to_linear_maps_only():
     model = tiny.recommender(7)
     decayed, kept = (group["params"] for group in build_optimizers(model, TRAINING, False).dense.param_groups)
     names = {parameter: name for name, parameter in model.named_parameters()}
@@ -61,16 +63,16 @@ def test_only_linear_maps_decay():
 
 
 def test_one_step_equals_dense_adam_on_touched_rows():
-    """The first Adam step moves a weight by the learning rate, against its gradient's sign."""
+    """The first Adam step moves a weight by the learning rate, against the sign of its gradient."""
     model, catalogue = tiny.recommender(7), tiny.catalogue(7)
-    before = model.network.item_tower.table.weight.detach().clone()
+    before = model.item_tower.table.weight.detach().clone()
     optimizers = build_optimizers(model, TRAINING, finetune=False)
     model.training_loss(BATCH, catalogue, torch.arange(7), tiny.objective(), 0.0, 1, 0)[0].backward()
-    gradient = model.network.item_tower.table.weight.grad.to_dense()
+    gradient = model.item_tower.table.weight.grad.to_dense()
     optimizers.step()
     epsilon = 1e-8 / (1 - 0.999) ** 0.5  # SparseAdam adds it before the bias correction
     expected = before - 2e-2 * gradient / (gradient.abs() + epsilon)
-    after = model.network.item_tower.table.weight.detach()
+    after = model.item_tower.table.weight.detach()
     torch.testing.assert_close(after, expected, atol=4 * torch.finfo(torch.float32).eps, rtol=0)
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -78,19 +80,19 @@ def test_one_step_equals_dense_adam_on_touched_rows():
 def test_untouched_rows_keep_values_and_moments():
     model, catalogue = tiny.recommender(1000), tiny.catalogue(1000)
     optimizers = build_optimizers(model, TRAINING, finetune=False)
-    state = optimizers.sparse.state[model.network.item_tower.table.weight]
+    state = optimizers.sparse.state[model.item_tower.table.weight]
     for moment in ("exp_avg", "exp_avg_sq"):
         state[moment].normal_()
-    before = {"weight": model.network.item_tower.table.weight.detach().clone(), **copy.deepcopy(state)}
+    before = {"weight": model.item_tower.table.weight.detach().clone(), **copy.deepcopy(state)}
     _step(model, optimizers, catalogue)
-    after = {"weight": model.network.item_tower.table.weight.detach(), **state}
+    after = {"weight": model.item_tower.table.weight.detach(), **state}
     for name in ("weight", "exp_avg", "exp_avg_sq"):
         changed = (before[name] != after[name]).any(dim=1).nonzero().flatten().tolist()
         assert changed == [0, 1, 2, 3, 4, 5, 6]  # items of the batch, its labels and its negatives
 
 
 class _Elements(TorchDispatchMode):
-    """Counts elements of tensors that operations make or overwrite in full."""
+    """Records the size of the largest tensor that an operation creates or overwrites in full."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,47 +111,47 @@ class _Elements(TorchDispatchMode):
 
 
 def test_a_million_rows_cost_no_more_than_the_batch():
-    """With V = 1M no operation of a step makes or rewrites anything of size V × d_e, or even V × 2."""
+    """With V = 1M no operation of a step creates or rewrites a tensor of V × d_e elements, or even V × 2."""
     rows = 1_000_000
     model, catalogue = tiny.recommender(rows), tiny.catalogue(rows)
     optimizers = build_optimizers(model, TRAINING, finetune=False)
-    weight = model.network.item_tower.table.weight
+    weight = model.item_tower.table.weight
     before = weight.detach().clone()
     with _Elements() as counted:
         _step(model, optimizers, catalogue)
-    assert counted.largest <= rows  # the masks: one draw an item
+    assert counted.largest <= rows  # the masks: one draw per item
     touched = (weight.detach() != before).any(dim=1).nonzero().flatten().tolist()
     assert touched == [0, 1, 2, 3, 4, 5, 6]
     state = optimizers.sparse.state[weight]
     assert (state["exp_avg"] != 0).any(dim=1).nonzero().flatten().tolist() == touched
 
 
-def test_clipping_leaves_the_table_alone():
+def test_clipping_does_not_change_the_tables_gradient():
     model, catalogue = tiny.recommender(7), tiny.catalogue(7)
     model.training_loss(BATCH, catalogue, torch.arange(7), tiny.objective(), 0.0, 1, 0)[0].backward()
-    rows = model.network.item_tower.table.weight.grad.to_dense()
+    rows = model.item_tower.table.weight.grad.to_dense()
     norm = clip_dense_gradient(model, 1e-3)
     clipped = torch.stack([p.grad.norm() for _, p in dense_parameters(model) if p.grad is not None]).norm()
     assert norm > 1e-3 and clipped.item() == pytest.approx(1e-3, rel=1e-3)
-    assert torch.equal(model.network.item_tower.table.weight.grad.to_dense(), rows)
+    assert torch.equal(model.item_tower.table.weight.grad.to_dense(), rows)
 
 
 def test_moments_saved_and_loaded_continue_bit_identically():
     catalogue = tiny.catalogue(7)
-    unbroken = tiny.recommender(7)
-    optimizers = build_optimizers(unbroken, TRAINING, finetune=False)
+    uninterrupted = tiny.recommender(7)
+    optimizers = build_optimizers(uninterrupted, TRAINING, finetune=False)
     for step in range(2):
-        _step(unbroken, optimizers, catalogue, step)
-    saved = {name: value.clone() for name, value in moments(unbroken, optimizers).items()}
-    weights = copy.deepcopy(unbroken.state_dict())
+        _step(uninterrupted, optimizers, catalogue, step)
+    saved = {name: value.clone() for name, value in moments(uninterrupted, optimizers).items()}
+    weights = copy.deepcopy(uninterrupted.state_dict())
     resumed = tiny.recommender(7, seed=5)
     resumed.load_state_dict(weights)
-    fresh = build_optimizers(resumed, TRAINING, finetune=False)
-    load_moments(resumed, fresh, saved)
+    restored = build_optimizers(resumed, TRAINING, finetune=False)
+    load_moments(resumed, restored, saved)
     for step in (2, 3):
-        _step(unbroken, optimizers, catalogue, step)
-        _step(resumed, fresh, catalogue, step)
-    for name, tensor in unbroken.state_dict().items():
+        _step(uninterrupted, optimizers, catalogue, step)
+        _step(resumed, restored, catalogue, step)
+    for name, tensor in uninterrupted.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert all(isinstance(value, torch.Tensor) for value in saved.values())
 

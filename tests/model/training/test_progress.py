@@ -1,3 +1,5 @@
+"""Curves, throughput and lines of a run."""
+
 from __future__ import annotations
 
 import json
@@ -5,7 +7,7 @@ import math
 
 import pytest
 
-from model.training.progress import CURVE_POINTS, VALIDATIONS, NotFiniteError, Progress, duration
+from model.training.progress import CURVE_POINTS, VALIDATIONS, NotFiniteError, Progress
 
 
 def run(steps: int, progress: Progress | None = None) -> Progress:
@@ -15,7 +17,7 @@ def run(steps: int, progress: Progress | None = None) -> Progress:
     return progress
 
 
-def test_the_curve_has_a_bounded_number_of_points_each_the_mean_since_the_one_before():
+def test_the_curve_has_a_bounded_number_of_points_each_the_mean_since_the_previous_one():
     progress = run(1000)
     assert len(progress.losses) == CURVE_POINTS
     assert progress.losses[0] == [5, (0 + 1 + 2 + 3 + 4) / 5]
@@ -23,12 +25,12 @@ def test_the_curve_has_a_bounded_number_of_points_each_the_mean_since_the_one_be
     assert progress.finished
 
 
-def test_a_short_run_has_a_point_every_step_and_a_last_one():
+def test_a_short_run_has_a_point_at_every_step():
     progress = Progress(total_steps=3, steps_per_epoch=3)
     assert [progress.add(1.0, 1, 1.0) for _ in range(3)] == [True, True, True]
 
 
-def test_a_stored_run_goes_on_as_if_it_had_not_stopped():
+def test_a_restored_run_continues_as_if_it_had_not_stopped():
     resumed = Progress(**json.loads(json.dumps(run(503).plain())))
     assert run(497, resumed).plain() == run(1000).plain()
 
@@ -43,21 +45,14 @@ def test_validation_is_due_a_few_times_and_at_the_end():
     assert len(due) <= VALIDATIONS + 1
 
 
-def test_a_loss_that_is_no_number_stops_the_run():
+def test_a_loss_that_is_not_finite_stops_the_run():
     progress = run(3)
     with pytest.raises(NotFiniteError, match="nan at step 4 of 1000"):
         progress.add(math.nan, 1, 1.0)
 
 
-def test_the_line_says_where_the_run_stands():
+def test_the_line_shows_how_far_the_run_is():
     progress = run(250)
     assert progress.line() == ("step 250/1000, epoch 2.5/10, loss 247.0000, 20 tokens/s, 6 min 15 s left")
     progress.held_out_mrr.append([250, 0.0417])
     assert progress.line().endswith("left, held-out MRR 0.0417")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0, "0 s"), (59.4, "59 s"), (125, "2 min 5 s"), (11520, "3 h 12 min")]
-)
-def test_durations_in_words(seconds, words):
-    assert duration(seconds) == words

@@ -1,10 +1,12 @@
+"""A child that starts from its parent's weights."""
+
 from __future__ import annotations
 
 import pytest
 import torch
 
 from model.config import TrainingConfig
-from model.network.batch import Catalogue
+from model.network.catalogue import Catalogue
 from model.network.recommender import Recommender, score
 from model.training.optimizer import build_optimizers, moments
 from model.training.warm_start import TABLE, carry_moments, start_from_parent
@@ -40,7 +42,7 @@ def test_scores_of_the_grown_model_are_bit_identical(parent: Recommender):
     child = tiny.recommender(NEW, seed=7)
     growth = start_from_parent(child, parent.state_dict())
     assert (growth.known_rows, growth.new_rows) == (OLD, NEW - OLD)
-    # The histories hold old items, new ones (6) and one that is still cold (8).
+    # The histories hold old items, a new one (6) and one that is still cold (8).
     before = _scores(parent, tiny.catalogue(ITEMS, OLD))
     after = _scores(child, tiny.catalogue(ITEMS, NEW))
     assert torch.equal(before, after)  # old items unchanged, new ones as when they were cold
@@ -88,6 +90,6 @@ def test_a_parent_that_does_not_fit_is_refused(parent: Recommender):
         start_from_parent(tiny.recommender(4), parent.state_dict())
     with pytest.raises(ValueError, match=r"head.output.weight is \(32, 32\).*; allowed is \(64, 32\)"):
         start_from_parent(tiny.recommender(NEW, output_width=64), parent.state_dict())
-    other = tiny.recommender(NEW, modalities=(("language", 6), ("vision", 3)))
+    with_vision = tiny.recommender(NEW, modalities=(("language", 6), ("vision", 3)))
     with pytest.raises(ValueError, match="inputs.vision.weight is missing in the parent.*or start cold"):
-        start_from_parent(other, parent.state_dict())
+        start_from_parent(with_vision, parent.state_dict())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,16 +12,20 @@ import pytest
 from model.evaluation.names import CANDIDATE
 from model.training.checkpoint import WEIGHTS, digest_of_weights
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import CycleError, Parent, check_parent, resolve
+from pipeline.cycle.definition import AcceptedVersion, CycleError, write_cycle
 from pipeline.cycle.records import StageRecord, write_record
 from pipeline.registry import tracking
+from pipeline.stages.resolve import check_files, pin_cycle
 from pipeline.training.fit import fit
+from spark_jobs.figures import VocabularyFigures
 from tests.factories import tiny_config
 from tests.pipeline.tiny_training import first_cycle, second_cycle
 
+VOCABULARY = VocabularyFigures(cold_start_rate=0.1, masking_rate=0.1, labels=10, cold_labels=1)
+
 
 def record(stage: str, versions: dict[str, int]) -> StageRecord:
-    return StageRecord(stage, "", {}, versions, {}, None, 0.0, "", 0.0)
+    return StageRecord(stage, "", {}, versions, VOCABULARY, None, 0.0, "", 0.0)
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def made(tmp_path):
     context = first_cycle(tmp_path, say=lambda text: None)
     folder = context.settings.cycle_folder(context.cycle.source, context.cycle.name)
     write_record(folder, record("vocabulary", {"vocabulary": 3}))
-    (folder / "cycle.json").write_text('{"configuration": {"preset": "first"}}')
+    write_cycle(context.settings, context.cycle, context.config, cold_start=False)
     return context, fit(context, CANDIDATE, "25k").checkpoint_digest
 
 
@@ -37,23 +42,22 @@ def test_a_second_run_of_the_cycle_leaves_the_version_as_it_was(made):
     context, digest = made
     settings, cycle = context.settings, context.cycle
     accepted.keep(settings, cycle, digest)
-    version = Parent(1, cycle.name, cycle.split, digest)
+    version = AcceptedVersion(1, cycle.name, cycle.split, digest)
 
     other = context.config.training.model_copy(update={"learning_rate": 5e-3})
-    again = type(context)(
-        context.config.model_copy(update={"training": other}), cycle, settings, context.records, context.say
-    )
+    again = replace(context, config=context.config.model_copy(update={"training": other}))
     assert fit(again, CANDIDATE, "25k").checkpoint_digest != digest
     folder = settings.cycle_folder(cycle.source, cycle.name)
     write_record(folder, record("vocabulary", {"vocabulary": 4}))
+    write_cycle(settings, cycle, again.config, cold_start=False)
     accepted.keep(settings, cycle, digest)
 
     assert digest_of_weights(accepted.model_folder(settings, cycle.source, version, CANDIDATE)) == digest
     assert accepted.table_versions(settings, cycle.source, version) == {"vocabulary": 3}
-    assert accepted.configuration(settings, cycle.source, version) == {"preset": "first"}
-    check_parent(version, settings, cycle.source)
+    assert accepted.configuration(settings, cycle.source, version) == context.config
+    check_files(version, settings, cycle.source)
     second = second_cycle(again, digest, say=lambda text: None)
-    assert fit(second, CANDIDATE, "25k").figures["parent_digest"] == digest
+    assert fit(second, CANDIDATE, "25k").figures.parent_digest == digest
 
 
 def test_a_kill_while_keeping_leaves_nothing_and_the_next_try_keeps_all(made, monkeypatch):
@@ -84,14 +88,14 @@ def test_a_kill_while_keeping_leaves_nothing_and_the_next_try_keeps_all(made, mo
 def test_a_broken_chain_says_what_to_do_and_a_cold_start_goes_on(home, monkeypatch, lost, told):
     cutoff, content = datetime(2026, 3, 1, tzinfo=UTC), b"weights"
     split = datetime(2026, 1, 1, tzinfo=UTC)
-    version = Parent(3, "2026-01-11", split, hashlib.sha256(content).hexdigest())
+    version = AcceptedVersion(3, "2026-01-11", split, hashlib.sha256(content).hexdigest())
     monkeypatch.setattr(tracking, "accepted_versions", lambda *_: [version])
     monkeypatch.setattr(tracking, "champion_version", lambda *_: 3)
     folder = accepted.model_folder(home, "tiny", version, CANDIDATE)
     folder.mkdir(parents=True)
     (folder / WEIGHTS).write_bytes(content)
     write_record(folder.parent, record("vocabulary", {"vocabulary": 3}))
-    assert resolve(tiny_config(), cutoff - timedelta(days=1), home).parent == version
+    assert pin_cycle(tiny_config(), cutoff - timedelta(days=1), home).parent == version
 
     if lost == "weights":
         (folder / WEIGHTS).unlink()
@@ -99,7 +103,7 @@ def test_a_broken_chain_says_what_to_do_and_a_cold_start_goes_on(home, monkeypat
         (folder / WEIGHTS).write_bytes(content[::-1])
     else:
         (folder.parent / "stage-vocabulary.json").unlink()
-    with pytest.raises(CycleError, match=f"{told}.*; restore them, or start anew with --cold-start"):
-        resolve(tiny_config(), cutoff, home)
+    with pytest.raises(CycleError, match=f"{told}.*; restore them, or train from scratch with --cold-start"):
+        pin_cycle(tiny_config(), cutoff, home)
     assert not home.cycle_folder("tiny", "2026-03-01").exists()
-    assert resolve(tiny_config(), cutoff, home, cold_start=True).parent is None
+    assert pin_cycle(tiny_config(), cutoff, home, cold_start=True).parent is None

@@ -65,7 +65,7 @@ def works_beside(settings, stage, *, source="log", cycle="2026-03-01", beside=()
             with lease.working(settings, source, cycle, stage, beside):
                 return True
         except lease.SourceBusyError as error:
-            assert "train of log works" in str(error) or "log.train is held" in str(error)
+            assert "stage train of log is still running" in str(error) or "log.train is locked" in str(error)
             return False
 
 
@@ -117,3 +117,23 @@ def test_the_cycles_that_run_are_named(settings, monkeypatch):
         monkeypatch.setattr(lease, "STALE_AFTER_SECONDS", -1.0)
         assert lease.running_cycles(settings) == ["cycle 2026-04-01 of titles"]
     assert lease.running_cycles(settings) == []
+
+
+def test_a_block_that_fails_gives_back_a_lease_that_it_took(settings):
+    with pytest.raises(ValueError, match="no such date"), lease.taking(settings, "log", "2026-03-01"):
+        raise ValueError("no such date")
+    lease.take(settings, "log", "2026-04-01")
+
+
+def test_a_block_that_fails_keeps_a_lease_that_the_cycle_held_before(settings):
+    lease.take(settings, "log", "2026-03-01")
+    with pytest.raises(ValueError, match="no such date"), lease.taking(settings, "log", "2026-03-01"):
+        raise ValueError("no such date")
+    with pytest.raises(lease.SourceBusyError):
+        lease.take(settings, "log", "2026-04-01")
+
+
+def test_a_block_that_succeeds_keeps_the_lease(settings):
+    with lease.taking(settings, "log", "2026-03-01"):
+        pass
+    assert lease.release(settings, "log") == "2026-03-01"

@@ -1,121 +1,88 @@
-"""The evaluation stage on a small lake without Spark."""
+"""Ranks of a window as they are written and kept: models, yardsticks, exchanged histories."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-import torch
 from deltalake import DeltaTable
 
 from expectations.tables import location
-from model.evaluation import yardsticks
+from model.data.events import read_events as read
+from model.evaluation.names import CANDIDATE, ModelName, Variant
 from model.evaluation.ranks import Condition
-from pipeline.evaluation import measures
-from pipeline.evaluation import ranking as stage
-from pipeline.evaluation.ranking import exchange, rank_yardsticks
+from pipeline.evaluation.models import open_contender
+from pipeline.evaluation.ranking import (
+    YARDSTICKS,
+    exchange,
+    rank_contender,
+    rank_exchanged,
+    rank_yardsticks,
+    stored_ranks,
+)
 from pipeline.evaluation.window import open_window
 from pipeline.settings import Settings
 from pipeline.training.fit import fit
 from tests.pipeline import small_lake
 
+EXCHANGED = ModelName.rung("25k", Variant.EXCHANGED)
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A first cycle whose candidate was trained for two epochs: its quality is of no account here."""
+    """A first cycle whose candidate was trained for one epoch: no test here depends on its quality."""
     context = small_lake.write_cycle(Settings.at(tmp_path_factory.mktemp("home")), items=14)
-    quick = context.config.training.model_copy(update={"epochs": 2.0})
+    quick = context.config.training.model_copy(update={"epochs": 1.0})
     context = small_lake.with_config(context, training=quick)
-    fit(context, "candidate", context.config.model.size)
+    fit(context, CANDIDATE, context.config.model.size)
     return context
 
 
-@pytest.fixture(scope="module")
-def evaluated(trained):
-    return stage.evaluate(trained)
+def latest(context) -> int:
+    """The newest version of `ranks`."""
+    return DeltaTable(location(context.settings.lake, small_lake.SOURCE, "ranks")).version()
 
 
-def test_every_label_is_ranked_by_every_model_under_every_condition(trained, evaluated):
-    rows = measures.read(trained, evaluated.versions["ranks"]).rows.to_pylist()
-    conditions = {(row["model"], row["protocol"], row["delay_hours"]) for row in rows}
-    models = ("candidate", "markov", "popularity_frozen", "popularity_moving")
-    assert conditions == {
-        (model, one.protocol, one.delay_hours)
-        for model in models
-        for one in (Condition("replay", 0.0), Condition("replay", 48.0), Condition("cutoff", 0.0))
-    }
-    labels = small_lake.USERS * small_lake.IN_WINDOW
-    assert len(rows) == len(conditions) * labels
-    assert {row["catalogue_size"] for row in rows} == {14}
-    assert all((row["log_probability"] is None) != (row["model"] == "candidate") for row in rows)
+def test_a_model_is_ranked_under_the_conditions_given_or_all_of_them(trained):
+    window, candidate = open_window(trained), open_contender(trained, CANDIDATE)
+    for conditions, wanted in (((window.judged,), [window.judged]), (None, list(window.ends))):
+        version = rank_contender(trained, window, candidate, conditions)
+        rows = [row for row in stored_ranks(trained, version).rows.to_pylist() if row["model"] == CANDIDATE]
+        assert {Condition(row["protocol"], row["delay_hours"]) for row in rows} == set(wanted)
+        assert len(rows) == 240 * len(wanted)
+        assert {row["model_digest"] for row in rows} == {candidate.digest}
+    assert version == latest(trained)
 
 
-def test_the_figures_hold_what_the_report_and_the_funnel_read(evaluated):
-    figures = evaluated.figures
-    assert figures["labels"] == 240 and figures["label_users"] == 60
-    assert figures["tasks_not_applicable"] == ["C"]
-    assert set(figures["mrr"]) == {"candidate", "markov", "popularity_frozen", "popularity_moving"}
-    assert figures["mrr"]["markov"] == 1  # the ring is what the chain knows
-    assert figures["latency_milliseconds"] > 0 and figures["size_megabytes"] > 0
-    assert {row["protocol"] for row in figures["metrics"]} == {"replay", "cutoff"}
+def test_exchanged_histories_are_ranked_under_their_own_name_where_gates_read(trained):
+    window = open_window(trained)
+    version = rank_exchanged(trained, window, open_contender(trained, CANDIDATE), EXCHANGED)
+    stored = stored_ranks(trained, version)
+    rows = [row for row in stored.rows.to_pylist() if row["model"] == EXCHANGED]
+    assert {Condition(row["protocol"], row["delay_hours"]) for row in rows} == {window.judged}
+    assert len(rows) == 240
 
 
-def test_the_delay_takes_the_history_away(trained, evaluated):
-    rows = measures.read(trained, evaluated.versions["ranks"]).rows.to_pylist()
-    seen = {row["delay_hours"]: set() for row in rows}
-    for row in rows:
-        if row["model"] == "candidate" and row["protocol"] == "replay":
-            seen[row["delay_hours"]].add(row["history_length"])
-            assert ("new_user" in row["slices"]) == (row["history_length"] == 0)
-    assert seen == {0.0: {10, 11, 12, 13}, 48.0: {0}}
-    cutoff = {row["history_length"] for row in rows if row["protocol"] == "cutoff"}
-    assert cutoff == {10}
-
-
-def test_evaluating_again_changes_no_table(trained, evaluated):
-    address = location(trained.settings.lake, small_lake.SOURCE, "ranks")
-    before = DeltaTable(address).version()
-    again = stage.evaluate(trained)
-    assert DeltaTable(address).version() == before == again.versions["ranks"]
-    assert again.figures["mrr"] == evaluated.figures["mrr"]
-    assert again.figures["metrics"] == evaluated.figures["metrics"]
-
-
-def test_yardsticks_are_counted_again_only_where_the_table_holds_others(trained, evaluated, monkeypatch):
-    window, read = open_window(trained), yardsticks.read_events
+def test_yardsticks_are_counted_again_only_where_the_table_holds_others(trained, monkeypatch):
+    window = open_window(trained)
+    version = rank_yardsticks(trained, window)
+    rank_contender(trained, window, open_contender(trained, CANDIDATE))
     times_read = []
 
     def read_events(*arguments):
         times_read.append(1)
         return read(*arguments)
 
-    monkeypatch.setattr("model.evaluation.yardsticks.read_events", read_events)
-    assert rank_yardsticks(trained, window) == evaluated.versions["ranks"]
+    monkeypatch.setattr("pipeline.evaluation.ranking.read_events", read_events)
+    assert rank_yardsticks(trained, window) >= version
     assert not times_read
-    # A run under another configuration, broken off, leaves its own in their place.
+    # A run under another configuration that was broken off leaves other rows in their place.
     evaluation = trained.config.evaluation.model_copy(update={"weak_id_events": 1})
-    other = replace(trained, config=trained.config.model_copy(update={"evaluation": evaluation}))
-    for context in (other, trained):
+    other = small_lake.with_config(trained, evaluation=evaluation)
+    for context, times in ((other, 1), (trained, 2)):
         rank_yardsticks(context, open_window(context))
-        assert len(times_read) == (1 if context is other else 2)
-    stored = measures.read(trained, DeltaTable(location(trained.settings.lake, "tiny", "ranks")).version())
-    assert stored.examples(window.judged, ("candidate", *stage.YARDSTICKS))
-
-
-def test_a_candidate_with_a_score_that_is_not_finite_is_measured_as_such(trained, monkeypatch):
-    opened = stage.open_model
-
-    def broken(context, name):
-        recommender, catalogue = opened(context, name)
-        with torch.no_grad():
-            recommender.item_tower.out_of_vocabulary.fill_(float("nan"))  # items 12 and 13
-        return recommender, catalogue
-
-    monkeypatch.setattr(stage, "open_model", broken)
-    figures = stage.evaluate(trained).figures
-    assert "not a finite number" in figures["not_finite"]
-    assert "candidate" not in figures["mrr"] and "latency_milliseconds" not in figures
+        assert len(times_read) == times
+    stored = stored_ranks(trained, latest(trained))
+    assert stored.examples(window.judged, (CANDIDATE, *YARDSTICKS))
 
 
 def test_exchanged_examples_are_a_permutation_between_users():

@@ -1,65 +1,17 @@
-"""The live alias: moved only forward, never by a backfill, walked back by rollback."""
+"""The live alias by hand: to any registered version, and back by rollback."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 
-from pipeline.config import RegistryConfig
-from pipeline.cycle.definition import Cycle
-from pipeline.cycle.records import StageContext, StageRecord
 from pipeline.registry import tracking
-from pipeline.registry.promotion import PromotionError, promote, promote_version, rollback
-from pipeline.settings import Settings
-from tests.factories import CUTOFFS, tiny_config
+from pipeline.registry.promotion import PromotionError, promote_version, rollback
+from tests.pipeline.registered import live, put, registry, state
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
-    """A registry with one version a cycle of `CUTOFFS`, numbered from 1."""
-    settings = Settings.at(tmp_path_factory.mktemp("home"))
-    for cutoff in CUTOFFS:
-        context = make_context(settings, cutoff, version=0)
-        lineage = {
-            "cycle": context.cycle.name,
-            "split": context.cycle.split.isoformat(),
-            "checkpoint_digest": "d",
-        }
-        tracking.create_version(context, f"runs:/{tracking.run_id(context)}/model", lineage, "note")
-    return settings
-
-
-def make_context(settings, cutoff, version, run_type="manual", promotion="automatic") -> StageContext:
-    config = tiny_config(registry=RegistryConfig(promotion=promotion))
-    cycle = Cycle("tiny", cutoff, timedelta(days=10), None, run_type=run_type)
-    registered = StageRecord("register", "", {}, {}, {"version": version}, None, 0.0, "", 0.0)
-    return StageContext(config, cycle, settings, {"register": registered}, say=lambda text: None)
-
-
-def moved(settings, number, **options) -> bool:
-    return promote(make_context(settings, CUTOFFS[number - 1], number, **options)).figures["moved"]
-
-
-def live(settings) -> int | None:
-    return tracking.champion_version(settings, "tiny")
-
-
-def test_aliases_move_forward_and_roll_back(settings):
-    assert live(settings) is None
-    assert moved(settings, 2, run_type="backfill") is False and live(settings) is None
-    assert moved(settings, 1, promotion="manual") is False and live(settings) is None
-    assert moved(settings, 2) is True and live(settings) == 2
-    assert moved(settings, 1) is False and live(settings) == 2
-    assert moved(settings, 3) is True and live(settings) == 3
-    assert moved(settings, 3) is True and live(settings) == 3
-
-    assert "version 2" in rollback(settings, "tiny") and live(settings) == 2
-    with pytest.raises(PromotionError, match="nothing to roll back to"):
-        rollback(settings, "tiny")
-    assert live(settings) == 2
-    assert "champion now, after version 2" in promote_version(settings, "tiny", 1)
-    assert "version 2" in rollback(settings, "tiny")
+    return registry(tmp_path_factory.mktemp("home"))
 
 
 def test_a_version_that_does_not_exist_is_told_with_those_that_do(settings):
@@ -79,33 +31,6 @@ class Killed(BaseException):
 
 def die(*args) -> None:
     raise Killed
-
-
-def put(settings, history: list[int], version: int) -> None:
-    """The champions on record, and where the alias points."""
-    tracking.set_champion_history(settings, "tiny", history)
-    tracking.set_alias(settings, "tiny", tracking.CHAMPION_ALIAS, version)
-
-
-def state(settings) -> tuple[list[int], int | None]:
-    return tracking.champion_history(settings, "tiny"), live(settings)
-
-
-def test_an_equal_cutoff_does_not_move_the_alias(settings):
-    put(settings, [3], 3)
-    rival = promote(make_context(settings, CUTOFFS[2], version=2))
-    assert rival.figures["moved"] is False and state(settings) == ([3], 3)
-    assert rival.figures["why"] == "version 2 stays as it is: champion 3 has the same cutoff 2024-03-01"
-    assert "has the later cutoff 2024-03-01" in promote(make_context(settings, CUTOFFS[0], 1)).figures["why"]
-
-
-def test_a_champion_that_no_cycle_registered_is_told_with_what_to_do(settings):
-    stranger = tracking.client(settings).create_model_version(tracking.model_name("tiny"), "runs:/0/model")
-    put(settings, [2], int(stranger.version))
-    with pytest.raises(PromotionError, match=r"at version 4, .* among \[1, 2, 3\] by hand .*promote 3"):
-        moved(settings, 3)
-    promote_version(settings, "tiny", 3)
-    assert state(settings) == ([2, 4, 3], 3)
 
 
 @pytest.mark.parametrize(

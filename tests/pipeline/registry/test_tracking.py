@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import sqlite3
+import time
 
 import mlflow
 import pandas as pd
@@ -37,3 +40,46 @@ def test_a_served_context_field_has_the_type_of_its_column():
         checked(position="top")
     with pytest.raises(MlflowException, match="`page`"):
         checked(page=3)
+
+
+def test_a_registry_that_works_passes_the_check(tmp_path):
+    settings = Settings.at(tmp_path)
+    tracking.check(settings, "tiny")
+    tracking.experiment_id(settings, "tiny")
+    tracking.check(settings, "tiny")
+
+
+def test_a_deleted_experiment_is_found_with_the_command_that_restores_it(tmp_path):
+    settings = Settings.at(tmp_path)
+    number = tracking.experiment_id(settings, "tiny")
+    tracking.client(settings).delete_experiment(number)
+    with pytest.raises(
+        tracking.RegistryError,
+        match=f"reprise/tiny was deleted.*experiments restore --experiment-id {number}",
+    ):
+        tracking.check(settings, "tiny")
+
+
+def test_an_unreachable_server_is_told_in_seconds_without_its_password(tmp_path):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    settings = Settings.at(tmp_path, tracking_uri=f"http://me:secret@127.0.0.1:{port}")
+    begun = time.monotonic()
+    with pytest.raises(
+        tracking.RegistryError, match=f"MLflow at http://127.0.0.1:{port} does not answer"
+    ) as error:
+        tracking.check(settings, "tiny")
+    assert time.monotonic() - begun < 30
+    assert "secret" not in str(error.value) and "correct MLFLOW_TRACKING_URI" in str(error.value)
+    assert os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES") is None
+
+
+def test_a_database_of_another_mlflow_says_how_to_upgrade(tmp_path):
+    settings = Settings.at(tmp_path)
+    tracking.experiment_id(settings, "tiny")
+    with sqlite3.connect(settings.tracking_uri.removeprefix("sqlite:///")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+    other = Settings.at(tmp_path, tracking_uri=settings.tracking_uri + "?again")
+    with pytest.raises(tracking.RegistryError, match="mlflow db upgrade"):
+        tracking.check(other, "tiny")

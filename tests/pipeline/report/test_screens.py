@@ -1,14 +1,29 @@
-"""What the terminal shows of a cycle."""
+"""What the terminal shows of stages, sources and cycles."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from model.evaluation.figures import Estimate
+from pipeline.cycle.figures import PromoteFigures
 from pipeline.registry import tracking
-from pipeline.report import screens as status
+from pipeline.report import screens
 from pipeline.settings import Settings
+from pipeline.workflows.refresh_cycle import refresh_cycle
 from tests.pipeline import cycle_records
-from tests.pipeline.cycle_records import accepted, cycle, record, refused_by_first_rung
+from tests.pipeline.cycle_records import (
+    FOUR_RUNGS,
+    ONE_RUNG,
+    accepted,
+    cycle,
+    record,
+    refused_by_first_rung,
+    refused_by_funnel,
+    refused_by_training,
+    until,
+)
 
 NAME = cycle().name
 
@@ -18,10 +33,10 @@ def settings(tmp_path):
     return Settings.at(tmp_path)
 
 
-def shown(settings, records) -> list[str]:
-    """The lines of the screen, without blanks at their ends."""
-    cycle_records.write(settings, cycle(), records)
-    return [line.rstrip() for line in status.cycle_screen(settings, "tiny", [NAME]).splitlines()]
+def shown(settings, records, rungs=ONE_RUNG, parent=True) -> list[str]:
+    """The lines of a cycle's screen."""
+    cycle_records.write(settings, cycle(parent), records, rungs)
+    return screens.cycle_screen(settings, "tiny", [NAME]).splitlines()
 
 
 def after(lines: list[str], start: str) -> str:
@@ -29,81 +44,164 @@ def after(lines: list[str], start: str) -> str:
     return next(line.removeprefix(start).strip() for line in lines if line.startswith(start))
 
 
-def test_an_accepted_cycle_is_told_whole(settings):
+def with_metrics(records, change) -> dict:
+    """The records with every row of the candidate's metrics changed."""
+    figures = records["evaluate"].figures
+    measures = replace(figures.measures, metrics=tuple(change(row) for row in figures.measures.metrics))
+    return records | {"evaluate": record("evaluate", replace(figures, measures=measures))}
+
+
+def test_an_accepted_cycle_is_shown_whole(settings):
     lines = shown(settings, accepted())
     assert lines[0] == (
-        "Cycle 2024-02-20 of tiny   split 2024-02-10, cutoff 2024-02-20, fine-tuned from version 1 of 2024-02-10"
+        "Cycle 2024-02-20 of tiny   split 2024-02-10, cutoff 2024-02-20, "
+        "fine-tuned from version 1, cycle 2024-02-10"
     )
     assert after(lines, "data") == "700 lines accepted, 3 rejected (2 not JSON, 1 missing user)"
+    assert (
+        "           640 events up to the split in 45 sequences, 9.0 bytes a token; cold-start rate 11.0%"
+        in lines
+    )
     assert "           900 labels of 120 users in the window" in lines
-    told = "candidate champion frozen popularity moving popularity Markov chain"
-    assert after(lines, "labels").split() == told.split()
+    assert "MRR with 95 % intervals: replay, no delay" in lines
+    models = "candidate champion frozen popularity moving popularity Markov chain"
+    assert after(lines, "labels").split() == models.split()
     assert after(lines, "all (900)") == (
         "0.0500 [.045, .056]  0.0450 [.041, .050]  0.0200 [.018, .022]  0.0250 [.023, .028]  0.0550 [.050, .062]"
     )
     assert after(lines, "task B (640)").startswith("0.0300 [.027, .034]")
-    assert not any("cold_start" in line for line in lines)
-    assert after(lines, "rung_1") == "passed (1 pass)"
-    assert after(lines, "funnel") == "passed (3 pass, 1 fail)"
+    assert not any("cold-start items" in line for line in lines)
+    assert after(lines, "rung 25k") == "passed (1 pass)"
+    assert after(lines, "candidate") == "passed (3 pass, 1 fail)"
     assert after(lines, "registered") == "version 2 of reprise-tiny, champion"
     assert after(lines, "cost").startswith("events 16 s · items 15 s ·")
-    assert "292 s of stages" in "\n".join(lines)
+    assert "report 16 s · 292 s of stage time" in "\n".join(lines)
     assert after(lines, "  all cycles") == "python -m pipeline status --source tiny"
     assert after(lines, "  report of 2024-02-20") == str(settings.report_folder("tiny", NAME) / "cycle.html")
 
 
+def test_four_rungs_are_on_one_screen(settings):
+    lines = shown(settings, accepted(FOUR_RUNGS), FOUR_RUNGS)
+    assert [after(lines, f"rung {size} ") for size in FOUR_RUNGS] == ["passed (1 pass)"] * 4
+    assert all(f"rung_{number} 16 s" in "\n".join(lines) for number in (1, 2, 3, 4))
+
+
+def test_a_rung_that_the_configuration_no_longer_has_is_not_shown(settings):
+    lines = shown(settings, accepted(FOUR_RUNGS), ONE_RUNG)
+    assert not any("50k" in line or "rung_2" in line for line in lines)
+
+
 def test_a_refused_cycle_shows_the_rung_beside_the_yardsticks_and_why(settings):
-    lines = shown(settings, refused_by_first_rung())
+    lines = shown(settings, refused_by_first_rung(), ("25k", "50k"))
     assert "           900 labels of 120 users in the window" in lines
     assert after(lines, "labels").split() == ["rung", "25k", "frozen", "popularity", "Markov", "chain"]
     assert after(lines, "all (900)") == "0.0500 [.045, .056]  0.0200 [.018, .022]  0.0550 [.050, .062]"
-    assert after(lines, "rung_1") == "refused (1 fail)"
-    assert "           own histories against other users': fail. Saved: the rung 50k" in "\n".join(lines)
+    assert after(lines, "rung 25k") == "refused (1 fail)"
+    why = [line.replace("\u00a0", " ").strip() for line in lines if line.startswith(" " * 11)]
+    assert (
+        "own histories against other users': fail, −1.0 %, below the +5.0 % margin at 95 % confidence (upper bound "
+        "+4.0 %). This saved training rung 50k and the full model 400k (16 times this rung's backbone)"
+    ) in " ".join(why)
     assert after(lines, "registered") == "nothing: the candidate was refused"
     assert after(lines, "cost").startswith("events 16 s") and not any("train 15 s" in line for line in lines)
 
 
+def test_a_refusal_in_training_says_what_was_not_finite(settings):
+    lines = shown(settings, refused_by_training())
+    assert after(lines, "candidate") == "refused in training"
+    assert "           the loss of step 7 is not a finite number" in lines
+    assert after(lines, "registered") == "nothing: the candidate was refused"
+
+
+def test_a_refusal_by_the_funnel_shows_the_candidates_figures_and_why(settings):
+    lines = shown(settings, refused_by_funnel())
+    assert after(lines, "labels").startswith("candidate")
+    assert [line for line in lines if line.startswith("candidate")] == ["candidate  refused (1 pass, 1 fail)"]
+    assert any(line.startswith(" " * 11 + "all labels against the champion: fail, −11.1") for line in lines)
+
+
 def test_a_version_that_is_not_live_says_why(settings):
-    figures = {"version": 2, "champion": 1, "moved": False, "why": "a backfill moves nothing"}
+    figures = PromoteFigures(version=2, champion=1, moved=False, why="a backfill moves nothing")
     lines = shown(settings, accepted() | {"promote": record("promote", figures)})
     assert after(lines, "registered") == "version 2 of reprise-tiny; a backfill moves nothing"
 
 
 def test_a_cycle_that_ranked_nothing_says_so(settings):
-    first = {"events": accepted()["events"]}
-    assert after(shown(settings, first), "MRR") == "not measured: no model was ranked"
-    assert status.cycle_screen(settings, "tiny", ["2024-03-01"]).startswith(
+    lines = shown(settings, until(accepted(), "events"), parent=False)
+    assert lines[0].endswith("trained from scratch")
+    assert after(lines, "MRR") == "not measured: no model was ranked"
+    assert screens.cycle_screen(settings, "tiny", ["2024-03-01"]).startswith(
         "Cycle 2024-03-01 of tiny has not run."
     )
 
 
+def test_a_resolved_cycle_has_ingested_nothing(settings):
+    lines = shown(settings, {})
+    assert after(lines, "data") == "nothing ingested yet"
+    assert after(lines, "cost") == "0 s of stage time"
+
+
 def test_no_line_is_wider_than_the_screen(settings):
-    records = accepted()
-    wide = [
-        row | {"group": "launches of the last two weeks", "examples": 123_456_789}
-        for row in records["evaluate"].figures["metrics"]
-    ]
-    records["evaluate"] = record("evaluate", records["evaluate"].figures | {"metrics": wide})
-    for found in (records, accepted(), refused_by_first_rung()):
-        lines = shown(settings, found)
-        assert max(len(line) for line in lines if "report of" not in line) <= status.WIDTH
-    assert "0.0500 [.045, .056]" in "\n".join(shown(settings, records))
+    wide = with_metrics(
+        accepted(), lambda row: replace(row, group="launches of the last two weeks", examples=123_456_789)
+    )
+    for records, rungs in (
+        (wide, ONE_RUNG),
+        (accepted(FOUR_RUNGS), FOUR_RUNGS),
+        (refused_by_first_rung(), ("25k", "50k")),
+    ):
+        lines = shown(settings, records, rungs)
+        assert max(len(line) for line in lines if "report of" not in line) <= screens.WIDTH
+        assert not any(line != line.rstrip() for line in lines)
+        assert "0.0500 [.045, .056]" in "\n".join(lines)
+
+
+def test_a_metric_without_a_value_says_none(settings):
+    def nothing(row):
+        return replace(row, values=row.values | {"mrr": Estimate(None)}) if row.group == "A" else row
+
+    assert after(shown(settings, with_metrics(accepted(), nothing)), "task A (200)").split() == ["none"] * 5
+
+
+def status(settings, records, rungs=ONE_RUNG) -> list[str]:
+    """The words of a source's last row."""
+    cycle_records.write(settings, cycle(), records, rungs)
+    return screens.screen(settings, "tiny").splitlines()[-1].split()
 
 
 def test_every_cycle_of_a_home_is_one_row(settings, monkeypatch):
     monkeypatch.setattr(tracking, "champion_version", lambda settings, source: 2)
-    assert status.screen(settings) == f"No cycle has run under {settings.home}. Start one with: make demo"
+    assert screens.screen(settings) == f"No cycle has run under {settings.home}. Start one with: make demo"
     cycle_records.write(settings, cycle(), accepted())
-    lines = status.screen(settings).splitlines()
+    lines = screens.screen(settings).splitlines()
     assert lines[0].strip() == "tiny: champion is version 2"
     assert lines[-1].split() == [
-        "2024-02-20",
-        "version",
-        "1,",
-        "2024-02-10",
-        "accepted",
-        "2",
-        "(champion)",
-        "0.0500",
-        "292",
+        *("2024-02-20", "version", "1,", "cycle", "2024-02-10"),
+        *("accepted", "2", "(champion)", "0.0500", "292"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("records", "outcome"),
+    [
+        (refused_by_first_rung(), "refused by rung 25k 192"),
+        (refused_by_training(), "refused in training 207"),
+        (refused_by_funnel(), "refused by the funnel's last gate 0.0500 241"),
+        (until(accepted(), "vocabulary"), "unfinished, last stage vocabulary 76"),
+        ({}, "resolved, no stage finished 0"),
+    ],
+    ids=["rung", "training", "funnel", "unfinished", "resolved"],
+)
+def test_a_row_says_how_its_cycle_ended(settings, monkeypatch, records, outcome):
+    monkeypatch.setattr(tracking, "champion_version", lambda settings, source: None)
+    assert " ".join(status(settings, records)[5:]) == outcome
+
+
+def test_the_map_names_every_stage_of_the_funnel():
+    rows = [
+        line.split()[0]
+        for line in screens.map_screen(refresh_cycle(FOUR_RUNGS)).splitlines()
+        if line[:1].strip()
+    ]
+    assert [row for row in rows if row.startswith("rung_")] == ["rung_1", "rung_2", "rung_3", "rung_4"]
+    assert {"resolve", "events", "funnel", "report"} < set(rows)

@@ -1,12 +1,13 @@
-"""`check-source` says what a mapping understands of its log."""
+"""`check-source` shows how a log is read."""
 
 from __future__ import annotations
 
 import pytest
 
-from pipeline.config import ConfigError
+from pipeline.config import Config, ConfigError
 from pipeline.presets import load
-from pipeline.sources.check import check_source
+from pipeline.settings import Settings
+from pipeline.sources import check
 from tests.spark_jobs.landed import jsonl
 
 T = 1_767_225_600  # 2026-01-01 00:00:00 UTC
@@ -23,51 +24,51 @@ time = "at"
 """
 
 
-def page(path, home) -> str:
-    said: list[str] = []
-    check_source(path, home, said.append)
-    return "\n".join(said)
+def page(config: Config, home: Settings) -> str:
+    lines: list[str] = []
+    check.check_source(config, home, lines.append)
+    return "\n".join(lines)
 
 
 def test_a_log_with_only_user_item_and_time(spark, home, tmp_path):
     (tmp_path / "mine.toml").write_text(PLAIN)
     lines = [{"who": f"u{n % 3}", "what": f"f{n % 5}", "at": T + 3600 * n, "extra": 1} for n in range(40)]
     jsonl(tmp_path / "log" / "1.jsonl", *lines, "broken", {"who": "u1", "at": T})
-    said = page(tmp_path / "mine.toml", home)
-    assert "events: 1 file(s), jsonl" in said
-    assert "at → time, what → item, who → user" in said and "columns not used: extra" in said
-    assert "of 42 sampled lines 40 would be accepted, 2 refused" in said
-    assert "1  not valid JSON" in said and "broken" in said and "1  missing item" in said
-    assert "40 events of 3 users on 5 items" in said
-    assert "from 2026-01-01 00:00 to 2026-01-02 15:00 UTC" in said
-    assert "filled: user, item and time only" in said
-    assert "the sample spans 1.6 days, the window is 28 days" in said
-    assert "task C (availability-driven) is not applicable" in said
+    text = page(load(str(tmp_path / "mine.toml")), home)
+    assert "events: 1 file(s), jsonl" in text
+    assert "at → time, what → item, who → user" in text and "columns not used: extra" in text
+    assert "of 42 sampled lines 40 would be accepted, 2 rejected" in text
+    assert "1  not valid JSON" in text and "broken" in text and "1  missing item" in text
+    assert "40 events of 3 users on 5 items" in text
+    assert "from 2026-01-01 00:00 to 2026-01-02 15:00 UTC" in text
+    assert "filled: user, item and time only" in text
+    assert "the sample spans 1.6 days, the evaluation window is 28 days" in text
+    assert "task C (availability-driven) is not applicable" in text
     assert not (home.home / "lake").exists()
 
 
-def test_items_are_looked_at_too(spark, home, tmp_path):
+def test_items_are_shown_too(spark, home, tmp_path):
     described = '[[source.items]]\nfiles = ["films.csv"]\nformat = "csv"\nitem = "id"\ntitle = "name"\nlaunched_at = "out"\n'
     (tmp_path / "mine.toml").write_text(PLAIN + described)
     jsonl(
         tmp_path / "log" / "1.jsonl", {"who": "a", "what": "f1", "at": T}, {"who": "a", "what": "f2", "at": T}
     )
     (tmp_path / "films.csv").write_text("id,name,out\nf1,Up,2025-12-24\nf2,Heat,soon\n")
-    said = page(tmp_path / "mine.toml", home)
-    assert "items: 1 file(s), csv" in said and "id → item" in said
-    assert "1  refused: launched_at is not an instant" in said
-    assert "50% have title" in said and "50% have a launch date" in said
+    text = page(load(str(tmp_path / "mine.toml")), home)
+    assert "items: 1 file(s), csv" in text and "id → item" in text
+    assert "1  rejected: launched_at is not an instant" in text
+    assert "50% have title" in text and "50% have a launch date" in text
 
 
-def test_a_mapping_that_does_not_fit_is_one_line(spark, home, tmp_path):
+def test_a_mapping_that_does_not_fit_is_refused_in_one_line(spark, home, tmp_path):
     (tmp_path / "mine.toml").write_text(PLAIN)
     with pytest.raises(ConfigError, match=r"no file matches events\.files = log/\*\.jsonl"):
-        page(tmp_path / "mine.toml", home)
+        page(load(str(tmp_path / "mine.toml")), home)
     jsonl(tmp_path / "log" / "1.jsonl", {"user": "a", "what": "f1", "at": T})
     with pytest.raises(
         ConfigError, match=r"events\.user = 'who' names column who.*columns are: at, user, what"
     ):
-        check_source(load(str(tmp_path / "mine.toml")), home, print)
+        page(load(str(tmp_path / "mine.toml")), home)
     jsonl(tmp_path / "log" / "1.jsonl", {"who": "a", "what": "f1", "at": T})
     (tmp_path / "mine.toml").write_text(
         PLAIN.replace("[source.events]", 'high_value = "stars > 3"\n[source.events]')
@@ -75,4 +76,30 @@ def test_a_mapping_that_does_not_fit_is_one_line(spark, home, tmp_path):
     with pytest.raises(
         ConfigError, match="source.high_value = 'stars > 3' cannot be used: .*stars.*The columns are: "
     ):
-        page(tmp_path / "mine.toml", home)
+        page(load(str(tmp_path / "mine.toml")), home)
+
+
+def test_of_a_long_text_file_only_the_first_lines_are_read(spark, home, tmp_path, monkeypatch):
+    monkeypatch.setattr(check, "SAMPLE_LINES", 60)
+    items = '[[source.items]]\nfiles = ["films.csv"]\nformat = "csv"\nitem = "id"\nlaunched_at = "out"\n'
+    (tmp_path / "mine.toml").write_text(PLAIN + items)
+    lines = [{"who": f"u{n % 3}", "what": f"f{n % 5}", "at": T + 86_400 * n} for n in range(80)]
+    jsonl(tmp_path / "log" / "1.jsonl", *lines)
+    (tmp_path / "films.csv").write_text("id,out\n" + "".join(f"f{n},2025-12-24\n" for n in range(5)))
+    text = page(load(str(tmp_path / "mine.toml")), home)
+    assert "60 lines or more" in text and "of 60 sampled lines 60 would be accepted" in text
+    assert text.endswith("no problems found") and "possible problems" not in text
+
+
+def test_likely_mistakes_are_named_with_the_key_to_check(spark, home, tmp_path):
+    keys = 'actions = ["view", "play"]\nhigh_value = "action = \'play\'"\nreward = "0"\n[source.events]\naction = "a"'
+    (tmp_path / "mine.toml").write_text(PLAIN.replace("[source.events]", keys))
+    jsonl(tmp_path / "log" / "1.jsonl", {"who": "u", "what": "f", "at": 883_612_800, "a": "view"})
+    text = page(load(str(tmp_path / "mine.toml")), home)
+    assert "no sampled event has the action play: check source.actions and events.action" in text
+    assert "the first event is from 1998: check events.time_unit = 'seconds'" in text
+    assert "no event is high-value, so there is nothing to learn: check source.high_value" in text
+    jsonl(tmp_path / "log" / "1.jsonl", {"who": "u", "what": "f", "at": T, "a": "play"})
+    text = page(load(str(tmp_path / "mine.toml")), home)
+    assert "1 high-value events have no reward above 0: check source.reward = '0'" in text
+    assert "every event is high-value: set source.high_value to the actions that are" in text

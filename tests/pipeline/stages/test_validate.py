@@ -1,22 +1,28 @@
-"""The two stages that judge data: what they record, what they refuse, and what they leave behind."""
+"""The two stages that judge data: what they record, what they refuse, and the pages they leave."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from expectations.figures import NewLines, Window
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, SEQUENCES, VOCABULARY, location
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import Cycle, Parent
-from pipeline.cycle.records import StageContext, StageRecord
+from pipeline.cycle.context import StageContext
+from pipeline.cycle.definition import AcceptedVersion, Cycle
+from pipeline.cycle.figures import ValidateEventsFigures
+from pipeline.cycle.records import StageRecord, StageResult, plain_figures, write_record
 from pipeline.settings import Settings
 from pipeline.stages.validate import ExpectationsFailed, validate_events, validate_sequences
-from spark_jobs import history
+from pipeline.workflows.refresh_cycle import workflow
+from spark_jobs.figures import ItemsFigures
+from spark_jobs.histories import tokens
+from spark_jobs.histories.spans import up_to
 from spark_jobs.sequences import sequences
 from spark_jobs.vocabulary import vocabulary
 from tests.factories import CUTOFFS, WINDOW, events_frame, items_frame, tiny_config
@@ -32,8 +38,21 @@ def put(settings: Settings, table: str, rows: pa.Table) -> None:
     write_deltalake(location(settings.lake, "tiny", table), rows, mode="overwrite")
 
 
-def record(stage: str, versions: dict[str, int], figures: dict | None = None) -> StageRecord:
-    return StageRecord(stage, "0", {}, versions, figures or {}, None, 1.0, "2024-01-01T00:00:00", 1.0)
+ITEMS_FIGURES = ItemsFigures(5, 5, 0, 0, 0, 0, 0, 0, {})
+
+
+def record(stage: str, versions: dict[str, int], figures: object = ITEMS_FIGURES) -> StageRecord:
+    return StageRecord(stage, "0", {}, versions, figures, None, 1.0, "2024-01-01T00:00:00", 1.0)
+
+
+def at(context: StageContext, stage: str) -> StageContext:
+    return replace(context, stage=workflow(context.config)[stage])
+
+
+def judged_window(**action_counts: int) -> StageRecord:
+    """What `validate_events` recorded of a ten-day window."""
+    figures = ValidateEventsFigures(Window(10.0, action_counts), NewLines(1, 0), None, (), (), "page.html")
+    return record("validate_events", {}, figures)
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +78,8 @@ def context(spark, tmp_path_factory) -> StageContext:
         ],
     )
     items = items_frame(spark, [f"i{number}" for number in range(5)])
-    until_split = history.up_to(events, cycle.split)
-    numbered = history.numbered(history.tokens(until_split, items, config.source, 32))
+    until_split = up_to(events, cycle.split)
+    numbered = tokens.numbered(tokens.tokens(until_split, items, config.source, 32))
     ingested = {**FILE, "accepted_count": 60, "cycle": cycle.name}
     rejected = {
         "file_id": FILE["file_id"],
@@ -76,8 +95,9 @@ def context(spark, tmp_path_factory) -> StageContext:
     put(settings, VOCABULARY.name, vocabulary(until_split, items, None, cycle.name, 3).toArrow())
     put(settings, SEQUENCES.name, sequences(numbered, cycle.name, config.source, config.sequences).toArrow())
     tables = ("events", "items", "ingested_files", "rejected_events", "vocabulary", "sequences")
-    records = {"events": record("events", dict.fromkeys(tables, 0))}
-    yield StageContext(config, cycle, settings, records, say=lambda text: None)
+    finished = {"events": record("events", dict.fromkeys(tables, 0))}
+    stage = workflow(config)["validate_events"]
+    yield StageContext(stage, config, cycle, settings, finished, say=lambda text: None)
     for key, value in before.items():
         spark.conf.set(key, value)
 
@@ -88,14 +108,13 @@ def page(context: StageContext, stage: str) -> str:
 
 def keep(context: StageContext, cycle: str, *records: StageRecord) -> None:
     """Leaves records of another cycle."""
-    folder = context.settings.cycle_folder("tiny", cycle)
-    folder.mkdir(parents=True, exist_ok=True)
-    for one in records:
-        (folder / f"stage-{one.stage}.json").write_text(json.dumps(asdict(one)))
+    for kept in records:
+        write_record(context.settings.cycle_folder("tiny", cycle), kept)
 
 
-def outcomes(result) -> dict[str, str]:
-    return {one["name"]: one["outcome"] for one in result.figures["judgements"] if one["outcome"] != "passed"}
+def outcomes(result: StageResult) -> dict[str, str]:
+    """Outcome by expectation, of those that did not pass."""
+    return {row.name: row.outcome for row in result.figures.judgements if row.outcome != "passed"}
 
 
 def test_sound_events_pass_and_leave_their_window_for_later_cycles(context):
@@ -103,40 +122,30 @@ def test_sound_events_pass_and_leave_their_window_for_later_cycles(context):
     assert outcomes(result) == dict.fromkeys(
         ("volume_drift", "action_mix_drift", "numbering_append_only"), "not_applicable"
     )
-    # Days 30 to 40 hold the places 10 to 13 of each user, but for the very first instant.
-    assert result.figures["window"] == {
-        "days": 10.0,
-        "action_counts": {"played": 8, "viewed": 7},
-        "events": 15,
-    }
-    assert result.figures["new_lines"] == {
-        "lines": 61, "faulty": 1, "examples": ("1 × not JSON (first: a.jsonl, line 61)",)
-    }  # fmt: skip
-    assert result.figures["drift"] is None and result.figures["compared_with"] == []
+    # Days 30 to 40 hold events 10 to 13 of each user, without the very first instant.
+    figures = result.figures
+    assert figures.window == Window(10.0, {"played": 8, "viewed": 7}) and figures.window.events == 15
+    assert figures.new_lines == NewLines(61, 1, ("1 × not JSON (first: a.jsonl, line 61)",))
+    assert figures.drift is None and figures.compared_with == ()
     assert "expectations are met" in page(context, "validate_events")
-    json.dumps(result.figures)
+    json.dumps(plain_figures(figures))
 
 
 def test_a_volume_far_from_earlier_cycles_fails_and_names_the_page(context):
-    ten_times = {"days": 10.0, "action_counts": {"viewed": 1500}, "events": 1500}
-    keep(context, "2024-01-31", record("validate_events", {}, {"window": ten_times}))
-    keep(
-        context,
-        "2024-02-20",
-        record("validate_events", {}, {"window": {**ten_times, "action_counts": {"x": 1}}}),
-    )
+    keep(context, "2024-01-31", judged_window(viewed=1500))
+    keep(context, "2024-02-20", judged_window(x=1))
     with pytest.raises(ExpectationsFailed) as failure:
         validate_events(context)
     text = str(failure.value)
     assert "events.volume_drift (failed, 1 rows), events.action_mix_drift (failed, 1 rows)" in text
     assert str(context.settings.report_folder("tiny", "2024-02-10") / "validate_events.html") in text
     assert "\n" not in text
-    assert "2 of" in page(context, "validate_events") and "0.01 times the median" in page(
-        context, "validate_events"
-    )
+    written = page(context, "validate_events")
+    assert "2 of" in written and "0.01 times the median" in written
 
 
-def test_sound_sequences_pass_then_lost_rows_and_the_future_are_found(context, spark):
+def test_sound_sequences_pass_and_lost_rows_and_late_events_fail(context, spark):
+    context = at(context, "validate_sequences")
     assert outcomes(validate_sequences(context)) == dict.fromkeys(
         ("parent_tokens_kept", "parent_added_in_kept"), "not_applicable"
     )
@@ -151,7 +160,8 @@ def test_sound_sequences_pass_then_lost_rows_and_the_future_are_found(context, s
         "sequences",
         pa.Table.from_pylist(late, schema=spark.read.format("delta").load(address).toArrow().schema),
     )
-    broken = replace(context, records={**context.records, "sequences": record("sequences", {"sequences": 1})})
+    written = {**context.finished, "sequences": record("sequences", {"sequences": 1})}
+    broken = replace(context, finished=written)
     with pytest.raises(
         ExpectationsFailed, match=r"sequences\.nothing_past_the_split .*loss_positions_add_up"
     ):
@@ -160,16 +170,15 @@ def test_sound_sequences_pass_then_lost_rows_and_the_future_are_found(context, s
 
 
 def test_the_parents_numbering_and_tokens_are_compared(context):
-    parent = Parent(1, "2024-02-10", context.cycle.split, "ab" * 32)
-    second = Cycle("tiny", CUTOFFS[0] + timedelta(days=5), WINDOW, parent)
+    parent = AcceptedVersion(1, "2024-02-10", context.cycle.split, "ab" * 32)
+    second = Cycle("tiny", CUTOFFS[0] + timedelta(days=5), WINDOW, parent, parent)
     keep(context, "2024-02-10", record("items", {"items": 0, "vocabulary": 0}))
     made = replace(context.cycle, cutoff=datetime(2024, 2, 10, tzinfo=UTC))
     accepted.keep(context.settings, made, parent.checkpoint_digest)
     stored = {name: 0 for name in ("events", "items", "ingested_files", "rejected_events")}
-    seen = {"days": 10.0, "action_counts": {"viewed": 7, "played": 8}, "events": 15}
-    keep(context, "2024-01-31", record("validate_events", {}, {"window": seen}))
-    result = validate_events(replace(context, cycle=second, records={"events": record("events", stored)}))
-    assert result.figures["compared_with"] == ["2024-01-31"]
-    assert 0.5 < result.figures["drift"]["volume_ratio"] <= 1
-    judged = {one["name"]: one["outcome"] for one in result.figures["judgements"]}
+    keep(context, "2024-01-31", judged_window(viewed=7, played=8))
+    result = validate_events(replace(context, cycle=second, finished={"events": record("events", stored)}))
+    assert result.figures.compared_with == ("2024-01-31",)
+    assert 0.5 < result.figures.drift.volume_ratio <= 1
+    judged = {row.name: row.outcome for row in result.figures.judgements}
     assert judged["numbering_append_only"] == "passed"

@@ -6,6 +6,7 @@ import numpy as np
 import pandas
 import pytest
 
+from spark_jobs.config import LANGUAGE_WIDTH
 from spark_jobs.features import language
 
 
@@ -19,7 +20,7 @@ def test_sentences_of_one_meaning_lie_closer(encode):
         encode(text)
         for text in ("A ghost story.", "Spirits haunt an old house.", "How to cook pasta for two.")
     )
-    assert ghost.shape == (language.WIDTH,)
+    assert ghost.shape == (LANGUAGE_WIDTH,)
     assert abs(np.linalg.norm(ghost) - 1) < 1e-5
     assert ghost @ haunted > ghost @ cooking
 
@@ -29,7 +30,7 @@ def test_only_the_first_word_pieces_are_read(encode):
     assert (encode(start) == encode(start + "and more")).all()
 
 
-def test_a_vector_does_not_depend_on_its_company(encode):
+def test_a_vector_does_not_depend_on_the_other_texts_of_a_batch(encode):
     frame = pandas.DataFrame({"text_digest": ["a", "b"], "text": ["A ghost story.", "Pasta, " * 20]})
     (encoded,) = language.encoding(language.precision())(iter([frame]))
     assert list(encoded["encoder"]) == [language.encoder_name(language.precision())] * 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from expectations.tables import Column, Table
+from pipeline.settings import CHECKOUT
 from spark_jobs.lake import delta
 
 RUNS = Table(
@@ -59,7 +60,7 @@ def test_rows_outside_the_replaced_part_are_refused(spark, lake):
         delta.replace(spark, rows(spark, ("c2", "ann", 5)), RUNS, lake, "club", "cycle = 'c1'")
 
 
-def test_a_broken_constraint_names_table_constraint_and_values(spark, lake):
+def test_a_violated_constraint_is_named_with_its_table_and_values(spark, lake):
     with pytest.raises(delta.ConstraintError, match="table runs: constraint metres_positive .*metres : -5"):
         delta.replace(spark, rows(spark, ("c1", "ann", -5)), RUNS, lake, "club", "cycle = 'c1'")
 
@@ -101,11 +102,23 @@ def test_every_upsert_keeps_its_note_the_first_too(spark, lake):
 
 
 def test_a_missing_table_or_version_is_named(spark, lake):
-    with pytest.raises(delta.TableError, match="table runs of club has no version yet"):
+    with pytest.raises(delta.TableError, match="table runs of club does not exist"):
         delta.read(spark, lake, "club", RUNS)
     delta.append_new(spark, rows(spark, ("c1", "ann", 5)), RUNS, lake, "club")
     with pytest.raises(delta.TableError, match="has no version 9, the newest is 1"):
         delta.read(spark, lake, "club", RUNS, 9)
+
+
+def test_spark_reads_and_writes_delta_here_only():
+    folders = ("dags", "expectations", "model", "pipeline", "spark_jobs")
+    users = {
+        str(path.relative_to(CHECKOUT))
+        for folder in folders
+        for path in (CHECKOUT / folder).rglob("*.py")
+        if 'format("delta")' in path.read_text(encoding="utf-8")
+    }
+    # `jars` runs a script once that records the classes Spark loads; it has no table of ours.
+    assert users == {"spark_jobs/lake/delta.py", "pipeline/setup/jars.py"}
 
 
 def test_counts_and_predicates(spark, lake):

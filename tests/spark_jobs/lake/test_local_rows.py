@@ -1,3 +1,5 @@
+"""DataFrames of rows that the driver holds."""
+
 from __future__ import annotations
 
 import pytest
@@ -8,7 +10,7 @@ from spark_jobs.lake.local_rows import local_rows
 DDL = "file_id string NOT NULL, line_number bigint, raw string"
 
 
-def test_rows_come_out_as_they_went_in_without_a_python_worker(spark: SparkSession):
+def test_rows_are_unchanged_and_need_no_python_worker(spark: SparkSession):
     rows = [("a", 1, "ä\n"), ("b", None, None)]
     frame = local_rows(spark, rows, DDL)
     assert [tuple(row) for row in frame.collect()] == rows
@@ -16,7 +18,7 @@ def test_rows_come_out_as_they_went_in_without_a_python_worker(spark: SparkSessi
     assert "LocalTableScan" in frame._jdf.queryExecution().executedPlan().toString()
 
 
-def test_no_rows_have_the_columns_all_the_same(spark: SparkSession):
+def test_an_empty_frame_has_the_columns(spark: SparkSession):
     frame = local_rows(spark, [], DDL)
     assert frame.columns == ["file_id", "line_number", "raw"] and frame.count() == 0
 

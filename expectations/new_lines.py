@@ -1,0 +1,48 @@
+"""Lines of the landed files that no earlier cycle has passed, and how many of them are faulty.
+
+Measures only: the bound is in `expectations.suites.events`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from expectations.figures import NewLines
+
+EXAMPLES = 5
+"""Reasons of faulty lines that are shown."""
+
+
+def new_lines(
+    ingested_files: DataFrame,
+    rejected_events: DataFrame,
+    passed: Sequence[str],
+    harmless_reasons: Sequence[str],
+) -> NewLines:
+    """Counts the lines of the files that no cycle in `passed` ingested, and the faulty ones among them.
+
+    Lines refused for one of `harmless_reasons` are not counted. What a failed cycle ingested counts as new
+    for the next cycle.
+    """
+    new = ingested_files.where(~F.col("cycle").isin(*passed)).select("file_id", "line_count")
+    is_harmless = F.col("reason").isin(*harmless_reasons)
+    refused = rejected_events.groupBy("file_id").agg(
+        F.count_if(is_harmless).alias("harmless"), F.count_if(~is_harmless).alias("faulty")
+    )
+    sums = [F.sum(name).alias(name) for name in ("line_count", "harmless", "faulty")]
+    row = new.join(refused, on="file_id", how="left").agg(*sums).first()
+    lines, faulty = (row["line_count"] or 0) - (row["harmless"] or 0), row["faulty"] or 0
+    return NewLines(lines, faulty, _examples(new, rejected_events.where(~is_harmless)) if faulty else ())
+
+
+def _examples(new: DataFrame, faulty: DataFrame) -> tuple[str, ...]:
+    by_reason = faulty.join(new, on="file_id", how="left_semi").groupBy("reason")
+    first = F.min(F.struct("file_path", "line_number")).alias("first")
+    most = by_reason.agg(F.count("*").alias("n"), first).orderBy(F.desc("n"), "reason").limit(EXAMPLES)
+    return tuple(
+        f"{row['n']:,} × {row['reason']} (first: {row['first']['file_path']}, line {row['first']['line_number']})"
+        for row in most.collect()
+    )

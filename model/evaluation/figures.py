@@ -1,0 +1,112 @@
+"""Measures of an evaluation as plain records, for reports and later cycles; `measures` computes them.
+
+Standard library only, so that reading a record loads neither NumPy nor torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Estimate(NamedTuple):
+    """A value with its two-sided 95 % interval; None for a number that is not finite."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def is_significant(self) -> bool:
+        """Of a difference: whether its interval excludes 0."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """Every metric of one model on one group of examples under one condition."""
+
+    model: str
+    """Its name in `ranks`, see `names.ModelName`."""
+    protocol: str
+    """`replay` or `cutoff`."""
+    delay_hours: float
+    """Serving delay; 0 under the cutoff protocol."""
+    kind: str
+    """`all`, `task` or `slice`."""
+    group: str
+    """The task or slice, as stored; `all` for all examples. `metrics.Group` has the words."""
+    examples: int
+    users: int
+    values: Mapping[str, Estimate]
+    """Estimates by metric: `mrr`, `mrr_by_user`, `hit_rate@10`, …, `test_loss` (nats)."""
+
+    @property
+    def condition(self) -> tuple[str, float]:
+        """Protocol and delay."""
+        return self.protocol, self.delay_hours
+
+
+@dataclass(frozen=True)
+class DifferenceRow:
+    """The paired difference in MRR of the first model and another, in one group under one condition."""
+
+    model: str
+    against: str
+    protocol: str
+    delay_hours: float
+    kind: str
+    group: str
+    examples: int
+    users: int
+    absolute: Estimate
+    """MRR of `model` − MRR of `against`."""
+    relative: Estimate
+    """(MRR of `model` − MRR of `against`) / MRR of `against`."""
+    lower_bound: float | None
+    """One-sided 95 % lower bound of the relative difference."""
+    upper_bound: float | None
+    """One-sided 95 % upper bound of the relative difference."""
+    detectable: float | None
+    """Relative difference that this many users would detect with a power of 80 %."""
+
+    @property
+    def condition(self) -> tuple[str, float]:
+        """Protocol and delay."""
+        return self.protocol, self.delay_hours
+
+
+@dataclass(frozen=True)
+class DelayPoint:
+    """MRR at one serving delay."""
+
+    delay_hours: float
+    mrr: Estimate
+    relative: Estimate
+    """Paired relative difference to the smallest delay."""
+
+
+@dataclass(frozen=True)
+class DelayCurve:
+    """MRR of one model and group by serving delay, over examples that keep a history at the largest."""
+
+    model: str
+    kind: str
+    group: str
+    examples: int
+    share: float
+    """Fraction of the group's examples that keep a history at the largest delay."""
+    points: tuple[DelayPoint, ...]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The measures of one evaluation, whose first model is compared with each of the others."""
+
+    mrr: Mapping[str, float] = field(default_factory=dict)
+    """MRR of all examples by model, under the condition that gates read."""
+    metrics: tuple[MetricRow, ...] = ()
+    """By condition, group and model; the condition that gates read comes first."""
+    differences: tuple[DifferenceRow, ...] = ()
+    delay_curves: tuple[DelayCurve, ...] = ()

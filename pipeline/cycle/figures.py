@@ -1,0 +1,194 @@
+"""What stages record: one frozen dataclass a stage, with units in the names, read by attribute.
+
+The Spark jobs' own are in `spark_jobs.figures`; a record carries the name of its class, and
+`pipeline.cycle.records` reads it back typed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from expectations.figures import Drift, JudgementRow, NewLines, Window
+from model.evaluation.figures import Measures
+from pipeline.gates.rules import Verdict
+
+
+@dataclass(frozen=True)
+class ValidateEventsFigures:
+    window: Window
+    new_lines: NewLines
+    drift: Drift | None
+    """None: no earlier cycle to compare with."""
+    compared_with: tuple[str, ...]
+    """Earlier cycles whose windows were compared."""
+    judgements: tuple[JudgementRow, ...]
+    page: str
+    """File name of the expectation page in the cycle's report folder."""
+
+
+@dataclass(frozen=True)
+class ValidateSequencesFigures:
+    judgements: tuple[JudgementRow, ...]
+    page: str
+    """File name of the expectation page in the cycle's report folder."""
+
+
+@dataclass(frozen=True)
+class TrainingFigures:
+    """How one model was trained."""
+
+    steps: int
+    epochs: float
+    """Passes over the loss positions."""
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+    final_loss: float
+    """Mean of the last points of the training curve, nats."""
+    validation_mrr: tuple[tuple[int, float], ...]
+    """Step and MRR on held-out labels."""
+    validation_examples: int
+    training_curve: tuple[tuple[int, float], ...]
+    """Step and loss, nats."""
+    sequences: int
+    loss_positions: int
+    labels: int
+    negligible_label_fraction: float
+    """Share of the labels whose weight is below 0.001."""
+    packing_efficiency: float
+    """Share of the packed slots that hold a token."""
+    eligible_items: int
+    """Items that negatives are sampled from."""
+    vocabulary: int
+    """Rows of the ID table."""
+    masking_rate: float
+    backbone_parameters: int
+    parameters: int
+    start: str
+    """What training started from, in words: `version 1, cycle 2026-02-01` or `from scratch`."""
+    parent_digest: str | None
+    """SHA-256 of the weights it started from."""
+    checkpoint_digest: str = ""
+    """SHA-256 of the trained weights."""
+
+
+@dataclass(frozen=True)
+class TrainFigures:
+    """The stage `train`."""
+
+    training: TrainingFigures | None
+    not_finite: str | None = None
+    """What was not a finite number; the candidate was then refused and `training` is None."""
+
+
+@dataclass(frozen=True)
+class EvaluationWindowFigures:
+    """Counts of an evaluation window."""
+
+    labels: int
+    label_users: int
+    catalogue_items: int
+    """Items eligible at the window's last label."""
+    labels_outside_catalogue: int
+    """Labels whose item was not eligible; they count at the last rank."""
+    tasks_not_applicable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RungFigures:
+    """One small model of the funnel."""
+
+    size: str
+    """Backbone preset."""
+    window: EvaluationWindowFigures
+    verdicts: tuple[Verdict, ...]
+    outcome: str
+    """`passed` or `refused`."""
+    training: TrainingFigures | None = None
+    """None: the loss was not a finite number."""
+    compared_with: str | None = None
+    """What the rung was compared with, in words; None: there was nothing, and a verdict says why."""
+    relative_difference: float | None = None
+    """(MRR − MRR of what it was compared with) / the latter, all labels; None as `compared_with`."""
+    saved: str | None = None
+    """What the refusal saved, in words; None: the rung passed."""
+    measures: Measures | None = None
+    """None: no rank is stored, since a loss or score was not a finite number."""
+
+
+@dataclass(frozen=True)
+class EvaluateFigures:
+    """The full model beside the champion and the yardsticks."""
+
+    window: EvaluationWindowFigures
+    checkpoint_digest: str
+    size_megabytes: float
+    """Size of the weights."""
+    latency_milliseconds: float | None
+    """Median time to score one history against the whole catalogue; None: scores were not finite."""
+    not_finite: str | None
+    """Which score was not a finite number; the candidate then has no ranks. None: all were."""
+    reference_not_comparable: str | None
+    """Why the reference cannot be ranked on today's tables; None: it was, or there is none."""
+    measures: Measures
+    """Of the candidate beside the champion and the yardsticks, as far as they were ranked."""
+
+
+@dataclass(frozen=True)
+class CyclePair:
+    """Relative differences of a rung and of the full model to what each was compared with, in one cycle."""
+
+    cycle: str
+    rung: float
+    full: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often a rung and the full model pointed the same way."""
+
+    rung: str
+    """Size of the rung."""
+    cycles: int
+    agreed: int
+    pairs: tuple[CyclePair, ...]
+
+
+@dataclass(frozen=True)
+class FunnelFigures:
+    verdicts: tuple[Verdict, ...]
+    outcome: str
+    """`passed` or `refused`."""
+    agreement: tuple[Agreement, ...]
+    loses_to: tuple[str, ...] = ()
+    """Yardsticks with a higher MRR over all labels."""
+    relative_difference: float | None = None
+    """(MRR − champion's MRR) / champion's MRR, all labels."""
+
+
+@dataclass(frozen=True)
+class RegisterFigures:
+    version: int
+    model: str
+    """Name of the registered model."""
+    checkpoint_digest: str
+
+
+@dataclass(frozen=True)
+class PromoteFigures:
+    version: int
+    """This cycle's version."""
+    champion: int | None
+    """The live version after the stage."""
+    moved: bool
+    why: str
+    """Why the alias did not move; empty when it did."""
+
+
+@dataclass(frozen=True)
+class ReportFigures:
+    outcome: str
+    """`accepted`, `refused` or `unfinished`."""
+    title: str
+    page: str
+    """File name of the cycle report."""

@@ -1,0 +1,145 @@
+"""The models that are compared on a window, opened from their checkpoints, each with its catalogue.
+
+    candidate = open_contender(context, CANDIDATE)
+    champion = open_reference(context, context.cycle.reference, CANDIDATE, CHAMPION)
+
+Ranking them is in `ranking`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.config import ModelConfig
+from model.data.cycle_items import load_items
+from model.data.cycle_tables import CycleTables
+from model.data.vocabulary import read_vocabulary
+from model.evaluation.names import ModelName
+from model.network.catalogue import OUT_OF_VOCABULARY, Catalogue
+from model.network.recommender import Recommender
+from model.training.checkpoint import (
+    WEIGHTS,
+    CheckpointError,
+    digest_of_weights,
+    finished_state,
+    load_weights,
+)
+from pipeline.config import Config
+from pipeline.cycle import accepted
+from pipeline.cycle.context import StageContext
+from pipeline.cycle.definition import AcceptedVersion
+
+INPUT_FIELDS = ("modalities", "actions", "context_fields", "context_buckets")
+"""Fields of the network's configuration that define its inputs."""
+ID_TABLE = "item_tower.table.weight"
+"""Name of the ID table among a model's weights."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model to be ranked: its name in `ranks`, and everything its scores are a function of."""
+
+    name: ModelName
+    recommender: Recommender
+    """In evaluation mode, on the configured device."""
+    catalogue: Catalogue
+    """Vocabulary and features of this cycle's items, on the same device."""
+    digest: str
+    """SHA-256 of the weights."""
+
+
+def open_contender(context: StageContext, name: ModelName) -> Contender:
+    """A model that this cycle trained. Raises `model.training.checkpoint.CheckpointError` when its
+    checkpoint is missing, unfinished or altered."""
+    folder = checkpoint_folder(context, name)
+    recommender = _load(context, folder)
+    return Contender(name, recommender, _catalogue(context, recommender), digest_of_weights(folder))
+
+
+def open_reference(
+    context: StageContext, reference: AcceptedVersion, checkpoint: ModelName, name: ModelName
+) -> Contender:
+    """A model of the reference's cycle as it would be served today: its own weights and vocabulary, over
+    this cycle's items and features.
+
+    `checkpoint` is its name in that cycle, `name` the one in `ranks`. Raises as `open_contender`.
+    """
+    cycle, settings = context.cycle, context.settings
+    folder = accepted.model_folder(settings, cycle.source, reference, checkpoint)
+    recommender = _load(context, folder)
+    catalogue = _catalogue(context, recommender)
+    version = accepted.table_versions(settings, cycle.source, reference)["vocabulary"]
+    older = read_vocabulary(settings.lake, cycle.source, reference.cycle, version, catalogue.items)
+    tokens = catalogue.item_token
+    is_known = torch.from_numpy(older.member).to(tokens.device)
+    own = Catalogue(torch.where(is_known, tokens, OUT_OF_VOCABULARY), catalogue.features)
+    return Contender(name, recommender, own, digest_of_weights(folder))
+
+
+def checkpoint_folder(context: StageContext, name: ModelName) -> Path:
+    """Folder of a model that this cycle trained."""
+    return context.settings.checkpoint_folder(context.cycle.source, context.cycle.name, name)
+
+
+def weights_megabytes(context: StageContext, name: ModelName) -> float:
+    """Size of the weights of a model that this cycle trained."""
+    return (checkpoint_folder(context, name) / WEIGHTS).stat().st_size / 1e6
+
+
+def reference_has(context: StageContext, reference: AcceptedVersion, checkpoint: ModelName) -> bool:
+    """Whether the reference's cycle has kept a finished checkpoint of this name. Raises CheckpointError
+    when it was altered."""
+    folder = accepted.model_folder(context.settings, context.cycle.source, reference, checkpoint)
+    return finished_state(folder) is not None
+
+
+def reference_config(context: StageContext, reference: AcceptedVersion) -> Config:
+    """The configuration that the reference was made with."""
+    return accepted.configuration(context.settings, context.cycle.source, reference)
+
+
+def incomparable(context: StageContext, reference: AcceptedVersion) -> str | None:
+    """Why models of the reference's cycle cannot read this cycle's tables; None when they can."""
+    older, newer = _inputs(reference_config(context, reference)), _inputs(context.config)
+    changed = [name for name in newer if older[name] != newer[name]]
+    return f"{', '.join(changed)} changed since cycle {reference.cycle}" if changed else None
+
+
+def _inputs(config: Config) -> dict[str, Any]:
+    """What defines a model's inputs, by name: their fields, and what an item's vectors are made from. The
+    names of the files do not matter."""
+    mappings = config.source.model_dump(mode="json", include={"items", "tags", "edges"})
+    described = {
+        name: [{key: value for key, value in mapping.items() if key != "files"} for mapping in several]
+        for name, several in mappings.items()
+    }
+    network = config.network()
+    return {name: getattr(network, name) for name in INPUT_FIELDS} | {
+        "features": config.features,
+        **described,
+    }
+
+
+def _load(context: StageContext, folder: Path) -> Recommender:
+    """A finished model, in evaluation mode on the configured device."""
+    state, training = finished_state(folder), context.config.training
+    if state is None:
+        raise CheckpointError(f"{folder} holds no finished model")
+    weights = load_weights(folder)
+    recommender = Recommender(ModelConfig.model_validate(state.model), weights[ID_TABLE].shape[0])
+    recommender.load_state_dict(weights)
+    torch.set_num_threads(training.threads)
+    on_gpu = training.accelerator != "cpu" and torch.cuda.is_available()
+    return recommender.to("cuda" if on_gpu else "cpu").eval()
+
+
+def _catalogue(context: StageContext, recommender: Recommender) -> Catalogue:
+    """This cycle's vocabulary and features, in the model's modalities and on its device."""
+    cycle = context.cycle
+    tables = CycleTables(context.settings.lake, cycle.source, cycle.name, context.versions)
+    catalogue = load_items(tables, recommender.config.features).catalogue
+    return catalogue.to(next(recommender.parameters()).device)

@@ -1,0 +1,49 @@
+"""The serving folder of a version: weights, frozen features, names and meanings, all safetensors or JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from expectations.tables import SEQUENCES
+from model.data.cycle_items import load_items
+from model.data.cycle_tables import CycleTables
+from model.data.delta import PinnedTable
+from model.evaluation.names import CANDIDATE
+from model.serving.scoring import Meaning, write_serving_folder
+from model.training.checkpoint import WEIGHTS
+from pipeline.cycle.context import StageContext
+
+
+def write(context: StageContext, folder: Path) -> None:
+    """Writes this cycle's candidate as it will be served."""
+    config, cycle, settings = context.config, context.cycle, context.settings
+    network = config.network()
+    tables = CycleTables(settings.lake, cycle.source, cycle.name, context.versions)
+    items = load_items(tables, network.features)
+    write_serving_folder(
+        folder,
+        settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE) / WEIGHTS,
+        network,
+        items,
+        Meaning(
+            source=cycle.source,
+            cycle=cycle.name,
+            actions=config.source.actions,
+            rewards=_typical_rewards(context),
+            context_length=config.sequences.context_length,
+        ),
+    )
+
+
+def _typical_rewards(context: StageContext) -> tuple[float, ...]:
+    """Median reward weight of every action among the training sequences; 0 for an action never seen."""
+    cycle, version = context.cycle, context.versions[SEQUENCES.name]
+    table = PinnedTable(context.settings.lake, cycle.source, SEQUENCES, version)
+    rows = table.read(["action", "reward"], cycle=cycle.name)
+    tokens = pa.table({name: pc.list_flatten(rows[name]) for name in ("action", "reward")})
+    medians = tokens.group_by("action").aggregate([("reward", "approximate_median")]).to_pylist()
+    by_action = {row["action"]: float(row["reward_approximate_median"]) for row in medians}
+    return tuple(by_action.get(code, 0.0) for code in range(len(context.config.source.actions)))

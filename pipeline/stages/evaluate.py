@@ -1,0 +1,62 @@
+"""Ranks every label of the evaluation window by the candidate, the champion and the yardsticks.
+
+    python -m pipeline evaluate --source my.toml --cutoff 2026-03-01
+
+Reads the window's tables at the cycle's versions, and the candidate's and the reference's checkpoints.
+Leaves their rows in `ranks`, and measures computed from these rows alone. The verdicts follow in the
+stage `funnel`.
+"""
+
+from __future__ import annotations
+
+from model.evaluation.measures import measures
+from model.evaluation.names import CANDIDATE, CHAMPION
+from model.evaluation.ranking import NotFiniteScoreError
+from model.serving.profile import latency_milliseconds
+from pipeline.cycle.context import StageContext
+from pipeline.cycle.figures import EvaluateFigures
+from pipeline.cycle.records import StageResult
+from pipeline.evaluation.models import incomparable, open_contender, open_reference, weights_megabytes
+from pipeline.evaluation.ranking import (
+    YARDSTICKS,
+    rank_contender,
+    rank_yardsticks,
+    stored_ranks,
+)
+from pipeline.evaluation.window import open_window, window_figures
+
+
+def evaluate(context: StageContext) -> StageResult:
+    """The stage. A candidate whose scores are not finite gets no ranks; the figures say so, and the
+    funnel then refuses it."""
+    window = open_window(context)
+    version = rank_yardsticks(context, window)
+    ranked = list(YARDSTICKS)
+    reference, problem = context.cycle.reference, None
+    if reference is not None and (problem := incomparable(context, reference)) is None:
+        version = rank_contender(context, window, open_reference(context, reference, CANDIDATE, CHAMPION))
+        ranked = [CHAMPION, *ranked]
+    candidate, latency, not_finite = open_contender(context, CANDIDATE), None, None
+    try:
+        version = rank_contender(context, window, candidate)
+        ranked = [CANDIDATE, *ranked]
+        latency = latency_milliseconds(
+            candidate.recommender,
+            candidate.catalogue,
+            window.examples.histories,
+            window.eligible.item_index,
+            context.config.sequences.context_length,
+        )
+    except NotFiniteScoreError as error:
+        not_finite = str(error)
+    stored = stored_ranks(context, version)
+    figures = EvaluateFigures(
+        window=window_figures(window),
+        checkpoint_digest=candidate.digest,
+        size_megabytes=weights_megabytes(context, CANDIDATE),
+        latency_milliseconds=latency,
+        not_finite=not_finite,
+        reference_not_comparable=problem,
+        measures=measures(stored, list(window.ends), tuple(ranked), context.config.evaluation),
+    )
+    return StageResult(figures, versions={"ranks": version})

@@ -1,0 +1,140 @@
+"""What each Spark job measured: one frozen dataclass a job, for the cycle's record.
+
+Plain JSON values only, so that `dataclasses.asdict` is the record. No Spark is imported here: the
+stages, the report and the DAG's end screen read figures without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class EventsFigures:
+    """What `spark_jobs.events` ingested. Line counts cover the new files only."""
+
+    files_new: int
+    """Files ingested by this run, those read again included."""
+    files_read_again: int
+    """New files that an earlier run had ingested with another mapping or could not read."""
+    files_skipped: int
+    """Files whose content is ingested already, or that repeat a new file's content."""
+    files_landed_again: int
+    """Skipped files whose content was ingested under another name."""
+    bytes: int
+    """Size of the new files, compressed where they are."""
+    lines: int = 0
+    """Lines (or rows) of the new files; accepted + rejected."""
+    accepted: int = 0
+    """Lines that became events."""
+    rejected: int = 0
+    """Lines refused: the sum of `rejected_by_reason`."""
+    rejected_by_reason: dict[str, int] = field(default_factory=dict)
+    """Refused lines by reason, sorted by reason."""
+    absent_columns: tuple[str, ...] = ()
+    """Columns that the mapping names and no new file has."""
+
+
+@dataclass(frozen=True)
+class ItemsFigures:
+    """What `items` holds after `spark_jobs.items`."""
+
+    items: int
+    """Rows of the table."""
+    items_new: int
+    """Items numbered by this run."""
+    items_with_title: int
+    items_with_description: int
+    items_with_launch: int
+    """Items whose launch instant is known."""
+    items_with_tags: int
+    """Items with at least one tag."""
+    items_with_edges: int
+    """Items with at least one knowledge-graph edge."""
+    rejected: int
+    """Lines of item, tag and edge files refused: the sum of `rejected_by_reason`."""
+    rejected_by_reason: dict[str, int]
+    """Refused lines by reason, sorted by reason."""
+
+
+@dataclass(frozen=True)
+class VocabularyFigures:
+    """What `spark_jobs.vocabulary` measured on the interval whose events the parent could not know."""
+
+    cold_start_rate: float
+    """`cold_labels` / `labels`, a fraction; 0 where there is no label."""
+    masking_rate: float
+    """`cold_start_rate` between the configured floor and ceiling, a fraction."""
+    labels: int
+    """High-value events of the interval."""
+    cold_labels: int
+    """Those of them whose item was outside the vocabulary."""
+
+
+@dataclass(frozen=True)
+class ItemFeaturesFigures:
+    """What `spark_jobs.item_features` wrote."""
+
+    known_items: int
+    """Items with an event or a launch up to the split, on which features are fitted."""
+    texts_encoded: int
+    """Texts that no earlier cycle had encoded; 0 without a language encoder."""
+    items: int
+    """Rows of the cycle's partition."""
+    vectors_by_modality: dict[str, int]
+    """Items whose vector is not all zeros: `language`, `graph`, `annotation`."""
+
+
+@dataclass(frozen=True)
+class SequencesFigures:
+    """What `spark_jobs.sequences` wrote."""
+
+    events: int
+    """Events up to the split; equal to `loss_positions`."""
+    rows: int
+    users: int
+    stored_tokens: int
+    """Array entries over all rows, repeated context included."""
+    loss_positions: int
+    targets: int
+    """High-value events at loss positions."""
+    tail_targets: int
+    """Targets stored in look-ahead tails, repetitions included."""
+    bytes_on_disk: int
+    bytes_per_token: float
+    """Compressed bytes on disk per stored token."""
+    overlap_fraction: float
+    """Share of stored tokens that repeat context."""
+
+
+@dataclass(frozen=True)
+class EvaluationSequencesFigures:
+    """What `spark_jobs.evaluation_sequences` wrote."""
+
+    users: int
+    """Rows: users with a label in the evaluation window."""
+    stored_tokens: int
+    """Array entries over all rows."""
+    labels: int
+    """High-value events in the window that a row refers to."""
+    labels_dropped: int
+    """Labels that lie before the kept end of a long history."""
+
+
+JobFigures = (
+    EventsFigures
+    | ItemsFigures
+    | VocabularyFigures
+    | ItemFeaturesFigures
+    | SequencesFigures
+    | EvaluationSequencesFigures
+)
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job's `main` returns."""
+
+    versions: dict[str, int]
+    """Delta version written, or found unchanged, by table."""
+    figures: JobFigures

@@ -1,0 +1,1 @@
+"""Users' histories: events cut in time, the source's high-value rule, and numbered tokens."""

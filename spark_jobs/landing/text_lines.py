@@ -1,0 +1,62 @@
+"""Text files as numbered lines, the same however Spark cuts the files into blocks.
+
+Files are read in parallel blocks. A first pass counts the lines of each block, from which every line
+gets its number.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spark_jobs.lake.local_rows import local_rows
+from spark_jobs.landing.files import LandedFile, metadata_key
+from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, RAW
+
+
+def numbered_lines(spark: SparkSession, files: list[LandedFile]) -> tuple[DataFrame, dict[str, int]]:
+    """`__file_id`, `__line_number` and `__raw` of text files, and the number of lines by file_id."""
+    by_key = {file.key: file.file_id for file in files}
+    scan = (
+        spark.read.option("lineSep", "\n")
+        .option("recursiveFileLookup", "true")  # else folders such as date=2026-03-01 would become columns
+        .text([file.glob_safe_path for file in files])
+        .select(
+            F.col("value"),
+            F.col("_metadata.file_path").alias("path"),
+            F.col("_metadata.file_block_start").alias("block"),
+            F.spark_partition_id().alias("task"),
+            F.monotonically_increasing_id().alias("row"),
+        )
+    )
+    blocks = scan.groupBy("path", "block", "task").agg(
+        F.count(F.lit(1)).alias("n"), F.min("row").alias("first")
+    )
+    counts: dict[str, int] = {}
+    starts = []
+    for block in sorted(blocks.collect(), key=lambda row: (row["path"], row["block"])):
+        file_id = by_key[metadata_key(block["path"])]
+        before = counts.get(file_id, 0)
+        starts.append((block["path"], block["block"], file_id, before + 1 - block["first"]))
+        counts[file_id] = before + block["n"]
+    if not starts:
+        return scan.select(
+            F.lit("").alias(FILE_ID), F.lit(0).alias(LINE_NUMBER), F.col("value").alias(RAW)
+        ), counts
+    offsets = local_rows(spark, starts, f"path string, block bigint, {FILE_ID} string, shift bigint")
+    numbered = scan.join(F.broadcast(offsets), on=["path", "block"], how="inner").select(
+        FILE_ID,
+        (F.col("row") + F.col("shift")).alias(LINE_NUMBER),
+        F.expr(r"trim(TRAILING '\r' FROM value)").alias(RAW),
+    )
+    return numbered, counts
+
+
+def text_problem() -> Column:
+    """Why a line of text cannot be read; null when it can."""
+    return F.when(~F.expr(f"is_valid_utf8({RAW})"), "not valid UTF-8").when(F.trim(RAW) == "", "empty line")
+
+
+def escaped(schema: str) -> str:
+    """A schema's text as the content of an SQL string in double quotes."""
+    return schema.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,97 @@
+"""Models as they are opened to be ranked, each with its own catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from model.evaluation.names import CANDIDATE, CHAMPION, ModelName
+from model.network.catalogue import OUT_OF_VOCABULARY
+from model.training.checkpoint import CheckpointError
+from pipeline.evaluation import models
+from pipeline.settings import Settings
+from pipeline.training.fit import fit
+from spark_jobs.config import TagMapping
+from tests.factories import CUTOFFS
+from tests.pipeline import small_lake
+
+RUNG = ModelName.rung("25k")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A first cycle with a quickly trained candidate; two of its fourteen items are outside the vocabulary."""
+    context = small_lake.write_cycle(Settings.at(tmp_path_factory.mktemp("home")), items=14)
+    quick = context.config.training.model_copy(update={"epochs": 1.0})
+    context = small_lake.with_config(context, training=quick)
+    fit(context, CANDIDATE, "25k")
+    return context
+
+
+@pytest.fixture(scope="module")
+def second(first):
+    """The cycle after it, with thirteen items in its vocabulary."""
+    return small_lake.next_cycle(first, items=14, in_vocabulary=13)
+
+
+def test_a_model_of_this_cycle_comes_with_todays_vocabulary(first):
+    contender = models.open_contender(first, CANDIDATE)
+    assert contender.name == CANDIDATE and len(contender.digest) == 64
+    assert not contender.recommender.training
+    assert contender.recommender.vocabulary_size == 12
+    tokens = [*range(12), OUT_OF_VOCABULARY, OUT_OF_VOCABULARY]
+    assert contender.catalogue.item_token.tolist() == tokens
+    assert models.weights_megabytes(first, CANDIDATE) == pytest.approx(0.134, abs=0.01)
+
+
+def test_a_model_that_is_missing_or_altered_is_refused(first, tmp_path):
+    with pytest.raises(CheckpointError, match="no finished model"):
+        models.open_contender(first, RUNG)
+    folder = models.checkpoint_folder(first, CANDIDATE)
+    elsewhere = replace(first, settings=Settings.at(tmp_path, lake=first.settings.lake))
+    copy = models.checkpoint_folder(elsewhere, CANDIDATE)
+    copy.mkdir(parents=True)
+    for file in ("state.json", "model.safetensors"):
+        (copy / file).write_bytes((folder / file).read_bytes())
+    (copy / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes() + b" ")
+    with pytest.raises(CheckpointError, match="altered"):
+        models.open_contender(elsewhere, CANDIDATE)
+
+
+def test_the_champion_keeps_its_own_vocabulary_over_todays_items(second):
+    reference = second.cycle.reference
+    champion = models.open_reference(second, reference, CANDIDATE, CHAMPION)
+    assert champion.name == CHAMPION
+    assert champion.recommender.vocabulary_size == 12
+    assert champion.catalogue.items == 14
+    tokens = [*range(12), OUT_OF_VOCABULARY, OUT_OF_VOCABULARY]
+    assert champion.catalogue.item_token.tolist() == tokens
+    earlier = replace(second, cycle=replace(second.cycle, cutoff=CUTOFFS[0]))
+    assert champion.digest == models.open_contender(earlier, CANDIDATE).digest
+    assert models.reference_has(second, reference, CANDIDATE)
+    assert not models.reference_has(second, reference, RUNG)
+
+
+def test_a_reference_is_comparable_while_the_model_reads_the_same_inputs(second):
+    reference, config = second.cycle.reference, second.config
+    assert models.incomparable(second, reference) is None
+    grown = config.source.model_copy(update={"actions": (*config.source.actions, "shared")})
+    more_actions = small_lake.with_config(second, source=grown)
+    assert models.incomparable(more_actions, reference) == "actions changed since cycle 2024-02-10"
+    rounds = config.features.model_copy(update={"graph_rounds": 3})
+    tags = (TagMapping(files=("x.csv",), format="csv", item="id", tag="tag"),)
+    other = small_lake.with_config(
+        second, features=rounds, source=config.source.model_copy(update={"tags": tags})
+    )
+    assert models.incomparable(other, reference) == "features, tags changed since cycle 2024-02-10"
+    with pytest.raises(FileNotFoundError, match="another"):
+        models.reference_config(second, replace(reference, checkpoint_digest="another"))
+
+
+def test_renamed_files_leave_a_reference_comparable(second):
+    (items,) = second.config.source.items
+    moved = second.config.source.model_copy(
+        update={"items": (items.model_copy(update={"files": ("moved.jsonl",)}),)}
+    )
+    assert models.incomparable(small_lake.with_config(second, source=moved), second.cycle.reference) is None

@@ -1,0 +1,107 @@
+"""Verdicts from ranks written by hand: ten users, one label each unless stated."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.evaluation.metrics import ALL, Group, RankedExamples, Summary
+from pipeline.config import FunnelConfig
+from pipeline.gates import verdicts
+from pipeline.gates.rules import Verdict
+from tests.factories import tiny_config
+
+USERS = 10
+CONFIG = tiny_config(funnel=FunnelConfig(rungs=("25k",), min_users=8, strictness="strict"))
+
+
+def measured(ranks: dict[str, float], **groups: int) -> Summary:
+    """Every label of a model at one rank; `groups` gives the number of labels of each further group, by
+    `task_A` or `slice_new_user`."""
+    members = {ALL: np.ones(USERS, bool)}
+    for name, size in groups.items():
+        members[Group(*name.split("_", 1))] = np.arange(USERS) < size
+    rank = {model: np.full(USERS, value) for model, value in ranks.items()}
+    unknown = dict.fromkeys(rank, np.full(USERS, np.nan))
+    return Summary(RankedExamples(np.arange(USERS), members, rank, unknown), samples=100)
+
+
+def outcomes(judged: list[Verdict]) -> dict[str, str]:
+    return {verdict.check: verdict.outcome for verdict in judged}
+
+
+def compared(summary: Summary, *not_applicable: str) -> dict[str, str]:
+    return outcomes(verdicts.non_inferiority(summary, "candidate", "champion", "it", CONFIG, not_applicable))
+
+
+def test_a_group_without_labels_is_not_judged_and_one_without_a_task_not_applicable():
+    assert compared(measured({"candidate": 2.0, "champion": 2.0}), "A") == {
+        "all labels against it": "pass",
+        "task A against it": "not applicable",
+        "task B against it": "not judged",
+        "task C against it": "not judged",
+    }
+
+
+def test_tasks_and_slices_are_judged_by_their_own_number_of_users():
+    worse = measured(
+        {"candidate": 4.0, "champion": 2.0},
+        task_A=USERS,
+        task_B=USERS - 1,
+        slice_cold_start=8,
+        slice_new_user=7,
+    )
+    assert compared(worse, "C") == {
+        "all labels against it": "fail",
+        "task A against it": "fail",
+        "task B against it": "not judged",
+        "task C against it": "not applicable",
+        "cold-start items against it": "inconclusive",
+        "new users against it": "not judged",
+    }
+
+
+def test_a_slice_may_lose_more_than_a_task():
+    """Ranks 26 and 25 differ by (1/26 − 1/25) / (1/25) = −1/26, which lies between the margins."""
+    ranked = measured({"candidate": 26.0, "champion": 25.0}, task_A=USERS, slice_weak_id=USERS)
+    assert compared(ranked)["task A against it"] == "fail"
+    assert compared(ranked)["weak-ID items against it"] == "pass"
+
+
+@pytest.mark.parametrize(("exchanged", "outcome"), [(8.0, "pass"), (4.1, "fail"), (4.0, "fail")])
+def test_a_rung_must_gain_five_percent_from_the_right_history(exchanged, outcome):
+    """Rank 4 against 4.1 gains 2.5 %."""
+    summary = measured({"rung-25k": 4.0, "rung-25k-exchanged": exchanged})
+    verdict = verdicts.reads_history(summary, "rung-25k", "rung-25k-exchanged")
+    assert (verdict.check, verdict.outcome) == ("own histories against other users'", outcome)
+    assert verdict.margin == verdicts.HISTORY_WORTH == 0.05
+
+
+def test_without_a_second_user_no_history_can_be_exchanged():
+    verdict = verdicts.reads_history(measured({"rung-25k": 4.0}), "rung-25k", None)
+    assert verdict.outcome == "not applicable"
+
+
+def test_a_yardstick_is_named_in_words_and_binds_where_it_must_be_beaten():
+    summary = measured({"candidate": 2.0, "markov": 1.0, "popularity_frozen": 4.0})
+    frozen = verdicts.beats(summary, "candidate", "popularity_frozen", binding=True)
+    markov = verdicts.beats(summary, "candidate", "markov", binding=False)
+    assert outcomes([frozen, markov]) == {
+        "all labels against frozen popularity": "pass",
+        "all labels against the Markov chain": "fail",
+    }
+    assert frozen.binding and not markov.binding
+
+
+def test_a_relative_difference_is_of_the_reference():
+    summary = measured({"candidate": 2.0, "champion": 4.0})
+    assert verdicts.relative(summary, "candidate", "champion") == pytest.approx(1)
+    assert verdicts.relative(summary, "champion", "candidate") == pytest.approx(-1 / 2)
+
+
+def test_every_verdict_is_shown_and_the_configured_strictness_decides():
+    lines: list[str] = []
+    judged = [Verdict("task A", "pass", "good"), Verdict("task B", "inconclusive", "who knows")]
+    assert verdicts.refusal(judged, "strict", lines.append) == "task B: inconclusive, who knows"
+    assert verdicts.refusal(judged, "lenient", lambda line: None) is None
+    assert lines == ["task A: pass, good", "task B: inconclusive, who knows"]

@@ -1,0 +1,107 @@
+"""The stage that ranks the full model, on a small lake without Spark."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from deltalake import DeltaTable
+
+from expectations.tables import location
+from model.evaluation.names import CANDIDATE
+from model.evaluation.ranks import Condition
+from pipeline.evaluation.ranking import stored_ranks
+from pipeline.settings import Settings
+from pipeline.stages import evaluate as stage
+from pipeline.stages.evaluate import evaluate
+from pipeline.training.fit import fit
+from tests.pipeline import small_lake
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A first cycle whose candidate was trained for two epochs: no test here depends on its quality."""
+    context = small_lake.write_cycle(Settings.at(tmp_path_factory.mktemp("home")), items=14)
+    quick = context.config.training.model_copy(update={"epochs": 2.0})
+    context = small_lake.at(small_lake.with_config(context, training=quick), "train")
+    fit(context, CANDIDATE, context.config.model.size)
+    return small_lake.at(context, "evaluate")
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained):
+    return evaluate(trained)
+
+
+def test_every_label_is_ranked_by_every_model_under_every_condition(trained, evaluated):
+    rows = stored_ranks(trained, evaluated.versions["ranks"]).rows.to_pylist()
+    conditions = {(row["model"], row["protocol"], row["delay_hours"]) for row in rows}
+    models = ("candidate", "markov", "popularity_frozen", "popularity_moving")
+    assert conditions == {
+        (model, condition.protocol, condition.delay_hours)
+        for model in models
+        for condition in (Condition("replay", 0.0), Condition("replay", 48.0), Condition("cutoff", 0.0))
+    }
+    labels = small_lake.USERS * small_lake.IN_WINDOW
+    assert len(rows) == len(conditions) * labels
+    assert {row["catalogue_size"] for row in rows} == {14}
+    assert all((row["log_probability"] is None) != (row["model"] == "candidate") for row in rows)
+
+
+def test_the_figures_hold_what_the_report_and_the_funnel_read(evaluated):
+    figures = evaluated.figures
+    assert (figures.window.labels, figures.window.label_users) == (240, 60)
+    assert figures.window.tasks_not_applicable == ("C",)
+    assert set(figures.measures.mrr) == {"candidate", "markov", "popularity_frozen", "popularity_moving"}
+    assert figures.measures.mrr["markov"] == 1  # the chain predicts a ring exactly
+    assert figures.latency_milliseconds > 0 and figures.size_megabytes > 0
+    assert {row.protocol for row in figures.measures.metrics} == {"replay", "cutoff"}
+    assert figures.measures.metrics[0].model == "candidate"
+    assert figures.not_finite is None and figures.reference_not_comparable is None
+
+
+def test_the_delay_takes_the_history_away(trained, evaluated):
+    rows = stored_ranks(trained, evaluated.versions["ranks"]).rows.to_pylist()
+    lengths = {row["delay_hours"]: set() for row in rows}
+    for row in rows:
+        if row["model"] == "candidate" and row["protocol"] == "replay":
+            lengths[row["delay_hours"]].add(row["history_length"])
+            assert ("new_user" in row["slices"]) == (row["history_length"] == 0)
+    assert lengths == {0.0: {10, 11, 12, 13}, 48.0: {0}}
+    cutoff = {row["history_length"] for row in rows if row["protocol"] == "cutoff"}
+    assert cutoff == {10}
+
+
+def test_evaluating_again_changes_no_table(trained, evaluated):
+    address = location(trained.settings.lake, small_lake.SOURCE, "ranks")
+    before = DeltaTable(address).version()
+    again = evaluate(trained)
+    assert DeltaTable(address).version() == before == again.versions["ranks"]
+    assert again.figures.measures == evaluated.figures.measures
+
+
+def test_a_candidate_with_a_score_that_is_not_finite_has_no_ranks(trained, monkeypatch):
+    opened = stage.open_contender
+
+    def broken(context, name):
+        contender = opened(context, name)
+        with torch.no_grad():
+            contender.recommender.item_tower.out_of_vocabulary.fill_(float("nan"))  # items 12 and 13
+        return contender
+
+    monkeypatch.setattr(stage, "open_contender", broken)
+    figures = evaluate(trained).figures
+    assert "not a finite number" in figures.not_finite
+    assert CANDIDATE not in figures.measures.mrr and figures.latency_milliseconds is None
+
+
+def test_the_reference_is_ranked_beside_the_candidate_where_it_can_be(trained):
+    second = small_lake.next_cycle(trained, items=14)
+    fit(small_lake.at(second, "train"), CANDIDATE, "25k")
+    beside = evaluate(small_lake.at(second, "evaluate")).figures
+    assert set(list(beside.measures.mrr)[:2]) == {"candidate", "champion"}
+    assert {row.against for row in beside.measures.differences} >= {"champion", "popularity_frozen"}
+    grown = second.config.source.model_copy(update={"actions": (*second.config.source.actions, "shared")})
+    changed = small_lake.with_config(second, source=grown)
+    alone = evaluate(small_lake.at(changed, "evaluate")).figures
+    assert alone.reference_not_comparable == "actions changed since cycle 2024-02-10"
+    assert "champion" not in alone.measures.mrr

@@ -1,0 +1,129 @@
+"""Which files are new, what an interrupted ingestion leaves, and figures that add up."""
+
+from __future__ import annotations
+
+import pytest
+
+from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
+from spark_jobs.lake import delta
+from spark_jobs.lake.local_rows import local_rows
+from spark_jobs.landing.files import LandedFile
+from spark_jobs.landing.ingestion import (
+    Ingestion,
+    file_figures,
+    forget_outdated,
+    ingested_files,
+    log_rows,
+    mapping_digest,
+    newest_versions,
+    split_new,
+    unreadable_rows,
+    with_lines,
+)
+from spark_jobs.landing.reading import Mapped
+from tests.spark_jobs.landed import content, job, source
+
+
+def file(name, file_id=None):
+    return LandedFile(f"/{name}", name, 10, file_id or f"id of {name}", None)
+
+
+def logged(spark, this, *rows):
+    """Writes rows (file name, lines, accepted, mapping digest) of `ingested_files`."""
+    full = [
+        (f"id of {name}", name, 10, lines, ok, lines - ok, digest, "c") for name, lines, ok, digest in rows
+    ]
+    frame = local_rows(spark, full, INGESTED_FILES.ddl)
+    delta.replace(spark, frame, INGESTED_FILES, this.lake, this.source.name, "true")
+
+
+def refused(spark, *rows):
+    """Rows of `rejected_events` from (file name, line)."""
+    full = [(f"id of {name}", name, line, "raw", "bad") for name, line in rows]
+    return local_rows(spark, full, REJECTED_EVENTS.ddl)
+
+
+def test_new_files_are_those_with_new_bytes_each_once():
+    files = [file("a"), file("b"), file("copy of b", "id of b"), file("c")]
+    new, skipped = split_new(files, {"id of a"})
+    assert [landed.name for landed in new] == ["b", "c"]
+    assert [landed.name for landed in skipped] == ["a", "copy of b"]
+
+
+def test_the_digest_is_of_what_decides_a_line_and_of_nothing_else():
+    digest = mapping_digest(source())
+    assert mapping_digest(source(events={"files": ("other/*.jsonl",)})) == digest
+    assert mapping_digest(source(high_value="false", title="films")) == digest
+    assert mapping_digest(source(events={"time_unit": "milliseconds"})) != digest
+    assert mapping_digest(source(actions=("view", "like"), events={"action": "a"})) != digest
+
+
+def test_files_of_another_mapping_and_unreadable_ones_are_forgotten(spark, landing):
+    this = job(landing, source())
+    today = mapping_digest(this.source)
+    logged(
+        spark, this, ("kept", 1, 1, today), ("changed", 1, 1, "old"), ("gone", 1, 1, "old"), ("bad", 1, 0, "")
+    )
+    before = ingested_files(spark, this.lake, this.source.name)
+    assert sorted(before) == ["id of bad", "id of changed", "id of gone", "id of kept"]
+    # `gone` is landed no more: it cannot be read again, and keeps the events that it gave.
+    left = forget_outdated(spark, this, [file("kept"), file("changed"), file("bad")], before)
+    assert sorted(left) == ["id of gone", "id of kept"]
+    assert [row["file_path"] for row in content(spark, this, INGESTED_FILES)] == ["gone", "kept"]
+    version = delta.latest_version(spark, this.lake, this.source.name, INGESTED_FILES)
+    assert forget_outdated(spark, this, [file("kept")], left) == left
+    assert delta.latest_version(spark, this.lake, this.source.name, INGESTED_FILES) == version
+
+
+def test_a_write_appends_once_and_replaces_what_a_killed_run_left(spark, landing):
+    this = job(landing, source())
+    assert ingested_files(spark, this.lake, this.source.name) == {}
+    logged(spark, this, ("old", 1, 0, "digest"))
+    delta.replace(spark, refused(spark, ("old", 1)), REJECTED_EVENTS, this.lake, this.source.name, "true")
+    ingested = ingested_files(spark, this.lake, this.source.name)
+    first = Ingestion(spark, this, [file("new")], ingested)
+    assert not first.interrupted(REJECTED_EVENTS)
+    first.write(refused(spark, ("new", 1), ("new", 2)), REJECTED_EVENTS, 2)
+    # The run dies here, before `ingested_files` names the file; its rerun finds another set of files.
+    again = Ingestion(spark, this, [file("newer")], ingested)
+    assert again.interrupted(REJECTED_EVENTS)
+    again.write(refused(spark, ("newer", 1)), REJECTED_EVENTS, 1)
+    assert [row["file_path"] for row in content(spark, this, REJECTED_EVENTS)] == ["newer", "old"]
+
+
+def test_a_write_of_no_rows_creates_the_table(spark, landing):
+    this = job(landing, source())
+    assert newest_versions(spark, this.lake, this.source.name) == {}
+    assert Ingestion(spark, this, [], {}).write(refused(spark), REJECTED_EVENTS, 0) == 0
+    assert newest_versions(spark, this.lake, this.source.name) == {"rejected_events": 0}
+    assert not Ingestion(spark, this, [], {}).interrupted(EVENTS)
+
+
+def test_figures_add_up(spark):
+    new, skipped = [file("a"), file("b"), file("bad")], [file("renamed", "id of x"), file("x")]
+    rows = {"id of x": {"file_path": "x"}}
+    figures = file_figures(new, skipped, rows, rows | {"id of a": {"file_path": "a"}})
+    assert (figures.files_new, figures.files_read_again) == (3, 1)
+    assert (figures.files_skipped, figures.files_landed_again, figures.bytes) == (2, 1, 30)
+    mapped = Mapped(
+        [], {"id of a": 5, "id of b": 2, "id of bad": 1}, {"id of bad": "damaged"}, absent=("page",)
+    )
+    counts = {"id of a": {None: 3, "bad": 2}, "id of b": {None: 1, "bad": 1}}
+    whole = with_lines(figures, mapped, counts)
+    assert (whole.lines, whole.accepted, whole.rejected) == (8, 4, 4)
+    assert whole.rejected_by_reason == {"bad": 3, "damaged": 1} and whole.absent_columns == ("page",)
+    assert unreadable_rows(spark, new, mapped).collect() == [("id of bad", "bad", 1, "", "damaged")]
+
+
+def test_lines_that_do_not_add_up_are_an_error(landing):
+    this, mapped = (
+        job(landing, source()),
+        Mapped([], {"id of a": 5, "id of bad": 1}, {"id of bad": "damaged"}),
+    )
+    digest = mapping_digest(this.source)
+    assert log_rows([file("a"), file("bad")], mapped, {"id of a": {None: 3, "bad": 2}}, this) == [
+        ("id of a", "a", 10, 5, 3, 2, digest, "2026-03-01"),
+        ("id of bad", "bad", 10, 1, 0, 1, "", "2026-03-01"),
+    ]
+    with pytest.raises(RuntimeError, match=r"a: 3 accepted \+ 1 refused lines do not add up to its 5 lines"):
+        log_rows([file("a")], mapped, {"id of a": {None: 3, "bad": 1}}, this)

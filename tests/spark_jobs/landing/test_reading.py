@@ -1,0 +1,66 @@
+"""Mapped lines: expressions over files, columns that may be absent, and lines that are excluded."""
+
+from __future__ import annotations
+
+import pytest
+
+from spark_jobs.landing.expressions import MappingError
+from spark_jobs.landing.reading import EXCLUDED
+from tests.spark_jobs.landed import jsonl, mapped, mapped_lines, source
+
+
+def test_expressions_are_evaluated_on_every_line(spark, landing):
+    jsonl(landing / "a.jsonl", {"u": "Ann", "i": "1", "t": 5, "ctx": {"p": "home"}}, {"u": "Bob"}, "broken")
+    rows = mapped_lines(mapped(spark, landing, source(events={"user": "lower(u)", "page": "ctx.p"})))
+    assert [(row["user"], row["page"], row["__problem"]) for row in rows] == [
+        ("ann", "home", None),
+        ("bob", None, None),
+        (None, None, "not valid JSON"),
+    ]
+
+
+def test_a_line_for_which_where_is_not_true_is_excluded_unless_it_is_refused_already(spark, landing):
+    jsonl(landing / "a.jsonl", {"u": "a", "k": "real"}, {"u": "b", "k": "test"}, {"u": "c"}, "broken")
+    files = mapped(spark, landing, source(events={"item": "u", "time": "u", "where": "k <> 'test'"}))
+    assert [row["__problem"] for row in mapped_lines(files)] == [None, EXCLUDED, EXCLUDED, "not valid JSON"]
+
+
+def test_a_mapping_that_does_not_fit_is_refused_with_the_files_columns(spark, landing):
+    jsonl(landing / "a.jsonl", {"u": "a", "i": "1", "t": 5})
+    for wrong, message in (
+        ({"user": "who"}, r"events\.user = 'who' names column who.*columns are: i, t, u"),
+        ({"page": "upper(u"}, r"events\.page = 'upper\(u' is not an SQL expression"),
+        ({"page": "uper(u)"}, r"events\.page = 'uper\(u\)' cannot be used"),
+        ({"where": "kind = 1"}, r"events\.where = 'kind = 1' names column kind"),
+    ):
+        with pytest.raises(MappingError, match=message):
+            mapped(spark, landing, source(events=wrong))
+
+
+def test_a_column_that_may_be_absent_is_null_and_reported(spark, landing):
+    jsonl(landing / "a.jsonl", {"u": "a", "i": "1", "t": 5})
+    paged = source(events={"page": "where_seen", "country": "ctx.country"})
+    files = mapped(spark, landing, paged, may_be_absent=frozenset({"page", "country"}))
+    assert files.absent == ("ctx", "where_seen")
+    (row,) = mapped_lines(files)
+    assert (row["page"], row["country"], row["__problem"]) == (None, None, None)
+
+
+def test_a_key_beyond_the_sampled_lines_is_not_absent(spark, landing, monkeypatch):
+    monkeypatch.setattr("spark_jobs.landing.json_lines._SAMPLED_LINES", 1)
+    jsonl(landing / "a.jsonl", {"u": "a", "i": "1", "t": 5}, {"u": "b", "i": "1", "t": 5, "late": "x"})
+    files = mapped(spark, landing, source(events={"page": "late"}))
+    assert files.absent == ()
+    assert [row["page"] for row in mapped_lines(files)] == [None, "x"]
+
+
+def test_an_expression_that_is_a_columns_name_means_that_column(spark, landing):
+    (landing / "a.csv").write_text("u,the item - or not,t\na,x,5\n")
+    odd = source(events={"files": ("*.csv",), "format": "csv", "item": "the item - or not"})
+    assert [row["item"] for row in mapped_lines(mapped(spark, landing, odd))] == ["x"]
+
+
+def test_files_without_lines_have_no_parts(spark, landing):
+    (landing / "empty.jsonl").write_bytes(b"")
+    files = mapped(spark, landing, source())
+    assert (files.parts, list(files.line_counts.values()), files.unreadable) == ([], [0], {})

@@ -1,0 +1,73 @@
+"""Numbered lines of text: the same however a file is cut into blocks."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+from pyspark.sql import functions as F
+
+from spark_jobs.landing.files import find
+from spark_jobs.landing.text_lines import escaped, numbered_lines, text_problem
+from tests.spark_jobs.landed import jsonl
+
+
+def test_line_numbers_do_not_depend_on_how_a_file_is_cut(spark, landing):
+    jsonl(landing / "a.jsonl", *[f"line {number}" for number in range(1, 3001)])
+    files = find(spark, str(landing), ("*.jsonl",))
+    spark.conf.set("spark.sql.files.maxPartitionBytes", "7000")
+    try:
+        lines, counts = numbered_lines(spark, files)
+        assert lines.rdd.getNumPartitions() > 2
+        rows = lines.collect()
+    finally:
+        spark.conf.unset("spark.sql.files.maxPartitionBytes")
+    assert counts == {files[0].file_id: 3000}
+    assert sorted(row["__line_number"] for row in rows) == list(range(1, 3001))
+    assert all(row["__raw"] == f"line {row['__line_number']}" for row in rows)
+
+
+def test_carriage_returns_are_dropped_and_files_keep_their_own_numbers(spark, landing):
+    (landing / "a.txt").write_bytes(b"one\r\ntwo")
+    (landing / "b.txt.gz").write_bytes(gzip.compress(b"three\n\nfour\n"))
+    files = find(spark, str(landing), ("*",))
+    lines, counts = numbered_lines(spark, files)
+    by_file = {file.file_id: file.name for file in files}
+    rows = sorted((by_file[row["__file_id"]], row["__line_number"], row["__raw"]) for row in lines.collect())
+    assert rows == [
+        ("a.txt", 1, "one"),
+        ("a.txt", 2, "two"),
+        ("b.txt.gz", 1, "three"),
+        ("b.txt.gz", 2, ""),
+        ("b.txt.gz", 3, "four"),
+    ]
+    assert {by_file[file_id]: count for file_id, count in counts.items()} == {"a.txt": 2, "b.txt.gz": 3}
+
+
+def test_odd_file_names_are_read_and_folders_make_no_columns(spark, landing):
+    jsonl(landing / "date=2026-01-01" / "a [1] 50%25 é{x}.jsonl", {"u": "a"})
+    files = find(spark, str(landing), ("**/*.jsonl",))
+    assert [file.name for file in files] == ["date=2026-01-01/a [1] 50%25 é{x}.jsonl"]
+    lines, counts = numbered_lines(spark, files)
+    assert lines.columns == ["__file_id", "__line_number", "__raw"]
+    assert counts == {files[0].file_id: 1}
+    assert [row["__raw"] for row in lines.collect()] == ['{"u": "a"}']
+
+
+def test_files_without_a_line_give_no_rows(spark, landing):
+    (landing / "empty.txt").write_bytes(b"")
+    lines, counts = numbered_lines(spark, find(spark, str(landing), ("*.txt",)))
+    assert (lines.columns, lines.count(), counts) == (["__file_id", "__line_number", "__raw"], 0, {})
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [("'fine'", None), ("'  '", "empty line"), ("cast(X'fffe' AS string)", "not valid UTF-8")],
+)
+def test_a_line_of_text_is_refused_when_blank_or_not_utf8(spark, raw, problem):
+    assert spark.sql(f"SELECT {raw} AS __raw").select(text_problem()).first()[0] == problem
+
+
+@pytest.mark.parametrize("text", ['`a"b` string', "`a\\b` string"])
+def test_escaped_text_is_an_sql_string(spark, text):
+    assert spark.range(1).select(F.expr(f'"{escaped(text)}"')).first()[0] == text

@@ -1,0 +1,88 @@
+"""The mapping of a source and the sections that the jobs read."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from expectations.tables import ITEM_FEATURES
+from spark_jobs.config import (
+    EdgeMapping,
+    EventMapping,
+    FeaturesConfig,
+    FileMapping,
+    ItemMapping,
+    JobResult,
+    SequencesConfig,
+    SourceConfig,
+    TagMapping,
+    VocabularyConfig,
+)
+from tests.factories import TinyLog, tiny_job
+
+EVENTS = {"files": ("*.csv",), "format": "csv", "user": "u", "item": "i", "time": "t"}
+
+
+def source(events: dict | None = None, **keys) -> SourceConfig:
+    return SourceConfig(name="films", events=EventMapping(**(EVENTS | (events or {}))), **keys)
+
+
+def test_user_item_and_time_are_enough():
+    films = source()
+    assert films.actions == ("interaction",) and films.high_value == "true" and films.context_fields == ()
+
+
+def test_context_fields_are_the_mapped_ones_in_the_order_of_the_columns():
+    assert source({"device": "d", "page": "p"}).context_fields == ("page", "device")
+
+
+@pytest.mark.parametrize("actions", [(), ("a", "a"), tuple(f"a{number}" for number in range(128))])
+def test_actions_are_1_to_127_distinct_names(actions):
+    with pytest.raises(ValidationError, match="1 to 127 distinct names"):
+        source({"action": "a"}, actions=actions)
+
+
+def test_several_actions_need_a_mapping():
+    with pytest.raises(ValidationError, match=r"events.action is missing; .* \(view, play\) needs it"):
+        source(actions=("view", "play"))
+
+
+@pytest.mark.parametrize("name", ["Films", "1films", "my_films", "", "f" * 42, "../films"])
+def test_a_name_is_safe_in_paths(name):
+    with pytest.raises(ValidationError, match="should match pattern"):
+        SourceConfig(name=name, events=EventMapping(**EVENTS))
+
+
+def test_a_mapping_needs_a_file():
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        source({"files": ()})
+
+
+def test_the_widths_are_those_of_the_vector_columns():
+    widths = FeaturesConfig(graph_width=16).widths
+    assert widths == {"language": 384, "graph": 16, "annotation": 64}
+    assert set(widths) <= set(ITEM_FEATURES.column_names)
+    assert FeaturesConfig(language_encoder="none").widths["language"] == 0
+
+
+def test_the_repeated_context_leaves_room_for_new_events():
+    with pytest.raises(ValidationError, match="context_length must be below max_length, given 64 and 64"):
+        SequencesConfig(max_length=64, context_length=64)
+
+
+def test_a_job_survives_json(tmp_path):
+    job = tiny_job(TinyLog(tmp_path, [], [], [], [], 0), tmp_path / "lake", versions={"events": 3})
+    assert type(job).model_validate_json(job.model_dump_json()) == job
+
+
+def test_a_result_keeps_the_type_of_its_figures():
+    figures = JobResult(versions={"events": 1}, figures={"rows": 3, "share": 0.5, "file": "a"}).figures
+    assert [type(value) for value in figures.values()] == [int, float, str]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [FileMapping, EventMapping, ItemMapping, TagMapping, EdgeMapping, VocabularyConfig, FeaturesConfig, SequencesConfig],
+)  # fmt: skip
+def test_every_key_is_described(kind):
+    assert [name for name, field in kind.model_fields.items() if not field.description] == []
