@@ -12,7 +12,6 @@ from spark_jobs.config import (
     FeaturesConfig,
     FileMapping,
     ItemMapping,
-    JobResult,
     SequencesConfig,
     SourceConfig,
     TagMapping,
@@ -73,11 +72,6 @@ def test_the_repeated_context_leaves_room_for_new_events():
 def test_a_job_survives_json(tmp_path):
     job = tiny_job(TinyLog(tmp_path, [], [], [], [], 0), tmp_path / "lake", versions={"events": 3})
     assert type(job).model_validate_json(job.model_dump_json()) == job
-
-
-def test_a_result_keeps_the_type_of_its_figures():
-    figures = JobResult(versions={"events": 1}, figures={"rows": 3, "share": 0.5, "file": "a"}).figures
-    assert [type(value) for value in figures.values()] == [int, float, str]
 
 
 @pytest.mark.parametrize(
