@@ -22,6 +22,7 @@ from pipeline.config import Config, parse_stored
 from pipeline.cycle.definition import AcceptedVersion, Cycle
 from pipeline.cycle.formats import upgrade_cycle
 from pipeline.cycle.records import StageRecord, read_records
+from pipeline.cycle.records import table_versions as merged_versions
 from pipeline.settings import Settings
 
 
@@ -53,8 +54,7 @@ def records(settings: Settings, source: str, version: AcceptedVersion) -> dict[s
 
 def table_versions(settings: Settings, source: str, version: AcceptedVersion) -> dict[str, int]:
     """Delta versions that the version was made from, by table."""
-    made_by = records(settings, source, version)
-    return {table: number for record in made_by.values() for table, number in record.versions.items()}
+    return merged_versions(records(settings, source, version))
 
 
 def configuration(settings: Settings, source: str, version: AcceptedVersion) -> Config:

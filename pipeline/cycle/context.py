@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.config import Config
 from pipeline.cycle.definition import Cycle
-from pipeline.cycle.records import Records, StageRecord
+from pipeline.cycle.records import Records, StageRecord, table_versions
 from pipeline.settings import Settings
 from pipeline.workflows.stage import Stage
 
@@ -72,10 +72,7 @@ class StageContext:
     @property
     def versions(self) -> Mapping[str, int]:
         """Delta version of the tables that the stage declares to read and this cycle has pinned."""
-        pinned = {
-            table: version for record in self.finished.values() for table, version in record.versions.items()
-        }
-        return Declared(self.stage.name, "table", self.stage.reads, pinned)
+        return Declared(self.stage.name, "table", self.stage.reads, table_versions(self.finished))
 
     @property
     def records(self) -> Records:

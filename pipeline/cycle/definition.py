@@ -58,6 +58,13 @@ class Cycle:
         return self.cutoff - self.window
 
     @property
+    def origin(self) -> str:
+        """What training starts from, for people."""
+        if self.parent is None:
+            return "trained from scratch"
+        return f"fine-tuned from version {self.parent.version} (cycle {self.parent.cycle})"
+
+    @property
     def name(self) -> str:
         """The cutoff as a name that sorts by time: `2026-03-01`, or `2026-03-01T0600`."""
         return cycle_name(self.cutoff)

@@ -7,6 +7,7 @@ import subprocess
 from typing import Any
 
 from pipeline.cycle.context import StageContext
+from pipeline.cycle.records import table_versions
 from pipeline.settings import CHECKOUT
 
 
@@ -36,11 +37,7 @@ def lineage(context: StageContext) -> dict[str, Any]:
         "parent_version": parent.version if parent else None,
         "parent_cycle": parent.cycle if parent else None,
         "parent_checkpoint_digest": parent.checkpoint_digest if parent else None,
-        "table_versions": {
-            table: version
-            for record in context.records.values()
-            for table, version in record.versions.items()
-        },
+        "table_versions": table_versions(context.records),
         "configuration_digest": context.config.digest,
         "preset": context.config.preset,
         "code_revision": revision,

@@ -60,6 +60,11 @@ Records = Mapping[str, StageRecord]
 """Finished stages of one cycle, by name."""
 
 
+def table_versions(records: Records) -> dict[str, int]:
+    """Delta version by table, of all that the records wrote; a later record wins."""
+    return {table: version for record in records.values() for table, version in record.versions.items()}
+
+
 def read_records(folder: Path) -> dict[str, StageRecord]:
     """Every finished stage of a cycle, by name, in the order in which they started.
 

@@ -47,7 +47,8 @@ def register(context: StageContext) -> StageResult:
             "verdicts": _outcomes(context),
             "mrr": dict(context.figures("evaluate", EvaluateFigures).measures.mrr),
         }
-        version = tracking.create_version(context, _log_model(context), facts, _note(context))
+        note = f"Cycle {context.cycle.name}, {context.cycle.origin}."
+        version = tracking.create_version(context, _log_model(context), facts, note)
     if context.cycle.run_type != "backfill":
         tracking.set_alias(context.settings, context.cycle.source, tracking.CHALLENGER_ALIAS, version)
     name = tracking.model_name(context.cycle.source)
@@ -62,16 +63,6 @@ def _outcomes(context: StageContext) -> dict[str, str]:
         for record in context.records.values()
         if isinstance(record.figures, RungFigures | FunnelFigures)
     }
-
-
-def _note(context: StageContext) -> str:
-    parent = context.cycle.parent
-    origin = (
-        f"fine-tuned from version {parent.version} (cycle {parent.cycle})"
-        if parent
-        else "trained from scratch"
-    )
-    return f"Cycle {context.cycle.name}, {origin}."
 
 
 def _log_model(context: StageContext) -> str:

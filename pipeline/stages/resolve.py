@@ -47,14 +47,9 @@ def resolve(
     tracking.check(settings, config.source.name)
     land(config.source.name, settings, say)
     cycle = pin_cycle(config, cutoff, settings, run_type=run_type, cold_start=cold_start)
-    start = (
-        f"fine-tuned from version {cycle.parent.version} (cycle {cycle.parent.cycle})"
-        if cycle.parent
-        else "trained from scratch"
-    )
     say(
         f"cycle {cycle.name} of {cycle.source}: split {cycle.split:%Y-%m-%d %H:%M}, "
-        f"cutoff {cycle.cutoff:%Y-%m-%d %H:%M} UTC, {start}"
+        f"cutoff {cycle.cutoff:%Y-%m-%d %H:%M} UTC, {cycle.origin}"
     )
     return cycle
 
