@@ -118,11 +118,8 @@ def registered_sources() -> RegisteredSources:
 
 def _read_source(source: str, *, is_main: bool) -> RegisteredSource:
     config = presets.load(source)
-    schedule = timetable(config.schedule)
-    if schedule is not None:
-        schedule.validate()
     dag_id = "refresh_cycle" if is_main else f"refresh_cycle_{config.source.name}"
-    return RegisteredSource(dag_id, source, config, schedule)
+    return RegisteredSource(dag_id, source, config, timetable(config.schedule))
 
 
 def timetable(schedule: ScheduleConfig) -> CronTriggerTimetable | CutoffTimetable | None:

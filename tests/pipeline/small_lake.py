@@ -13,7 +13,7 @@ the evaluation window.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,9 @@ import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
 from expectations import tables
-from expectations.instants import microseconds
+from expectations.instants import HOUR_US, from_microseconds, microseconds
 from model.config import TrainingConfig
+from model.data.delta import arrow_type
 from model.evaluation.names import CANDIDATE
 from model.training.checkpoint import digest_of_weights
 from pipeline.config import Config
@@ -40,27 +41,6 @@ USERS = 60
 EVENTS = 14
 IN_WINDOW = 4
 SOURCE = "tiny"
-HOUR_US = 3_600_000_000
-
-_ARROW = {
-    "string": pa.string(),
-    "int": pa.int32(),
-    "bigint": pa.int64(),
-    "boolean": pa.bool_(),
-    "double": pa.float64(),
-    "date": pa.date32(),
-    "timestamp": pa.timestamp("us", tz="UTC"),
-}
-_ARROW |= {
-    f"array<{name}>": pa.list_(kind)
-    for name, kind in (
-        ("int", pa.int32()),
-        ("bigint", pa.int64()),
-        ("tinyint", pa.int8()),
-        ("smallint", pa.int16()),
-        ("float", pa.float32()),
-    )
-}
 
 
 def config(**sections: Any) -> Config:
@@ -138,9 +118,13 @@ def write_cycle(
             for user, own in users
         ],
         "events": [
-            {"user_id": user, "item_id": f"i{event['item']:02d}", "event_at": _instant(event["at_us"])}
+            {
+                "user_id": user,
+                "item_id": f"i{event['item']:02d}",
+                "event_at": from_microseconds(event["at_us"]),
+            }
             | {
-                "event_date": _instant(event["at_us"]).date(),
+                "event_date": from_microseconds(event["at_us"]).date(),
                 "action": "played",
                 "event_id": f"{user}{number}",
             }
@@ -217,16 +201,14 @@ def _write(settings: Settings, name: str, cycle: str, rows: list[dict[str, Any]]
     """Appends rows to a partitioned table, or replaces another; returns its version. `cycle` is filled in;
     a column of the contract that the rows lack is not written."""
     contract = tables.TABLES[name]
-    known = {column.name: _ARROW.get(column.type) for column in contract.columns}
+    known = {column.name: column.type for column in contract.columns}
     columns = [column for column in known if column == "cycle" or column in rows[0]]
-    content = {name: pa.array([row.get(name, cycle) for row in rows], known[name]) for name in columns}
+    content = {
+        name: pa.array([row.get(name, cycle) for row in rows], arrow_type(known[name])) for name in columns
+    }
     address = tables.location(settings.lake, SOURCE, name)
     if "cycle" in contract.partitions or name == "events":
         write_deltalake(address, pa.table(content), mode="append", partition_by=list(contract.partitions))
     else:
         write_deltalake(address, pa.table(content), mode="overwrite")
     return DeltaTable(address).version()
-
-
-def _instant(at_us: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)
