@@ -320,6 +320,70 @@ EVALUATION_SEQUENCES = Table(
     ),
 )
 
+_AFTER_SPLIT = "false: up to the split, which is all that training opens; true: after it"
+
+ITEM_SIGNALS = Table(
+    name="item_signals",
+    grain="one row per item and bucket of time with events, up to the cutoff, per cycle",
+    key=("cycle", "after_split", "item_index", "bucket_end_us"),
+    columns=(
+        Column("cycle", "string", CYCLE_DOC),
+        Column("after_split", "boolean", f"side of the split on which the bucket ends; {_AFTER_SPLIT}"),
+        Column("item_index", "int", ITEM_INDEX_DOC),
+        Column(
+            "bucket_end_us",
+            "bigint",
+            "end of the bucket, which it excludes, microseconds since 1970-01-01 UTC; buckets are aligned there",
+        ),
+        Column("events", "bigint", "the item's events before the bucket's end, a running total"),
+        Column(
+            "first_event_at_us", "bigint", "time of the item's first event, microseconds since 1970-01-01 UTC"
+        ),
+        Column(
+            "decayed",
+            "array<double>",
+            "decayed counts of the events before the bucket's end: the sum of 2^(-age/h), one for each half-life h in order",
+        ),
+        Column(
+            "decayed_high_value",
+            "double",
+            "the same over high-value events, at the middle half-life (index n div 2 of n)",
+        ),
+    ),
+    partitions=("cycle", "after_split"),
+    constraints=(
+        ("item_index_not_negative", "item_index >= 0"),
+        ("events_before_the_end", "events > 0 AND first_event_at_us < bucket_end_us"),
+        ("has_half_lives", "size(decayed) > 0"),
+        ("decayed_not_negative", "array_min(decayed) >= 0 AND decayed_high_value >= 0"),
+    ),
+)
+
+SUCCESSORS = Table(
+    name="successors",
+    grain="one row per event that has an earlier event of its user, up to the cutoff, per cycle",
+    key=("cycle", "after_split", "user_id", "position"),
+    columns=(
+        Column("cycle", "string", CYCLE_DOC),
+        Column("after_split", "boolean", f"side of the split on which the event lies; {_AFTER_SPLIT}"),
+        Column("user_id", "string", "the source's user"),
+        Column("position", "bigint", "position of the event in the user's whole history, 0-based"),
+        Column("item_index", "int", ITEM_INDEX_DOC),
+        Column("event_at_us", "bigint", "event time, microseconds since 1970-01-01 UTC"),
+        Column(
+            "previous_items",
+            "array<int>",
+            "items of the user's events before it, the nearest first; the event's own item may be among them",
+        ),
+    ),
+    partitions=("cycle", "after_split"),
+    clustered_by=("event_at_us",),
+    constraints=(
+        ("item_index_not_negative", "item_index >= 0"),
+        ("has_previous_items", "size(previous_items) > 0 AND size(previous_items) <= position"),
+    ),
+)
+
 RANKS = Table(
     name="ranks",
     grain="one row per evaluation example, protocol, delay and model, per cycle",
@@ -369,6 +433,8 @@ TABLES: dict[str, Table] = {
         VOCABULARY,
         SEQUENCES,
         EVALUATION_SEQUENCES,
+        ITEM_SIGNALS,
+        SUCCESSORS,
         RANKS,
     )
 }

@@ -26,7 +26,13 @@ from model.config import (
     TrainingConfig,
 )
 from model.sizes import SIZES
-from spark_jobs.config import FeaturesConfig, SequencesConfig, SourceConfig, VocabularyConfig
+from spark_jobs.config import (
+    FeaturesConfig,
+    SequencesConfig,
+    SignalsConfig,
+    SourceConfig,
+    VocabularyConfig,
+)
 
 MINUTE = timedelta(minutes=1)
 LONGEST_DAYS = 36_500
@@ -175,6 +181,7 @@ class Config(Section):
     vocabulary: VocabularyConfig = VocabularyConfig()
     features: FeaturesConfig = FeaturesConfig()
     sequences: SequencesConfig = SequencesConfig()
+    signals: SignalsConfig = SignalsConfig()
     model: ModelSection = ModelSection()
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()

@@ -11,12 +11,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from expectations.instants import DAY_US, SECOND_US
 from expectations.section import Section
 from expectations.tables import CONTEXT_FIELDS
 
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
 TimeUnit = Literal["seconds", "milliseconds", "microseconds", "iso"]
 
+LONGEST_HALF_LIFE_DAYS = 36_500
 LANGUAGE_WIDTH = 384
 """Width of the packaged sentence encoder's vectors."""
 
@@ -201,6 +203,41 @@ class SequencesConfig(Section):
         return self
 
 
+class SignalsConfig(Section):
+    """What is counted of items and of what follows what, as of any instant."""
+
+    half_lives_days: tuple[float, ...] | None = Field(None, min_length=1, max_length=8)
+    """Half-lives of an item's decayed counts, days, ascending. None: those of the version that the cycle
+    continues; the first cycle chooses them from the gaps between an item's events."""
+    bucket_minutes: float = Field(10.0, gt=0, le=1440)
+    """Δ, length of a bucket of time, minutes; a whole number of buckets make a day. Signals are as of the end
+    of a bucket."""
+    reach: int = Field(10, ge=1, le=50)
+    """How many earlier events of its user an event succeeds."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> SignalsConfig:
+        days = self.half_lives_days or ()
+        if any(not 0 < value <= LONGEST_HALF_LIFE_DAYS for value in days):
+            raise ValueError(
+                f"half_lives_days must be above 0 and at most {LONGEST_HALF_LIFE_DAYS:,}, given {days}"
+            )
+        if list(days) != sorted(set(days)):
+            raise ValueError(f"half_lives_days must be distinct and ascending, given {days}")
+        length = self.bucket_minutes * 60 * SECOND_US
+        if length < 1 or length % 1 or DAY_US % length:
+            raise ValueError(
+                f"bucket_minutes is {self.bucket_minutes!r}, but a whole number of buckets must make a day; "
+                "allowed are for instance 10, 30 and 360"
+            )
+        return self
+
+    @property
+    def bucket_us(self) -> int:
+        """Δ in microseconds."""
+        return int(self.bucket_minutes * 60 * SECOND_US)
+
+
 class Job(Section):
     """The whole input of one Spark job."""
 
@@ -220,9 +257,12 @@ class Job(Section):
     """Cycle whose vocabulary is continued; None on a cold start."""
     parent_split: datetime | None = None
     """Split of that cycle."""
+    parent_half_lives_days: tuple[float, ...] | None = None
+    """Half-lives of that cycle's `item_signals`, days; None on a cold start, or where that cycle has none."""
     versions: dict[str, int] = Field(default_factory=dict)
     """Delta version to read, by table; a table that is absent here has no version yet."""
     source: SourceConfig
     vocabulary: VocabularyConfig = VocabularyConfig()
     features: FeaturesConfig = FeaturesConfig()
     sequences: SequencesConfig = SequencesConfig()
+    signals: SignalsConfig = SignalsConfig()

@@ -64,6 +64,7 @@ OVERLAY = {
     },
     "vocabulary": {"min_events": 1},
     "sequences": {"max_length": 128, "context_length": 64},
+    "signals": {"half_lives_days": [1.0, 7.0, 30.0, 180.0, 720.0], "bucket_minutes": 360.0},
     # A third of the labels are games launched in the last weeks: freshness lets the model prefer them.
     "model": {"size": "100k", "item_width": 64, "semantic_output_width": 64, "freshness": True},
     # Members enter lists one game after the other, so the next game says more than later ones.

@@ -73,6 +73,7 @@ OVERLAY = {
     "vocabulary": {"min_events": 1},
     "features": {"language_encoder": "none"},  # videos without text
     "sequences": {"max_length": 128, "context_length": 64},
+    "signals": {"half_lives_days": [1 / 24, 1 / 4, 1.0, 3.0], "bucket_minutes": 10.0},
     "model": {
         "size": "100k",
         "item_width": 64,

@@ -70,6 +70,7 @@ OVERLAY = {
     },
     "vocabulary": {"min_events": 3},
     "sequences": {"max_length": 128, "context_length": 64},
+    "signals": {"half_lives_days": [1 / 24, 1 / 4, 1.0, 7.0, 30.0], "bucket_minutes": 10.0},
     "model": {"size": "100k", "item_width": 64, "semantic_output_width": 64, "dropout": 0.2},
     # Within a session events are seconds to minutes apart, half of them at the same second. Hence a short
     # half-life, and labels only for the last event of a tie, the only one that a request could follow.

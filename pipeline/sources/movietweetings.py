@@ -58,6 +58,7 @@ OVERLAY = {
     },
     "vocabulary": {"min_events": 2},
     "sequences": {"max_length": 128, "context_length": 64},
+    "signals": {"half_lives_days": [1 / 24, 1 / 4, 1.0, 3.0, 7.0, 30.0], "bucket_minutes": 30.0},
     "model": {"size": "100k", "item_width": 64, "semantic_output_width": 64},
     "objective": {
         "label_window": 3,

@@ -176,6 +176,51 @@ class TestEvaluationSequences(
     """Written by `spark_jobs.evaluation_sequences`."""
 
 
+class TestItemSignals(
+    CycleTable,
+    table=tables.ITEM_SIGNALS,
+    row={
+        "cycle": "2026-03-01",
+        "after_split": False,
+        "item_index": 4,
+        "bucket_end_us": 600,
+        "events": 2,
+        "first_event_at_us": -5,
+        "decayed": [0.5, 1.75],
+        "decayed_high_value": 0.0,
+    },
+    other={"cycle": "2026-04-01", "after_split": True},
+    violations={
+        "item_index_not_negative": {"item_index": -1},
+        "events_before_the_end": {"first_event_at_us": 600},
+        "has_half_lives": {"decayed": []},
+        "decayed_not_negative": {"decayed": [0.5, -0.1]},
+    },
+):
+    """Written by `spark_jobs.item_signals`."""
+
+
+class TestSuccessors(
+    CycleTable,
+    table=tables.SUCCESSORS,
+    row={
+        "cycle": "2026-03-01",
+        "after_split": False,
+        "user_id": "ann",
+        "position": 2,
+        "item_index": 1,
+        "event_at_us": -1,
+        "previous_items": [1, 0],
+    },
+    other={"cycle": "2026-04-01", "after_split": True},
+    violations={
+        "item_index_not_negative": {"item_index": -1},
+        "has_previous_items": {"position": 1},
+    },
+):
+    """Written by `spark_jobs.successors`."""
+
+
 def suites(base=TableContract):
     for suite in base.__subclasses__():
         yield from [suite] if hasattr(suite, "table") else suites(suite)
