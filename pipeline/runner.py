@@ -23,14 +23,22 @@ import psutil
 
 from pipeline.config import Config
 from pipeline.cycle import accepted, lease
-from pipeline.cycle.context import StageContext, UndeclaredError
+from pipeline.cycle.context import StageContext, UndeclaredError, find_figures
 from pipeline.cycle.definition import Cycle
 from pipeline.cycle.lineage import code_revision
-from pipeline.cycle.records import Records, StageRecord, StageResult, read_records, write_record
+from pipeline.cycle.records import (
+    Records,
+    StageRecord,
+    StageResult,
+    read_records,
+    table_versions,
+    write_record,
+)
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import workflow
 from pipeline.workflows.stage import Stage, Workflow
 from spark_jobs.config import Job
+from spark_jobs.figures import ItemSignalsFigures
 
 Say = Callable[[str], None]
 
@@ -118,14 +126,19 @@ def is_finished(config: Config, cycle: Cycle, settings: Settings) -> bool:
 def spark_job(context: StageContext) -> Job:
     """The input of a Spark job of this cycle.
 
-    A job that continues the version before reads that version's vocabulary as its cycle recorded it.
+    A job that continues the version before reads that version's vocabulary and half-lives as its cycle
+    recorded them.
     """
     config, cycle, settings = context.config, context.cycle, context.settings
     versions = dict(context.versions)
     reference = cycle.reference if context.stage.continues else None
+    half_lives = None
     if reference is not None:
-        continued = accepted.table_versions(settings, cycle.source, reference)
-        versions.setdefault("vocabulary", continued["vocabulary"])
+        continued = accepted.records(settings, cycle.source, reference)
+        if "vocabulary" in context.stage.reads:
+            versions.setdefault("vocabulary", table_versions(continued)["vocabulary"])
+        signals = find_figures(continued, "item_signals", ItemSignalsFigures)
+        half_lives = signals.half_lives_days if signals else None
     return Job(
         lake=settings.lake,
         landing=config.source.landing or str(settings.landing(cycle.source)),
@@ -135,11 +148,13 @@ def spark_job(context: StageContext) -> Job:
         window_seconds=int(cycle.window.total_seconds()),
         parent_cycle=reference.cycle if reference else None,
         parent_split=reference.split if reference else None,
+        parent_half_lives_days=half_lives,
         versions=versions,
         source=config.source,
         vocabulary=config.vocabulary,
         features=config.features,
         sequences=config.sequences,
+        signals=config.signals,
     )
 
 

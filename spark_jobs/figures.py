@@ -121,6 +121,40 @@ class EvaluationSequencesFigures:
     """Labels that lie before the kept end of a long history."""
 
 
+@dataclass(frozen=True)
+class ItemSignalsFigures:
+    """What `spark_jobs.item_signals` wrote."""
+
+    half_lives_days: tuple[float, ...]
+    """Half-lives of `decayed`, in its order, days: configured, the parent's, or chosen from the log's gaps."""
+    bucket_us: int
+    """Length of a bucket, microseconds."""
+    events: int
+    """Events up to the cutoff."""
+    items: int
+    """Items that have one."""
+    rows: int
+    rows_after_split: int
+    """Rows whose bucket ends after the split."""
+    bytes_on_disk: int
+
+
+@dataclass(frozen=True)
+class SuccessorsFigures:
+    """What `spark_jobs.successors` wrote."""
+
+    events: int
+    """Events up to the cutoff."""
+    users: int
+    """Users who have one; `rows` = `events` - `users`."""
+    rows: int
+    rows_after_split: int
+    """Rows whose event lies after the split."""
+    pairs: int
+    """Array entries over all rows: pairs of an event and one before it."""
+    bytes_on_disk: int
+
+
 JobFigures = (
     EventsFigures
     | ItemsFigures
@@ -128,6 +162,8 @@ JobFigures = (
     | ItemFeaturesFigures
     | SequencesFigures
     | EvaluationSequencesFigures
+    | ItemSignalsFigures
+    | SuccessorsFigures
 )
 
 

@@ -94,9 +94,8 @@ def figures(rows: DataFrame, events: int) -> SequencesFigures:
         F.sum(F.size(own_targets)).alias("targets"),
         F.sum(F.size("tail_item_index")).alias("tail_targets"),
     )
-    files = rows.select("_metadata.file_path", "_metadata.file_size").distinct()
     counted = {name: value or 0 for name, value in counts.first().asDict().items()}
-    bytes_on_disk = files.agg(F.sum("file_size")).first()[0] or 0
+    bytes_on_disk = delta.bytes_on_disk(rows)
     stored = counted["stored_tokens"] or 1
     return SequencesFigures(
         events=events,

@@ -85,6 +85,12 @@ def read_cycle(spark: SparkSession, job: Job, table: Table, version: int) -> Dat
     return read(spark, job.lake, job.source.name, table, version).where(F.col("cycle") == job.cycle)
 
 
+def bytes_on_disk(rows: DataFrame) -> int:
+    """Size of the files that hold the rows of a table's partitions; 0 where there is none."""
+    files = rows.select("_metadata.file_path", "_metadata.file_size").distinct()
+    return files.agg(F.sum("file_size")).first()[0] or 0
+
+
 def create(spark: SparkSession, lake: str, source: str, table: Table) -> int:
     """Creates a table by its contract unless it exists; returns its newest version.
 
