@@ -39,6 +39,12 @@ class _Architecture(Section):
     freshness: bool = False
     """Whether a score may depend on the time since an item's launch (`model.network.freshness`). For
     sources that know launch dates. Adds 33 to d_out."""
+    pair_signals: bool = False
+    """Whether a score may depend on how the user's history points to an item: had before, and how often it
+    followed the last events (`model.network.pair_signals`)."""
+    request_time: bool = False
+    """Whether a score may depend on the time from the last event to the request and on the time of week of
+    the request (`model.network.request`)."""
 
     @model_validator(mode="after")
     def _size_is_known(self) -> _Architecture:
@@ -59,6 +65,8 @@ class ModelSection(_Architecture):
     this width, plus 33 with `freshness`."""
     modalities: tuple[Modality, ...] = ("language", "graph", "annotation")
     """Item features that the item tower reads. Their widths follow from `features`."""
+    item_signals: bool = False
+    """Whether a score may depend on an item's recent events (`model.network.item_signals`)."""
 
     @model_validator(mode="after")
     def _modalities_are_distinct(self) -> ModelSection:
@@ -87,6 +95,8 @@ class ModelConfig(_Architecture):
     """Codes of a hashed context field."""
     max_length: int = Field(256, ge=8)
     """L: events of the longest sequence, start token not counted."""
+    half_lives: int = Field(0, ge=0)
+    """Half-lives of the item signals; 0: the model reads none."""
 
     @model_validator(mode="after")
     def _output_width_has_room(self) -> ModelConfig:
@@ -101,6 +111,11 @@ class ModelConfig(_Architecture):
     def semantic_output_width(self) -> int:
         """Width of ψ's part of an item vector: d_out less the columns of freshness."""
         return self.output_width - FRESHNESS_WIDTH * self.freshness
+
+    @property
+    def reads_signals(self) -> bool:
+        """Whether a score depends on item or pair signals."""
+        return self.half_lives > 0 or self.pair_signals
 
     @property
     def features(self) -> tuple[tuple[str, int], ...]:
@@ -122,6 +137,9 @@ class ObjectiveConfig(Section):
     tied_positions: Literal["all", "last"] = "all"
     """Which of several events at one instant are loss positions: all of them, or the last, the only one
     whose context matches what serving sees."""
+    positions: Literal["all", "requests"] = "all"
+    """Where a loss is computed: at every event that a label follows, or only at the last one strictly before
+    a label, whose context is that of a request answered by the label."""
     negatives_fraction: float = Field(0.01, gt=0.0, le=1.0)
     """Fraction of the eligible items sampled as shared negatives …"""
     negatives_minimum: int = Field(2048, ge=1)
@@ -150,6 +168,8 @@ class TrainingConfig(Section):
     embedding_learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate of the ID table's row-wise optimizer in a cold start; a fine-tuning cycle lowers it
     in the same proportion as the dense one."""
+    signal_learning_rate: float = Field(1e-2, gt=0)
+    """Peak learning rate of the terms of item and pair signals in a cold start; lowered as the dense one."""
     weight_decay: float = Field(0.01, ge=0)
     """Decoupled weight decay of the dense weights."""
     warmup_fraction: float = Field(0.05, ge=0, le=1)

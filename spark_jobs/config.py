@@ -203,6 +203,10 @@ class SequencesConfig(Section):
         return self
 
 
+AUTOMATIC_HALF_LIVES = 5
+"""Half-lives that are chosen where none are configured."""
+
+
 class SignalsConfig(Section):
     """What is counted of items and of what follows what, as of any instant."""
 
@@ -231,6 +235,11 @@ class SignalsConfig(Section):
                 "allowed are for instance 10, 30 and 360"
             )
         return self
+
+    @property
+    def half_lives(self) -> int:
+        """Number of half-lives."""
+        return len(self.half_lives_days or AUTOMATIC_HALF_LIVES * (0,))
 
     @property
     def bucket_us(self) -> int:

@@ -10,22 +10,27 @@ Shape legend
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from torch.utils.data import Dataset
 
 from expectations.instants import SECOND_US
-from model.arrays import Ints, stretches
+from model.arrays import Flags, Ints, stretches
 from model.config import ObjectiveConfig
 from model.data.cycle_tables import DatasetError
-from model.data.labels import NO_ITEM, HighValueEvents, LabelSets, Positions, label_sets
+from model.data.labels import LATEST_US, NO_ITEM, HighValueEvents, LabelSets, Positions, label_sets
 from model.data.packing import Packing, assemble, pack
+from model.data.pair_signals import PairLists, Requests, padded_pairs
 from model.data.sequences import Sequences
+from model.data.user_log import UserLog
 from model.draws import Purpose, random_stream
 from model.network.batch import Batch
 from model.network.multi_token_loss import NEGLIGIBLE_WEIGHT
+from model.network.pair_signals import Pairs
 
 START = -1
 """Index of a start token's position within its sequence."""
@@ -50,6 +55,8 @@ class LossPositions:
     index: Ints
     """int64 [n]; index within the sequence, START for its start token."""
     positions: Positions
+    next_at_us: Ints
+    """int64 [n]; time of the next event of the row, LATEST_US where there is none."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,19 @@ class Coverage:
     labels: int
     negligible_labels: int
     """Labels whose weight is below NEGLIGIBLE_WEIGHT."""
+    requests: PositionRequests
+    """The loss positions that have a label, as requests."""
+
+
+@dataclass(frozen=True)
+class PositionRequests:
+    """Loss positions that have a label; int64 [n] each, in order of sequence and index."""
+
+    sequence: Ints
+    index: Ints
+    """Index within the sequence, START for its start token."""
+    at_us: Ints
+    """Time of the first label."""
 
 
 def loss_positions(sequences: Sequences, chosen: Ints, objective: ObjectiveConfig) -> LossPositions:
@@ -77,6 +97,8 @@ def loss_positions(sequences: Sequences, chosen: Ints, objective: ObjectiveConfi
     index = event - placed.first[owner]
     at_us = sequences.events.event_at_us[event]
     kept = index >= sequences.loss_start[chosen][owner]
+    next_at = np.full(len(event), LATEST_US)
+    next_at[:-1] = np.where(owner[1:] == owner[:-1], at_us[1:], LATEST_US)
     if objective.tied_positions == "last":
         tied_with_next = np.zeros(len(event), dtype=bool)
         tied_with_next[:-1] = (owner[1:] == owner[:-1]) & (at_us[1:] == at_us[:-1])
@@ -85,6 +107,7 @@ def loss_positions(sequences: Sequences, chosen: Ints, objective: ObjectiveConfi
     return LossPositions(
         owner=np.concatenate([starts, owner[kept]]),
         index=np.concatenate([np.full(len(starts), START), index[kept]]),
+        next_at_us=np.concatenate([sequences.events.event_at_us[placed.first[starts]], next_at[kept]]),
         positions=Positions(
             row=np.concatenate([starts, owner[kept]]),
             item_index=np.concatenate(
@@ -119,20 +142,54 @@ def labels_of(
     """Loss positions of some sequences, and the label sets of those that have any."""
     losses = loss_positions(sequences, chosen, objective)
     events = high_value_events(sequences, chosen)
-    return losses, label_sets(losses.positions, events, objective, interval.after_us, interval.until_us)
+    sets = label_sets(losses.positions, events, objective, interval.after_us, interval.until_us)
+    if objective.positions == "requests":
+        sets = sets.only(losses.next_at_us[sets.position] >= sets.first_at_us)
+    return losses, sets
 
 
 def coverage(sequences: Sequences, objective: ObjectiveConfig, interval: LabelInterval) -> Coverage:
     """Which sequences have a label in the interval, and how many labels there are."""
     covered, positions, labels, negligible = [], 0, 0, 0
+    requests: list[tuple[Ints, Ints, Ints]] = []
     for start in range(0, sequences.rows, ROWS_AT_ONCE):
         chosen = np.arange(start, min(start + ROWS_AT_ONCE, sequences.rows))
         losses, sets = labels_of(sequences, chosen, objective, interval)
         covered.append(start + np.unique(losses.owner[sets.position]))
         positions += len(sets.position)
+        requests.append((start + losses.owner[sets.position], losses.index[sets.position], sets.first_at_us))
         labels += int((sets.weight > 0).sum())
         negligible += int(((sets.weight > 0) & (sets.weight < NEGLIGIBLE_WEIGHT)).sum())
-    return Coverage(np.concatenate(covered), positions, labels, negligible)
+    sequence, index, at_us = (np.concatenate(column) for column in zip(*requests, strict=True))
+    order = np.lexsort((index, sequence))
+    asked = PositionRequests(sequence[order], index[order], at_us[order])
+    return Coverage(np.concatenate(covered), positions, labels, negligible, asked)
+
+
+def requests_of(sequences: Sequences, log: UserLog, positions: PositionRequests) -> Requests:
+    """The positions as requests of users' whole histories."""
+    user = pc.index_in(sequences.user_id, value_set=log.user_id).to_numpy().astype(np.int64)
+    user = user[positions.sequence]
+    place = sequences.first_position[positions.sequence] + positions.index + 1
+    return Requests(user, log.offset[user] + place, positions.at_us)
+
+
+@dataclass(frozen=True)
+class PositionPairs:
+    """Pair signals of loss positions."""
+
+    positions: PositionRequests
+    lists: PairLists
+    """In the order of `positions`."""
+    actions: int
+    """Actions of the source."""
+
+    def of(self, sequence: Ints, index: Ints, label_item: Ints, is_label: Flags) -> Pairs:
+        """Pairs of some of the positions, given by sequence and index; labels int64 and bool [P, K]."""
+        stride = int(self.positions.index.max()) + 2
+        key = self.positions.sequence * stride + self.positions.index
+        number = np.searchsorted(key, sequence * stride + index)
+        return padded_pairs(self.lists, number, label_item, is_label, self.actions)
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -147,12 +204,15 @@ class TrainingBatches(Dataset[Batch]):
         row_length: int,
         epochs: float,
         seed: int,
+        pair_signals: Callable[[PositionRequests], PositionPairs] | None = None,
     ) -> None:
-        """Raises DatasetError when no position has a label in the interval."""
+        """`pair_signals` makes the pair signals of the positions that have a label; None for a model that
+        reads none. Raises DatasetError when no position has a label in the interval."""
         self.sequences, self.objective, self.interval, self.seed = sequences, objective, interval, seed
         self.coverage = coverage(sequences, objective, interval)
         if not self.coverage.positions:
             raise DatasetError("no loss position has a label in the training interval")
+        self.pairs = None if pair_signals is None else pair_signals(self.coverage.requests)
         kept = self.coverage.sequences
         slots = sequences.length[kept] + sequences.begins[kept]
         packed = pack(slots, row_length, random_stream(Purpose.PACKING, seed, 0))
@@ -187,6 +247,10 @@ class TrainingBatches(Dataset[Batch]):
         batch = assemble(sequences.events, placed, len(rows), packing.row_length)
         losses, sets = labels_of(sequences, chosen, self.objective, self.interval)
         owner = losses.owner[sets.position]
+        pairs = None
+        if self.pairs is not None:
+            index = losses.index[sets.position]
+            pairs = self.pairs.of(chosen[owner], index, sets.item_index, sets.weight > 0)
         first_event_slot = (row * packing.row_length + placed.slot + placed.begins)[owner]
         return replace(
             batch,
@@ -194,4 +258,5 @@ class TrainingBatches(Dataset[Batch]):
             label_item=torch.from_numpy(sets.item_index),
             label_weight=torch.from_numpy(sets.weight),
             label_at_seconds=torch.from_numpy(sets.first_at_us / SECOND_US),
+            pairs=pairs,
         )

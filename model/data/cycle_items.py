@@ -9,7 +9,7 @@ Shape legend
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from model.data.items import UNKNOWN_LAUNCH, Items, items_of
 from model.data.vocabulary import Vocabulary, vocabulary_of
 from model.network.catalogue import Catalogue
 from model.network.freshness import launch_features
+from model.network.item_signals import ItemSignals
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,19 @@ class CycleItems:
     catalogue: Catalogue
     """Tokens, features and launches as the network reads them."""
 
+    def with_signals(self, signals: ItemSignals) -> CycleItems:
+        """The same items, and what their recent events say."""
+        return replace(self, catalogue=replace(self.catalogue, signals=signals))
+
+    def existing_since(self, seconds: torch.Tensor) -> CycleItems:
+        """The same items with the time since which each exists, float64 [N], NaN where unknown."""
+        return replace(self, catalogue=replace(self.catalogue, exists_since_seconds=seconds))
+
 
 def load_items(
-    tables: CycleTables, features: Sequence[tuple[str, int]], earlier: CycleTables | None = None
+    tables: CycleTables,
+    features: Sequence[tuple[str, int]],
+    earlier: CycleTables | None = None,
 ) -> CycleItems:
     """Reads the items of a cycle.
 
@@ -60,5 +71,8 @@ def load_items(
     vectors = {name: torch.from_numpy(matrix) for name, matrix in matrices.items()}
     if len(modalities) < len(features):
         vectors[FRESHNESS] = launch_features(launched)
-    catalogue = Catalogue(torch.from_numpy(vocabulary.item_token), vectors, launched if known.any() else None)
+    launches = launched if known.any() else None
+    catalogue = Catalogue(
+        torch.from_numpy(vocabulary.item_token), vectors, launches, exists_since_seconds=launches
+    )
     return CycleItems(items, vocabulary, catalogue)

@@ -11,11 +11,21 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from expectations.tables import ITEM_FEATURES, ITEMS, SEQUENCES, VOCABULARY, Table
+from expectations.tables import (
+    ITEM_FEATURES,
+    ITEM_SIGNALS,
+    ITEMS,
+    SEQUENCES,
+    SUCCESSORS,
+    VOCABULARY,
+    Table,
+)
 from model.data.delta import PinnedTable, TableError
 
-READABLE = (SEQUENCES, VOCABULARY, ITEM_FEATURES, ITEMS)
-"""The only tables that training may open."""
+READABLE = (SEQUENCES, VOCABULARY, ITEM_FEATURES, ITEMS, ITEM_SIGNALS, SUCCESSORS)
+"""The only tables that training may open; of a table with rows after the split, those up to the split."""
+AFTER_SPLIT = "after_split"
+"""Partition of tables that reach up to the cutoff; training opens only its part up to the split."""
 ROWS_AT_ONCE = 2048
 """Rows held as Arrow data while they are copied into arrays; a row can be a whole history."""
 
@@ -47,6 +57,8 @@ class CycleTables:
             raise DatasetError(f"cycle {self.cycle} has no version of {table.name}; run its stage first")
         pinned = PinnedTable(self.lake, self.source, table, self.versions[table.name])
         partition = {"cycle": self.cycle} if "cycle" in table.partitions else {}
+        if AFTER_SPLIT in table.partitions:
+            partition[AFTER_SPLIT] = False
         is_empty = True
         for batch in pinned.batches(columns, rows_at_once=ROWS_AT_ONCE, **partition):
             is_empty = False

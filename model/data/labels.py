@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expectations.instants import HOUR_US
-from model.arrays import Floats, Ints
+from model.arrays import Flags, Floats, Ints
 from model.config import ObjectiveConfig
 
 NO_ITEM = -1
@@ -66,6 +66,12 @@ class LabelSets:
     """float32 [P, K]; w of Xu et al., 2026, eq. 2, above 0 for every label, 0 where there is none."""
     first_at_us: Ints
     """int64 [P]; time of the position's first label."""
+
+    def only(self, kept: Flags) -> LabelSets:
+        """The sets of some positions, bool [P]."""
+        return LabelSets(
+            self.position[kept], self.item_index[kept], self.weight[kept], self.first_at_us[kept]
+        )
 
 
 def label_sets(

@@ -26,6 +26,9 @@ from model.data.cycle_tables import CycleTables, DatasetError
 from model.data.items import item_indices
 from model.data.packing import Events, Placed
 
+NEVER = int(np.iinfo(np.int64).max)
+"""Time of the first event of an item that has none."""
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -56,13 +59,23 @@ class Sequences:
     """int64 [A]"""
     tail_reward: NDArray[np.float32]
     """float32 [A]"""
-    seen: Flags
-    """bool [N]; items with an event up to the split, in kept and in dropped rows."""
+    user_id: pa.Array
+    """string [S]"""
+    first_position: Ints
+    """int64; position in the user's whole history of the row's first event."""
+    first_seen_us: Ints
+    """int64 [N]; time of the item's first event up to the split, in kept and in dropped rows; NEVER for an
+    item without one."""
 
     @property
     def rows(self) -> int:
         """S"""
         return self.first.size
+
+    @property
+    def seen(self) -> Flags:
+        """bool [N]; items with an event up to the split."""
+        return self.first_seen_us < NEVER
 
     def placed(self, chosen: Ints, row: Ints | None = None, slot: Ints | None = None) -> Placed:
         """Some rows as sequences of a batch; `row` and `slot` are 0 where not given."""
@@ -85,17 +98,18 @@ def load_sequences(
     `CycleTables.batches`, for an event later than `split_us`, and when no row is kept; TableError for
     an unknown item_index.
     """
-    seen = np.zeros(items, dtype=bool)
+    first_seen_us = np.full(items, NEVER)
     parts: list[tuple[NDArray, ...]] = []
     users: list[pa.Array] = []
     rows = 0
     columns = (
-        "user_id", "chunk", "loss_start", "item_index", "action", "event_at_us", "reward", *context_fields,
+        "user_id", "chunk", "first_position", "loss_start", "item_index", "action", "event_at_us", "reward", *context_fields,
         "target_positions", "tail_item_index", "tail_event_at_us", "tail_reward",
     )  # fmt: skip
     for batch in tables.batches(SEQUENCES, columns):
         rows += batch.num_rows
-        seen[item_indices(batch["item_index"].flatten(), items, SEQUENCES)] = True
+        index = item_indices(batch["item_index"].flatten(), items, SEQUENCES)
+        np.minimum.at(first_seen_us, index, flat(batch["event_at_us"], np.int64))
         latest = _latest_high_value(batch, split_us)
         kept = latest > (np.iinfo(np.int64).min if after_us is None else after_us)
         if kept.any():
@@ -107,7 +121,7 @@ def load_sequences(
         raise DatasetError(
             f"none of the {rows} sequences of cycle {tables.cycle} has a high-value event{since}"
         )
-    return _joined(parts, users, seen)
+    return _joined(parts, users, first_seen_us)
 
 
 def _latest_high_value(batch: pa.RecordBatch, split_us: int) -> Ints:
@@ -140,6 +154,7 @@ def _columns(batch: pa.RecordBatch, context_fields: Sequence[str]) -> tuple[NDAr
     return (
         length,
         numbers(batch["chunk"], np.int64),
+        numbers(batch["first_position"], np.int64),
         numbers(batch["loss_start"], np.int64),
         flat(batch["item_index"], np.int32),
         flat(batch["action"], np.int8),
@@ -155,11 +170,11 @@ def _columns(batch: pa.RecordBatch, context_fields: Sequence[str]) -> tuple[NDAr
     )
 
 
-def _joined(parts: list[tuple[NDArray, ...]], users: list[pa.Array], seen: Flags) -> Sequences:
+def _joined(parts: list[tuple[NDArray, ...]], users: list[pa.Array], first_seen_us: Ints) -> Sequences:
     """The arrays of all batches. Spark may write files and rows in another order in every run, so rows are
     sorted by user and chunk; events stay in the order in which they were read."""
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    (length, chunk, loss_start, item_index, action, event_at_us, reward, context, targets, target_position,
+    (length, chunk, first_position, loss_start, item_index, action, event_at_us, reward, context, targets, target_position,
      tails, tail_item_index, tail_event_at_us, tail_reward) = columns  # fmt: skip
     keys = pa.table({"user_id": pa.chunked_array(users), "chunk": chunk})
     by_user = [("user_id", "ascending"), ("chunk", "ascending")]
@@ -182,5 +197,7 @@ def _joined(parts: list[tuple[NDArray, ...]], users: list[pa.Array], seen: Flags
         tail_item_index=tail_item_index,
         tail_event_at_us=tail_event_at_us,
         tail_reward=tail_reward,
-        seen=seen,
+        user_id=keys["user_id"].combine_chunks().take(pa.array(order)),
+        first_position=first_position[order],
+        first_seen_us=first_seen_us,
     )

@@ -7,10 +7,12 @@ Shape legend
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
+
+from model.network.pair_signals import Pairs
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,28 @@ class Batch:
     label_weight: Tensor
     """float32 [P, K]; w of equation 2 (reward times decay): above 0 for a label, 0 where there is none."""
     label_at_seconds: Tensor | None = None
-    """float64 [P]; time of the position's first label, seconds since 1970-01-01 UTC: items launched later
-    are not negatives of the position. None: every eligible item may be one."""
+    """float64 [P]; time of the position's first label, seconds since 1970-01-01 UTC: the time of the request
+    that the position trains. Items that did not exist yet are not its negatives. None: every eligible item
+    may be one, and no signal is read."""
+    pairs: Pairs | None = None
+    """Pair signals of the loss positions; None for a model without."""
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return Batch(**{name: part if part is None else part.to(device) for name, part in parts.items()})
+
+    def positions(self, chosen: Tensor) -> Batch:
+        """The same sequences with some of the loss positions, int64 [p]."""
+        at = self.label_at_seconds
+        return replace(
+            self,
+            label_slot=self.label_slot[chosen],
+            label_item=self.label_item[chosen],
+            label_weight=self.label_weight[chosen],
+            label_at_seconds=None if at is None else at[chosen],
+            pairs=None if self.pairs is None else self.pairs.positions(chosen),
+        )
 
     @property
     def is_event(self) -> Tensor:

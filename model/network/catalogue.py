@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.network.item_signals import ItemSignals
+
 OUT_OF_VOCABULARY = -1
 """Token of an item that has no row in the ID table."""
 
@@ -28,6 +30,11 @@ class Catalogue:
     """float32 [N, width] for every modality."""
     launched_at_seconds: Tensor | None = None
     """float64 [N]; launch in seconds since 1970-01-01 UTC, NaN where unknown. None: no launch is known."""
+    exists_since_seconds: Tensor | None = None
+    """float64 [N]; launch or, where that is unknown, first event; NaN where neither is known. In training an
+    item is no negative of a request made earlier. None: every item may be one of any."""
+    signals: ItemSignals | None = None
+    """Item signals as of any instant; None for a model that reads none."""
 
     @property
     def items(self) -> int:
@@ -46,4 +53,6 @@ class Catalogue:
             self.item_token.to(device),
             {name: matrix.to(device) for name, matrix in self.features.items()},
             None if launched is None else launched.to(device),
+            None if self.exists_since_seconds is None else self.exists_since_seconds.to(device),
+            None if self.signals is None else self.signals.to(device),
         )

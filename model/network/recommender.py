@@ -7,6 +7,8 @@ Shape legend
     R  packed rows    L  slots of a row    P  loss positions    K  most labels of a position
     N  items    C  eligible items    S  sampled negatives    M  distinct items that a step needs
     d  backbone width    d_out  decoding width
+    B  distinct instants    W  most pairs of a position
+    U  width of a user vector: d_out, the weights of the item signals, and those of the pair signals
 """
 
 from __future__ import annotations
@@ -23,10 +25,14 @@ from model.network.catalogue import Catalogue
 from model.network.event_encoder import EventEncoder
 from model.network.freshness import Freshness, clock
 from model.network.head import ProjectedHead
+from model.network.item_signals import FURTHER_SIGNALS, ItemTerm
 from model.network.item_tower import ItemTower
 from model.network.masking import draw_masks
 from model.network.multi_token_loss import label_figures, multi_token_loss
+from model.network.pair_signals import PairTerm, pair_signal_count
+from model.network.request import Request
 from model.network.sampled_softmax import (
+    IMPOSSIBLE,
     label_log_probabilities,
     rejected_negatives,
     rival_log_sums,
@@ -55,7 +61,16 @@ class Recommender(nn.Module):
         self.event_encoder = EventEncoder(config)
         self.backbone = Backbone(config.backbone, config.dropout)
         self.head = ProjectedHead(config.backbone.width, config.semantic_output_width)
-        self.freshness = Freshness(config.backbone.width) if config.freshness else None
+        width, signals = (
+            config.backbone.width,
+            config.half_lives + FURTHER_SIGNALS if config.half_lives else 0,
+        )
+        self.freshness = Freshness(width) if config.freshness else None
+        self.request = Request(width) if config.request_time else None
+        self.item_term = ItemTerm(signals, config.half_lives, width) if signals else None
+        self.pair_term = (
+            PairTerm(pair_signal_count(config.actions), signals, width) if config.pair_signals else None
+        )
 
     @property
     def vocabulary_size(self) -> int:
@@ -78,25 +93,82 @@ class Recommender(nn.Module):
             return hidden
         return torch.cat([hidden, clock(batch.clock_seconds).to(hidden.dtype)], dim=-1)
 
-    def at_request(self, hidden: Tensor, at_seconds: Tensor) -> Tensor:
-        """States from `encode`, [..., d], with their clocks replaced by the time of a request: float64 [...]
-        seconds since 1970 UTC, NaN where unknown. Unchanged without freshness."""
-        if self.freshness is None:
-            return hidden
-        phases = clock(at_seconds).to(hidden.dtype)
-        return torch.cat([hidden[..., : self.config.backbone.width], phases], dim=-1)
+    @property
+    def is_timed(self) -> bool:
+        """Whether the state after an event depends on the time of the request."""
+        return self.request is not None
 
-    def user_vectors(self, hidden: Tensor) -> Tensor:
-        """User vectors g(h) of states from `encode`: [..., d] → [..., d_out]."""
-        if self.freshness is None:
-            return self.head(hidden)
+    def at_request(self, hidden: Tensor, at_seconds: Tensor, last_seconds: Tensor) -> Tensor:
+        """States from `encode`, [X, d], as of the time of a request.
+
+        `at_seconds` and `last_seconds` float64 [X]: times of the request and of the last event, seconds since
+        1970 UTC; NaN where the first is unknown or there is no event. Without `request_time` only the clock
+        of a start token is set.
+        """
         width = self.config.backbone.width
         state, phases = hidden[..., :width], hidden[..., width:]
-        return torch.cat([self.head(state), self.freshness(state, phases)], dim=-1)
+        if self.freshness is not None:
+            replaced = last_seconds.isnan()
+            if self.is_timed:
+                replaced = replaced | at_seconds.isfinite()
+            phases = torch.where(replaced[:, None], clock(at_seconds).to(hidden.dtype), phases)
+        if self.request is not None:
+            state = self.request(state, at_seconds, last_seconds)
+        return torch.cat([state, phases], dim=-1)
+
+    def user_vectors(self, hidden: Tensor) -> Tensor:
+        """User vectors of states from `encode`: [..., d] → [..., U]; `split` gives their parts."""
+        width = self.config.backbone.width
+        state, phases = hidden[..., :width], hidden[..., width:]
+        parts = [self.head(state)]
+        if self.freshness is not None:
+            parts.append(self.freshness(state, phases))
+        activated = F.gelu(state)
+        parts += [term(activated) for term in (self.item_term, self.pair_term) if term is not None]
+        return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+
+    @property
+    def user_width(self) -> int:
+        """U."""
+        terms = (self.item_term, self.pair_term)
+        return self.config.output_width + sum(term.weights.out_features for term in terms if term is not None)
+
+    def split(self, users: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Parts of user vectors [..., U]: g(h) [..., d_out], q(h) and r(h), of width 0 without their term."""
+        item = 0 if self.item_term is None else self.item_term.weights.out_features
+        sizes = [self.config.output_width, item, users.shape[-1] - self.config.output_width - item]
+        return users.split(sizes, dim=-1)
 
     def item_vectors(self, item_index: Tensor, catalogue: Catalogue, masked: Tensor | None = None) -> Tensor:
         """Item vectors v_i: int64 [M] → [M, d_out]; `masked` bool [N] as in `encode`."""
         return self.item_tower.decoder_vectors(item_index, catalogue, masked)
+
+    def request_vectors(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """User vectors at the loss positions, as of their requests: states [R, L, ·] → [P, U]."""
+        states = hidden.flatten(0, 1).index_select(0, batch.label_slot)
+        if self.is_timed:
+            last = torch.where(batch.is_event, batch.event_at_seconds, torch.nan).flatten()
+            states = self.at_request(states, batch.label_at_seconds, last[batch.label_slot])
+        return self.user_vectors(states)
+
+    def request_scores(
+        self, users: Tensor, batch: Batch, catalogue: Catalogue, items: Tensor, vectors: Tensor
+    ) -> Tensor:
+        """Scores of some items at the loss positions, as of their requests.
+
+        `users` [P, U], `items` int64 [M] ascending with their `vectors` [M, d_out] → [P, M].
+        """
+        taste, item_weights, pair_weights = self.split(users)
+        scores = score(taste, vectors)
+        if self.item_term is not None:
+            scores = scores + self._shared_item_logits(item_weights, batch, catalogue, items)
+        if self.pair_term is not None:
+            is_pair = batch.pairs.item >= 0
+            added, _ = self._pair_logits(item_weights, pair_weights, batch, catalogue, is_pair)
+            column = torch.searchsorted(items, batch.pairs.item.clamp(min=0)).clamp(max=items.shape[0] - 1)
+            here = is_pair & (items[column] == batch.pairs.item)
+            scores = scores.index_put((here.nonzero()[:, 0], column[here]), added[here], accumulate=True)
+        return scores
 
     def training_loss(
         self,
@@ -120,7 +192,7 @@ class Recommender(nn.Module):
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             _seed(device, torch_seed(Purpose.DROPOUT, seed, step))
             hidden = self.encode(batch, catalogue, masked_input)
-        users = self.user_vectors(hidden.flatten(0, 1).index_select(0, batch.label_slot))  # [P, d_out]
+        users = self.request_vectors(hidden, batch)  # [P, U]
         correction = 0.0
         if objective.logq_correction:
             correction = sampling_correction(eligible.shape[0], negatives.shape[0])
@@ -143,22 +215,114 @@ class Recommender(nn.Module):
     ) -> Tensor:
         """log p of the batch's labels, [P, K], computed in float32 or float64."""
         is_label = batch.label_weight > 0
-        scored = torch.cat([batch.label_item[is_label], negatives])
-        items, row = scored.unique(return_inverse=True)
-        labels = row.shape[0] - negatives.shape[0]
+        pairs = None if self.pair_term is None else batch.pairs
+        is_pair = None if pairs is None else pairs.item >= 0
+        paired = [] if pairs is None else [pairs.item[is_pair]]
+        items, row = torch.cat([batch.label_item[is_label], negatives, *paired]).unique(return_inverse=True)
         vectors = self.item_vectors(items, catalogue, masked_output)  # [M, d_out]
+        label_row, negative_row, pair_row = row.split(
+            [int(is_label.sum()), negatives.shape[0], row.shape[0] - int(is_label.sum()) - negatives.shape[0]]
+        )
         with torch.autocast(users.device.type, enabled=False):
             exact = torch.promote_types(users.dtype, torch.float32)
-            users, vectors = users.to(exact), vectors.to(exact)
-            label_row = torch.zeros_like(batch.label_item)
-            label_row[is_label] = row[:labels]
-            label_logits = torch.einsum("pd,pkd->pk", users, _rows(vectors, label_row))
-            rejected = rejected_negatives(batch.label_item, is_label, negatives)
-            if batch.label_at_seconds is not None and catalogue.launched_at_seconds is not None:
-                launched = catalogue.launched_at_seconds[negatives]
-                rejected |= launched > batch.label_at_seconds[:, None]  # false where unknown (NaN)
-            rivals = rival_log_sums(users, _rows(vectors, row[labels:]), rejected, correction)
+            taste, item_weights, pair_weights = self.split(users.to(exact))
+            vectors = vectors.to(exact)
+            label_logits = _products(taste, vectors, is_label, label_row)
+            rejected = self._rejected(batch, catalogue, negatives, is_label, is_pair)
+            added = None
+            if self.item_term is not None:
+                added = self._shared_item_logits(item_weights, batch, catalogue, negatives)
+                label_logits = label_logits + self._item_logits(
+                    item_weights, batch, catalogue, batch.label_item, is_label
+                )
+            rivals = rival_log_sums(taste, _rows(vectors, negative_row), rejected, correction, added)
+            if pairs is not None:
+                logits = _products(taste, vectors, is_pair, pair_row)
+                signals = self._pair_logits(item_weights, pair_weights, batch, catalogue, is_pair)
+                pair_only, item_part = signals
+                in_pairs = pairs.label >= 0
+                gained = pair_only.gather(1, pairs.label.clamp(min=0))
+                label_logits = label_logits + torch.where(in_pairs, gained, 0.0)
+                is_rival = is_pair.clone()
+                position = in_pairs.nonzero()[:, 0]
+                is_rival[position, pairs.label[in_pairs]] = False
+                logits = (logits + pair_only + item_part).masked_fill(~is_rival, IMPOSSIBLE)
+                rivals = torch.logaddexp(rivals, _log_sums(logits))
             return label_log_probabilities(label_logits, is_label, rivals)
+
+    def _rejected(
+        self, batch: Batch, catalogue: Catalogue, negatives: Tensor, is_label: Tensor, is_pair: Tensor | None
+    ) -> Tensor:
+        """Which negatives do not count for a position, bool [P, S]: its labels, its pairs, which are counted
+        by themselves, and items that did not exist yet."""
+        items, known = batch.label_item, is_label
+        if is_pair is not None:
+            items, known = torch.cat([items, batch.pairs.item], dim=1), torch.cat([known, is_pair], dim=1)
+        rejected = rejected_negatives(items, known, negatives)
+        if batch.label_at_seconds is not None and catalogue.exists_since_seconds is not None:
+            since = catalogue.exists_since_seconds[negatives]
+            rejected |= since > batch.label_at_seconds[:, None]  # false where unknown (NaN)
+        return rejected
+
+    def _shared_item_logits(
+        self, weights: Tensor, batch: Batch, catalogue: Catalogue, items: Tensor
+    ) -> Tensor:
+        """q(h)ᵀ F(a_i(τ)) of items that all positions share, [P, M]; F is computed once a distinct instant."""
+        signals = catalogue.signals
+        instants, at = signals.floor(batch.label_at_seconds).unique(return_inverse=True)
+        with torch.no_grad():
+            rows = signals.rows_of_all(items, instants)  # [B, M]
+            values = signals.signals(rows, items, instants[:, None], catalogue.launched_at_seconds)
+        features = self.item_term.features(values.to(weights.dtype))  # [B, M, ·]
+        return torch.bmm(features.index_select(0, at), weights.unsqueeze(2)).squeeze(2)
+
+    def _item_signals(self, batch: Batch, catalogue: Catalogue, items: Tensor, is_item: Tensor) -> Tensor:
+        """a_i(τ) of the items that are there, as of each position: int64 and bool [P, ·] → [z, A]."""
+        signals = catalogue.signals
+        with torch.no_grad():
+            at = signals.floor(batch.label_at_seconds)[:, None].expand_as(items)[is_item]
+            chosen = items[is_item]
+            return signals.signals(signals.rows_of(chosen, at), chosen, at, catalogue.launched_at_seconds)
+
+    def _item_logits(
+        self, weights: Tensor, batch: Batch, catalogue: Catalogue, items: Tensor, is_item: Tensor
+    ) -> Tensor:
+        """q(h)ᵀ F(a_i(τ)) of each position's items, [P, ·], 0 where there is none."""
+        values = self._item_signals(batch, catalogue, items, is_item)
+        position = is_item.nonzero()[:, 0]
+        logits = (self.item_term.features(values.to(weights.dtype)) * _rows(weights, position)).sum(dim=1)
+        return torch.zeros_like(items, dtype=logits.dtype).masked_scatter(is_item, logits)
+
+    def _pair_logits(
+        self, item_weights: Tensor, pair_weights: Tensor, batch: Batch, catalogue: Catalogue, is_pair: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """r(h)ᵀ G and q(h)ᵀ F of every pair, [P, W] each, 0 for padding."""
+        position = is_pair.nonzero()[:, 0]
+        values = None
+        item_part = torch.zeros_like(is_pair, dtype=pair_weights.dtype)
+        if self.item_term is not None:
+            values = self._item_signals(batch, catalogue, batch.pairs.item, is_pair).to(pair_weights.dtype)
+            features = self.item_term.features(values)
+            item_part = item_part.masked_scatter(
+                is_pair, (features * _rows(item_weights, position)).sum(dim=1)
+            )
+        features = self.pair_term.features(batch.pairs.signals[is_pair].to(pair_weights.dtype), values)
+        own = (features * _rows(pair_weights, position)).sum(dim=1)
+        return torch.zeros_like(item_part).masked_scatter(is_pair, own), item_part
+
+
+def _products(users: Tensor, vectors: Tensor, is_item: Tensor, row: Tensor) -> Tensor:
+    """Inner products of each position with its own items: users [P, d_out], bool [P, ·], rows of `vectors` of
+    the items that are there, int64 [z] → [P, ·]; arbitrary where there is none."""
+    place = torch.zeros_like(is_item, dtype=torch.int64).masked_scatter(is_item, row)
+    return torch.einsum("pd,pkd->pk", users, _rows(vectors, place))
+
+
+def _log_sums(logits: Tensor) -> Tensor:
+    """log Σ e^s over a row, −∞ for a row without a finite entry; gradients are finite."""
+    is_empty = torch.isneginf(logits).all(dim=1, keepdim=True)
+    sums = torch.logsumexp(logits.masked_fill(is_empty, 0.0), dim=1)
+    return sums.masked_fill(is_empty.squeeze(1), IMPOSSIBLE)
 
 
 def _seed(device: torch.device, seed: int) -> None:

@@ -77,15 +77,17 @@ def sampling_correction(eligible: int, negatives: int) -> float:
     return math.log(eligible / negatives) if negatives else 0.0
 
 
-def rival_log_sums(users: Tensor, vectors: Tensor, rejected: Tensor, correction: float) -> Tensor:
+def rival_log_sums(
+    users: Tensor, vectors: Tensor, rejected: Tensor, correction: float, added: Tensor | None = None
+) -> Tensor:
     """log Σ e^(s + correction) over a position's negatives that are not rejected.
 
-    `users` [P, d_out], `vectors` [S, d_out] of the negatives, `rejected` bool [P, S] → [P], −∞ where
-    all are rejected. Gradients are finite for finite scores.
+    `users` [P, d_out], `vectors` [S, d_out] of the negatives, `rejected` bool [P, S], `added` [P, S] the
+    scores' further terms → [P], −∞ where all are rejected. Gradients are finite for finite scores.
     """
     if not vectors.shape[0]:
         return users.new_full((users.shape[0],), IMPOSSIBLE)
-    return _RivalLogSums.apply(users, vectors, rejected, correction)
+    return _RivalLogSums.apply(users, vectors, rejected, correction, added)
 
 
 class _RivalLogSums(torch.autograd.Function):
@@ -93,8 +95,13 @@ class _RivalLogSums(torch.autograd.Function):
     logsumexp would hold three and pass over them six times."""
 
     @staticmethod
-    def forward(ctx: Any, users: Tensor, vectors: Tensor, rejected: Tensor, correction: float) -> Tensor:
-        scores = (users @ vectors.T).add_(correction).masked_fill_(rejected, IMPOSSIBLE)
+    def forward(
+        ctx: Any, users: Tensor, vectors: Tensor, rejected: Tensor, correction: float, added: Tensor | None
+    ) -> Tensor:
+        scores = (users @ vectors.T).add_(correction)
+        if added is not None:
+            scores = scores.add_(added)
+        scores = scores.masked_fill_(rejected, IMPOSSIBLE)
         # Where everything is rejected the largest is −∞, which must not be subtracted.
         largest = scores.amax(dim=1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)
         exponentials = scores.sub_(largest).exp_()
@@ -104,11 +111,12 @@ class _RivalLogSums(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, Tensor | None]:
         users, vectors, exponentials, total = ctx.saved_tensors
         with torch.autocast(users.device.type, enabled=False):
             share = exponentials.mul_(torch.where(total > 0, gradient.unsqueeze(1) / total, 0.0))
-            return share @ vectors, share.T @ users, None, None
+            own = share if ctx.needs_input_grad[4] else None
+            return share @ vectors, share.T @ users, None, None, own
 
 
 def label_log_probabilities(label_logits: Tensor, is_label: Tensor, rivals: Tensor) -> Tensor:

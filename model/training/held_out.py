@@ -10,21 +10,25 @@ Shape legend
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from expectations.instants import SECOND_US
 from model.arrays import Floats, Ints, stretches
-from model.data.batches import LabelInterval
+from model.data.batches import LabelInterval, PositionPairs, PositionRequests
 from model.data.packing import assemble, pack
+from model.data.pair_signals import padded_pairs
 from model.data.sequences import Sequences
 from model.draws import Purpose, random_stream
 from model.evaluation.metrics import tied_rank
 from model.network.batch import Batch
 from model.network.catalogue import Catalogue
-from model.network.recommender import Recommender, score
+from model.network.pair_signals import Pairs
+from model.network.recommender import Recommender
 
 MOST_EXAMPLES = 2000
 """Most examples; of more, a fixed sample is used."""
@@ -48,7 +52,12 @@ class HeldOut:
 
 
 def held_out(
-    sequences: Sequences, interval: LabelInterval, batch_tokens: int, row_length: int, seed: int
+    sequences: Sequences,
+    interval: LabelInterval,
+    batch_tokens: int,
+    row_length: int,
+    seed: int,
+    pair_signals: Callable[[PositionRequests], PositionPairs] | None = None,
 ) -> HeldOut:
     """Every high-value event of the interval that is a loss position, or MOST_EXAMPLES of them.
 
@@ -72,7 +81,11 @@ def held_out(
         stream = random_stream(Purpose.HELD_OUT, seed, 0)
         possible = np.sort(stream.choice(possible, MOST_EXAMPLES, replace=False))
     item = sequences.events.item_index[event[possible]].astype(np.int64)
-    return HeldOut(_batches(sequences, owner[possible], before[possible], item, batch_tokens, row_length))
+    owner, before, at_us = owner[possible], before[possible], at_us[possible]
+    pairs = None
+    if pair_signals is not None:
+        pairs = pair_signals(PositionRequests(owner, before, at_us))
+    return HeldOut(_batches(sequences, owner, before, item, at_us, batch_tokens, row_length, pairs))
 
 
 def _at(sequences: Sequences, owner: Ints, index: Ints) -> Ints:
@@ -80,7 +93,14 @@ def _at(sequences: Sequences, owner: Ints, index: Ints) -> Ints:
 
 
 def _batches(
-    sequences: Sequences, owner: Ints, before: Ints, item: Ints, batch_tokens: int, row_length: int
+    sequences: Sequences,
+    owner: Ints,
+    before: Ints,
+    item: Ints,
+    at_us: Ints,
+    batch_tokens: int,
+    row_length: int,
+    pairs: PositionPairs | None,
 ) -> tuple[Batch, ...]:
     """Packs the sequences `owner` [X]; `before` [X] is the index to rank from, −1 for the start token."""
     distinct = np.unique(owner)
@@ -92,10 +112,10 @@ def _batches(
     # Index into the packing of each example's sequence.
     entry = np.argsort(packing.sequence)[np.searchsorted(distinct, owner)]
     slot = packing.slot[entry] + placed.begins[entry] + before
-    at_once = max(1, batch_tokens // row_length)
+    rows_at_once = max(1, batch_tokens // row_length)
     batches = []
-    for start in range(0, packing.rows, at_once):
-        rows = min(at_once, packing.rows - start)
+    for start in range(0, packing.rows, rows_at_once):
+        rows = min(rows_at_once, packing.rows - start)
         in_batch = (row >= start) & (row < start + rows)
         part = sequences.placed(chosen[in_batch], row[in_batch] - start, packing.slot[in_batch])
         examples = in_batch[entry]
@@ -105,9 +125,17 @@ def _batches(
                 label_slot=torch.from_numpy((row[entry] - start)[examples] * row_length + slot[examples]),
                 label_item=torch.from_numpy(item[examples])[:, None],
                 label_weight=torch.ones(int(examples.sum()), 1),
+                label_at_seconds=torch.from_numpy(at_us[examples] / SECOND_US),
+                pairs=None if pairs is None else _pairs(pairs, np.flatnonzero(examples), item[examples]),
             )
         )
     return tuple(batches)
+
+
+def _pairs(pairs: PositionPairs, example: Ints, item: Ints) -> Pairs:
+    """Pairs of some examples, given by their number; the list of an example has its number."""
+    label = item[:, None]
+    return padded_pairs(pairs.lists, example, label, np.ones_like(label, dtype=bool), pairs.actions)
 
 
 @torch.no_grad()
@@ -119,29 +147,31 @@ def held_out_mrr(model: Recommender, catalogue: Catalogue, eligible: Tensor, exa
     was_training = model.training
     model.eval()
     try:
-        users, items = [], []
+        ranks = []
+        vectors = torch.cat([model.item_vectors(block, catalogue) for block in eligible.split(ITEMS_AT_ONCE)])
         for batch in examples.batches:
             batch = batch.to(eligible.device)
-            hidden = model.encode(batch, catalogue).flatten(0, 1)
-            users.append(model.user_vectors(hidden[batch.label_slot]).float())
-            items.append(batch.label_item[:, 0])
-        if not users:
-            return float("nan")
-        blocks = [model.item_vectors(block, catalogue).float() for block in eligible.split(ITEMS_AT_ONCE)]
-        return float((1 / _ranks(torch.cat(users), torch.cat(items), eligible, torch.cat(blocks))).mean())
+            users = model.request_vectors(model.encode(batch, catalogue), batch).float()
+            for part in torch.arange(len(users), device=users.device).split(at_once(model, eligible)):
+                asked = batch.positions(part)
+                scores = model.request_scores(users[part], asked, catalogue, eligible, vectors.float())
+                ranks.append(_ranks(scores, asked.label_item[:, 0], eligible))
+        return float((1 / np.concatenate(ranks)).mean()) if ranks else float("nan")
     finally:
         model.train(was_training)
 
 
-def _ranks(users: Tensor, label: Tensor, eligible: Tensor, vectors: Tensor) -> Floats:
-    """Rank of each label, float64 [X]; `eligible` int64 [C] ascending, `vectors` [C, d_out]."""
+def at_once(model: Recommender, eligible: Tensor) -> int:
+    """Examples whose scores, and signals of every eligible item, are held at once."""
+    numbers = 1 if model.item_term is None else model.item_term.weights.out_features
+    return max(1, SCORES_AT_ONCE // (numbers * max(len(eligible), 1)))
+
+
+def _ranks(scores: Tensor, label: Tensor, eligible: Tensor) -> Floats:
+    """Rank of each label, float64 [X]; scores [X, C] of `eligible`, int64 [C] ascending."""
     column = torch.searchsorted(eligible, label).clamp(max=len(eligible) - 1)
-    at_once = max(1, SCORES_AT_ONCE // len(eligible))
-    ranks = []
-    for user, own in zip(users.split(at_once), column.split(at_once), strict=True):
-        scores = score(user, vectors)
-        target = scores.gather(1, own[:, None])
-        higher, equal = (scores > target).sum(dim=1), (scores == target).sum(dim=1) - 1
-        ranks.append(tied_rank(higher.cpu().numpy(), equal.cpu().numpy()))
+    target = scores.gather(1, column[:, None])
+    higher, equal = (scores > target).sum(dim=1), (scores == target).sum(dim=1) - 1
     inside = (eligible[column] == label).cpu().numpy()
-    return np.where(inside, np.concatenate(ranks), len(eligible) + 1.0)
+    ranks = tied_rank(higher.cpu().numpy(), equal.cpu().numpy())
+    return np.where(inside, ranks, len(eligible) + 1.0)

@@ -20,6 +20,8 @@ from model.network.recommender import Recommender
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 STEP = "step"
+SIGNAL_TERMS = ("item_term.", "pair_term.")
+"""Parameters of the score's second and third term begin with these; they have a learning rate of their own."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,18 @@ def build_optimizers(model: Recommender, training: TrainingConfig, finetune: boo
     # Fine-tuning scales the table's learning rate by the same factor.
     table_peak = training.embedding_learning_rate * peak / training.learning_rate
     decayed = _decayed_names(model)
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    signal_peak = training.signal_learning_rate * peak / training.learning_rate
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in dense_parameters(model):
-        groups[name in decayed].append(parameter)
+        groups.setdefault((name in decayed, name.startswith(SIGNAL_TERMS)), []).append(parameter)
     dense = torch.optim.AdamW(
         [
-            {"params": groups[True], "weight_decay": training.weight_decay, "peak_learning_rate": peak},
-            {"params": groups[False], "weight_decay": 0.0, "peak_learning_rate": peak},
+            {
+                "params": parameters,
+                "weight_decay": training.weight_decay if is_decayed else 0.0,
+                "peak_learning_rate": signal_peak if of_signals else peak,
+            }
+            for (is_decayed, of_signals), parameters in sorted(groups.items(), reverse=True)
         ],
         lr=peak,
         # On a CPU, looping over parameters takes six times as long as one kernel (2.6 ms of a 40 ms step).

@@ -17,6 +17,10 @@ from model.network.recommender import Recommender
 from model.training.optimizer import MOMENTS, Optimizers, load_moments
 
 TABLE = "item_tower.table.weight"
+ADDED_TERMS = ("item_term.", "pair_term.", "request.")
+"""Parts of a model that its parent may lack …"""
+ZEROED = ("item_term.weights.", "pair_term.weights.", "request.outer.")
+"""… and the maps that make them count for nothing while they are zero."""
 OUT_OF_VOCABULARY = "item_tower.out_of_vocabulary"
 
 
@@ -33,19 +37,23 @@ class Growth:
 def start_from_parent(model: Recommender, parent_weights: Mapping[str, Tensor]) -> Growth:
     """Copies the parent's weights into `model`, whose ID table may have more rows.
 
-    Raises ValueError that names each tensor that does not fit: the parent has another architecture, or
-    more rows than this vocabulary (tokens are append-only, so a vocabulary never shrinks).
+    A term that the parent lacks (signals, the time of the request) starts with weights of zero, so that it adds
+    nothing to any score. Raises ValueError that names each tensor that does not fit: the parent has another
+    architecture, or more rows than this vocabulary (tokens are append-only, so a vocabulary never shrinks).
     """
     own = model.state_dict()
-    _check(own, parent_weights)
+    added = {name for name in own if name.startswith(ADDED_TERMS) and name not in parent_weights}
+    _check({name: tensor for name, tensor in own.items() if name not in added}, parent_weights)
     known = parent_weights[TABLE].shape[0]
     with torch.no_grad():
         for name, tensor in own.items():
             if name == TABLE:
                 tensor[:known] = parent_weights[TABLE]
                 tensor[known:] = parent_weights[OUT_OF_VOCABULARY]
-            else:
+            elif name not in added:
                 tensor.copy_(parent_weights[name])
+            elif name.startswith(ZEROED):
+                tensor.zero_()
     return Growth(known_rows=known, new_rows=own[TABLE].shape[0] - known)
 
 

@@ -8,7 +8,7 @@ Ranking them is in `ranking`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def open_reference(
     older = read_vocabulary(settings.lake, cycle.source, reference.cycle, version, catalogue.items)
     tokens = catalogue.item_token
     is_known = torch.from_numpy(older.member).to(tokens.device)
-    own = Catalogue(torch.where(is_known, tokens, OUT_OF_VOCABULARY), catalogue.features)
+    own = replace(catalogue, item_token=torch.where(is_known, tokens, OUT_OF_VOCABULARY))
     return Contender(name, recommender, own, digest_of_weights(folder))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,15 +129,22 @@ def stored_ranks(context: StageContext, version: int) -> StoredRanks:
 
 
 def _rank(context: StageContext, window: Window, contender: Contender, views: list[View]) -> list[Ranking]:
-    config = context.config
+    config, reads = context.config, contender.recommender.config
+    catalogue, pairs = contender.catalogue, None
+    if reads.reads_signals:
+        device = catalogue.item_token.device
+        catalogue = replace(catalogue, signals=window.signals.items.to(device))
+    if reads.pair_signals:
+        pairs = [window.signals.pairs(window.examples.histories, view) for view in views]
     return rank_examples(
         contender.recommender,
-        contender.catalogue,
+        catalogue,
         window.examples,
         window.eligible,
         views,
         config.sequences.context_length,
         config.evaluation.block_items,
+        pairs,
     )
 
 

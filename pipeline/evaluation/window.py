@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -10,8 +11,10 @@ from expectations.instants import microseconds
 from model.arrays import Ints
 from model.data.context import read_context_names
 from model.data.eligible_items import EligibleItems
-from model.data.histories import read_histories
+from model.data.histories import Histories, read_histories
 from model.data.items import Items, read_items
+from model.data.pair_signals import PairLists, Requests, pair_lists
+from model.data.signals import Signals, window_signals
 from model.data.vocabulary import read_vocabulary
 from model.evaluation.examples import (
     Examples,
@@ -22,9 +25,41 @@ from model.evaluation.examples import (
 from model.evaluation.measures import conditions
 from model.evaluation.ranking import View
 from model.evaluation.ranks import Condition
+from model.network.item_signals import ItemSignals
 from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext
 from pipeline.cycle.figures import EvaluationWindowFigures
+from pipeline.cycle.signals import signals_shape
+
+
+class WindowSignals:
+    """Item and pair signals of the window's requests, read and counted when a model first needs them."""
+
+    def __init__(self, context: StageContext, items: int) -> None:
+        self._context, self._count = context, items
+        self._lists: dict[tuple[bytes, ...], PairLists] = {}
+
+    @cached_property
+    def _tables(self) -> Signals:
+        cycle, lake = self._context.cycle, self._context.settings.lake
+        shape = signals_shape(self._context)
+        return window_signals(lake, cycle.source, cycle.name, self._context.versions, shape, self._count)
+
+    @property
+    def items(self) -> ItemSignals:
+        """Item signals up to the cutoff."""
+        return self._tables.items
+
+    def pairs(self, histories: Histories, view: View) -> PairLists:
+        """Pair signals of a view's requests; the same view is counted once."""
+        key = tuple(column.tobytes() for column in (view.user, view.end, view.requested_at_us))
+        if key not in self._lists:
+            requests = Requests(view.user, view.end, view.requested_at_us)
+            tables = self._tables
+            self._lists[key] = pair_lists(
+                histories, requests, tables.successors, self._count, tables.bucket_us
+            )
+        return self._lists[key]
 
 
 @dataclass(frozen=True)
@@ -39,6 +74,7 @@ class Window:
     requested_at_us: dict[Condition, Ints]
     """When each label's recommendations are requested, int64 [X], by condition; microseconds since
     1970-01-01 UTC."""
+    signals: WindowSignals
 
     @property
     def judged(self) -> Condition:
@@ -78,6 +114,7 @@ def open_window(context: StageContext) -> Window:
         examples=examples,
         eligible=EligibleItems.of(items.launched_at_us, vocabulary.retired),
         items=items,
+        signals=WindowSignals(context, count),
         ends={
             condition: history_ends(examples, condition.protocol, condition.delay_hours, split_us)
             for condition in conditions(config)

@@ -12,19 +12,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from expectations.instants import DAY_US, microseconds
+from expectations import wording
+from expectations.instants import DAY_US, SECOND_US, microseconds
 from model.config import ModelConfig
-from model.data.batches import LabelInterval, TrainingBatches
+from model.data.batches import (
+    LabelInterval,
+    PositionPairs,
+    PositionRequests,
+    TrainingBatches,
+    requests_of,
+)
 from model.data.cycle_items import CycleItems, load_items
 from model.data.cycle_tables import READABLE, CycleTables
 from model.data.eligible_items import eligible_for_training
+from model.data.items import UNKNOWN_LAUNCH
+from model.data.pair_signals import pair_lists
 from model.data.sequences import Sequences, load_sequences
+from model.data.signals import Signals, training_signals
+from model.data.user_log import load_user_log
 from model.draws import Purpose, torch_seed
 from model.evaluation.names import ModelName
 from model.network.recommender import Recommender
@@ -39,6 +53,7 @@ from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext
 from pipeline.cycle.figures import TrainingFigures
 from pipeline.cycle.records import plain_figures, typed_figures
+from pipeline.cycle.signals import signals_shape
 from pipeline.training.start import Start, find_start
 from spark_jobs.figures import VocabularyFigures
 
@@ -200,7 +215,14 @@ def _data(
     after_us = None if start.after is None else microseconds(start.after)
     tables = CycleTables(context.settings.lake, cycle.source, cycle.name, context.versions)
     items = load_items(tables, config.features, _earlier_features(context, start, tables))
-    sequences = load_sequences(tables, config.context_fields, after_us, split_us, items.catalogue.items)
+    sequences = load_sequences(tables, config.context_fields, after_us, split_us, items.items.count)
+    items = _existing_since(items, sequences)
+    pair_signals = None
+    if config.reads_signals:
+        signals = training_signals(tables, signals_shape(context), items.items.count)
+        items = items.with_signals(signals.items)
+        if config.pair_signals:
+            pair_signals = _pair_signals(context, config, tables, signals, sequences)
     row_length = config.max_length + 1  # with the start token
     trained_until_us = split_us - round(training.validation_days * DAY_US)
     batches = TrainingBatches(
@@ -211,10 +233,41 @@ def _data(
         row_length=row_length,
         epochs=training.epochs if start.folder is None else training.finetune_epochs,
         seed=training.seed,
+        pair_signals=pair_signals,
     )
     held_out_labels = LabelInterval(trained_until_us, split_us)
-    examples = held_out(sequences, held_out_labels, training.batch_tokens, row_length, training.seed)
+    examples = held_out(
+        sequences, held_out_labels, training.batch_tokens, row_length, training.seed, pair_signals
+    )
     return items, sequences, batches, examples if examples.examples else None
+
+
+def _existing_since(items: CycleItems, sequences: Sequences) -> CycleItems:
+    """The items with the time since which each exists: its launch or, where unknown, its first event."""
+    seen = np.where(sequences.seen, sequences.first_seen_us / SECOND_US, np.nan)
+    launched = items.items.launched_at_us
+    since = np.where(launched == UNKNOWN_LAUNCH, seen, launched / SECOND_US)
+    return items.existing_since(torch.from_numpy(since))
+
+
+def _pair_signals(
+    context: StageContext,
+    config: ModelConfig,
+    tables: CycleTables,
+    signals: Signals,
+    sequences: Sequences,
+) -> Callable[[PositionRequests], PositionPairs]:
+    log = load_user_log(tables)
+
+    def of(positions: PositionRequests) -> PositionPairs:
+        started = time.perf_counter()
+        requests = requests_of(sequences, log, positions)
+        lists = pair_lists(log, requests, signals.successors, signals.items.count, signals.bucket_us)
+        took = wording.seconds(round(time.perf_counter() - started))
+        context.say(f"pair signals: {lists.item_index.size:,} pairs of {lists.size:,} requests in {took}")
+        return PositionPairs(positions, lists, config.actions)
+
+    return of
 
 
 def _earlier_features(context: StageContext, start: Start, tables: CycleTables) -> CycleTables | None:

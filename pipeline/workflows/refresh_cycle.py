@@ -27,7 +27,9 @@ RESOLVE = Stage(
 
 _DATA = ("source", "schedule")
 _MODEL = ("source", "schedule", "model", "objective", "training", "vocabulary")
-_EVALUATED = ("events", "items", "sequences", "evaluation_sequences", "vocabulary", "item_features")
+_TRAINED = ("items", "sequences", "vocabulary", "item_features", "item_signals", "successors")
+"""Tables that training reads."""
+_EVALUATED = ("events", "evaluation_sequences", *_TRAINED)
 """Tables that ranking a window reads."""
 
 
@@ -168,7 +170,7 @@ def _rungs(rungs: Sequence[str]) -> list[Stage]:
             after=("validate_sequences" if number == 1 else rung_stage(number - 1),),
             phase="small_models",
             reads=_EVALUATED,
-            records=("vocabulary",),
+            records=("vocabulary", "item_signals"),
             continues=True,
             writes=("checkpoint", "ranks"),
             sections=(*_MODEL, "sequences", "features", "evaluation", "funnel"),
@@ -187,8 +189,8 @@ def _full_model(rungs: Sequence[str]) -> list[Stage]:
             "torch",
             after=(rungs[-1],),
             phase="full_model",
-            reads=("items", "sequences", "vocabulary", "item_features"),
-            records=("vocabulary",),
+            reads=_TRAINED,
+            records=("vocabulary", "item_signals"),
             continues=True,
             writes=("checkpoint",),
             sections=(*_MODEL, "sequences"),
@@ -202,6 +204,7 @@ def _full_model(rungs: Sequence[str]) -> list[Stage]:
             after=("train",),
             phase="full_model",
             reads=(*_EVALUATED, "checkpoint"),
+            records=("item_signals",),
             continues=True,
             writes=("ranks",),
             sections=(*_MODEL, "sequences", "features", "evaluation"),

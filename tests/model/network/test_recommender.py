@@ -181,7 +181,7 @@ def test_an_item_launched_after_the_first_label_is_not_a_negative():
     batch = replace(batch, label_at_seconds=torch.tensor([100.0], dtype=torch.float64))
     nan = float("nan")
     launches = torch.tensor([nan, 500.0, 100.0, 101.0, nan], dtype=torch.float64)
-    dated = Catalogue(catalogue.item_token, catalogue.features, launches)
+    dated = replace(catalogue, exists_since_seconds=launches)
     eligible = torch.arange(5)
     loss, _ = model.training_loss(batch, dated, eligible, tiny.objective(), 0.0, 1, 0)
     # Item 3 is launched later and is excluded; item 1 is too, but stays because it is the label.
