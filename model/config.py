@@ -95,6 +95,9 @@ class ModelConfig(_Architecture):
     """Codes of a hashed context field."""
     max_length: int = Field(256, ge=8)
     """L: events of the longest sequence, start token not counted."""
+    history: bool = True
+    """Whether users differ by their hidden state. False: a learned mixture of the signals, whose weights know
+    the time of the request alone; neither backbone nor item vectors count."""
     half_lives: int = Field(0, ge=0)
     """Half-lives of the item signals; 0: the model reads none."""
 

@@ -86,9 +86,17 @@ class Recommender(nn.Module):
 
         With freshness, each state is followed by its slot's clock features, zeros where the time is unknown.
         """
+        if not self.config.history:
+            width = self.config.backbone.width
+            states = self.head.output.weight.new_zeros(*batch.segment.shape, width)
+            return self._clocked(states, batch)
         items, row = batch.item_index[batch.is_event].unique(return_inverse=True)
         vectors = self.item_tower.encoder_vectors(items, catalogue, masked_input)  # [M, d]
-        hidden = self.backbone(self.event_encoder(batch, _rows(vectors, row)), batch.segment)
+        return self._clocked(
+            self.backbone(self.event_encoder(batch, _rows(vectors, row)), batch.segment), batch
+        )
+
+    def _clocked(self, hidden: Tensor, batch: Batch) -> Tensor:
         if self.freshness is None:
             return hidden
         return torch.cat([hidden, clock(batch.clock_seconds).to(hidden.dtype)], dim=-1)
@@ -120,7 +128,7 @@ class Recommender(nn.Module):
         """User vectors of states from `encode`: [..., d] → [..., U]; `split` gives their parts."""
         width = self.config.backbone.width
         state, phases = hidden[..., :width], hidden[..., width:]
-        parts = [self.head(state)]
+        parts = [self.head(state) if self.config.history else self.head(state) * 0]
         if self.freshness is not None:
             parts.append(self.freshness(state, phases))
         activated = F.gelu(state)

@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import TrainingConfig
+from model.network.batch import Batch
 from model.network.catalogue import Catalogue
+from model.network.pair_signals import Pairs
 from model.network.recommender import score
 from model.training.optimizer import build_optimizers
 from tests.model import tiny
+from tests.model.network.test_item_signals import table_of
 
 ITEMS, KNOWN = 9, 6
 SEQUENCES = st.lists(st.lists(st.integers(0, ITEMS - 1), max_size=4), min_size=1, max_size=3)
@@ -189,3 +192,108 @@ def test_an_item_launched_after_the_first_label_is_not_a_negative():
         batch, catalogue, torch.tensor([0, 1, 2, 4]), tiny.objective(), 0.0, 1, 0
     )
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+SIGNALS = {"half_lives": 3, "pair_signals": True, "request_time": True}
+
+
+def _timed() -> tuple[Batch, Catalogue]:
+    """The batch with the times and pairs of its requests, and a catalogue with item signals."""
+    signals = table_of([(0, 1.0, True), (1, 20.0, False), (2, 40.0, True), (2, 41.0, True)])
+    grown = torch.cat([signals.offset, signals.offset[-1].repeat(ITEMS - signals.count)])
+    first = torch.cat([signals.first_seconds, torch.full((ITEMS - signals.count,), torch.nan)])
+    catalogue = replace(CATALOGUE, signals=replace(signals, offset=grown, first_seconds=first))
+    item = torch.tensor([[1, 3, -1], [2, 7, 8], [-1, -1, -1]])
+    values = torch.rand(3, 3, 4 + 3 + 4, generator=torch.Generator().manual_seed(2)) * (item >= 0)[..., None]
+    label = torch.tensor([[0, -1], [1, 0], [-1, -1]])
+    at = torch.tensor([30.0, 45.2, 45.9], dtype=torch.float64) * 3600
+    return replace(BATCH, label_at_seconds=at, pairs=Pairs(item, values, label)), catalogue
+
+
+def _by_definition(model, batch, catalogue):
+    """Scores of every item at every loss position, term by term: [P, N]."""
+    users = model.request_vectors(model.encode(batch, catalogue), batch)
+    taste, item_weights, pair_weights = model.split(users)
+    everything = torch.arange(ITEMS)
+    scores = score(taste, model.item_vectors(everything, catalogue))
+    rows = []
+    for position, at in enumerate(catalogue.signals.floor(batch.label_at_seconds)):
+        row = catalogue.signals.rows_of(everything, at.expand(ITEMS))
+        values = catalogue.signals.signals(row, everything, at, None).to(users.dtype)
+        total = scores[position] + model.item_term.features(values) @ item_weights[position]
+        for place, item in enumerate(batch.pairs.item[position].tolist()):
+            if item >= 0:
+                phi, term = batch.pairs.signals[position, place].to(users.dtype), model.pair_term
+                with_pair = term.from_pair(phi) + term.from_item(values[item])
+                without = term.from_pair.bias + term.from_item(values[item])
+                gelu = torch.nn.functional.gelu
+                features = torch.cat([phi, term.outer(gelu(with_pair)) - term.outer(gelu(without))])
+                total = total.index_add(0, torch.tensor([item]), (features @ pair_weights[position])[None])
+        rows.append(total)
+    return torch.stack(rows)
+
+
+def test_the_loss_with_signals_equals_the_full_softmax_by_definition_in_float64():
+    batch, catalogue = _timed()
+    model = tiny.recommender(KNOWN, **SIGNALS).double()
+    catalogue = replace(catalogue, features={name: m.double() for name, m in CATALOGUE.features.items()})
+    torch.nn.init.normal_(model.request.outer.weight, std=0.1)
+    loss, _ = model.training_loss(batch, catalogue, torch.arange(ITEMS), tiny.objective(), 0.0, 1, 0)
+    log_p = _by_definition(model, batch, catalogue).log_softmax(dim=-1)
+    terms = [w * log_p[number, item] for number, pairs in enumerate(LABELS.values()) for item, w in pairs]
+    assert loss.item() == pytest.approx(-sum(terms).item() / len(LABELS), rel=1e-12)
+
+
+def test_scores_as_of_the_requests_are_those_of_the_definition():
+    batch, catalogue = _timed()
+    model = tiny.recommender(KNOWN, **SIGNALS)
+    users = model.request_vectors(model.encode(batch, catalogue), batch)
+    items = torch.tensor([0, 2, 3, 7, 8])
+    scores = model.request_scores(users, batch, catalogue, items, model.item_vectors(items, catalogue))
+    expected = _by_definition(model, batch, catalogue)[:, items]
+    assert torch.allclose(scores, expected, atol=1e-5)
+
+
+def test_a_sample_of_negatives_leaves_the_pairs_exact():
+    batch, catalogue = _timed()
+    model = tiny.recommender(KNOWN, **SIGNALS)
+    eligible = torch.tensor([4, 5, 3, 1])  # 3 and 1 are pairs of the first position
+    correction = {"logq_correction": True}
+    loss, _ = model.training_loss(batch, catalogue, eligible, tiny.objective(**correction), 0.0, 1, 0)
+    scores = _by_definition(model, batch, catalogue)
+    total = 0.0
+    for number, pairs in enumerate(LABELS.values()):
+        own = {item for item, _ in pairs}
+        paired = {item for item in batch.pairs.item[number].tolist() if item >= 0}
+        counted = own | paired | set(eligible.tolist())
+        log_z = scores[number, sorted(counted)].logsumexp(0)
+        total -= sum(w * (scores[number, item] - log_z).item() for item, w in pairs)
+    assert loss.item() == pytest.approx(total / len(LABELS), rel=1e-5)
+
+
+def test_with_both_terms_off_nothing_is_added():
+    plain, batch = tiny.recommender(KNOWN), _timed()[0]
+    off, _ = plain.training_loss(BATCH, CATALOGUE, torch.arange(ITEMS), tiny.objective(), 0.3, 1, 0)
+    same, _ = plain.training_loss(
+        replace(batch, pairs=None, label_at_seconds=None),
+        CATALOGUE,
+        torch.arange(ITEMS),
+        tiny.objective(),
+        0.3,
+        1,
+        0,
+    )
+    assert torch.equal(off, same) and plain.user_width == plain.config.output_width
+
+
+def test_a_learned_mixture_ignores_histories():
+    batch, catalogue = _timed()
+    model = tiny.recommender(KNOWN, **SIGNALS, history=False)
+    other = replace(batch, item_index=(batch.item_index + 1) % ITEMS)
+    losses = [
+        model.training_loss(given, catalogue, torch.arange(ITEMS), tiny.objective(), 0.0, 1, 0)[0]
+        for given in (batch, other)
+    ]
+    assert torch.equal(*losses)
+    losses[0].backward()
+    assert model.item_term.weights.bias.grad.abs().sum() > 0
