@@ -102,9 +102,15 @@ class PairLists:
 
 
 def pair_lists(
-    log: Log, requests: Requests, successors: SuccessorLog, items: int, bucket_us: int
+    log: Log,
+    requests: Requests,
+    successors: SuccessorLog,
+    items: int,
+    bucket_us: int,
+    counts: Counts | None = None,
 ) -> PairLists:
-    """N(u) and φ of every request; `items` is N.
+    """N(u) and φ of every request; `items` is N. `counts` of the same log are moved on, where given; they must
+    not be ahead of the first request.
 
     An event at or after the start of the request's bucket is in no count, whoever made it; one at or after
     `end` is in no history. Costs the successors' pairs, and for a request the successors of ten items.
@@ -112,7 +118,7 @@ def pair_lists(
     floor_us = requests.at_us // bucket_us * bucket_us
     order = np.argsort(floor_us, kind="stable")
     bounds = np.flatnonzero(np.diff(floor_us[order], prepend=np.iinfo(np.int64).min))
-    counts = Counts(successors, items)
+    counts = Counts(successors, items) if counts is None else counts
     at_once = max(1, DENSE_CELLS // max(items, 1))
     parts: list[_Part] = [None] * requests.user.size
     for begin, end in zip(bounds, [*bounds[1:], order.size], strict=True):

@@ -99,6 +99,11 @@ class Counts:
             )
             self._merged = self._end
 
+    @property
+    def counted_before_us(self) -> int:
+        """Time of the last event that is counted; the smallest int64 where none is."""
+        return int(self._log.event_at_us[self._end - 1]) if self._end else int(np.iinfo(np.int64).min)
+
     def rows(self, items: Ints) -> tuple[sparse.csr_array, sparse.csr_array]:
         """Rows of N and of K: distinct items int64 [M] → float32 [M, N] sparse each."""
         followed, near = self._followed[items], self._near[items]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,20 +22,31 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file, save_file
 
-from expectations.instants import parse_microseconds
+from expectations.instants import SECOND_US, parse_microseconds
 from model.arrays import Ints
 from model.config import ModelConfig
 from model.data.context import column_value, context_code
 from model.data.cycle_items import CycleItems
 from model.data.histories import Histories
 from model.data.items import UNKNOWN_LAUNCH
+from model.data.pair_signals import HISTORY_EVENTS, PairLists, Requests, pair_lists
+from model.data.signals import Signals
+from model.data.successors import Counts, SuccessorLog
 from model.network.catalogue import Catalogue
+from model.network.item_signals import ItemSignals
 from model.network.recommender import Recommender, score
-from model.serving.encoding import encode_histories, encode_items
+from model.serving.encoding import (
+    UNKNOWN_TIME,
+    encode_histories,
+    encode_item_signals,
+    encode_items,
+    pair_scores,
+)
 
-WEIGHTS, CATALOGUE, ITEMS, MEANING = (
+WEIGHTS, CATALOGUE, SIGNALS, ITEMS, MEANING = (
     "model.safetensors",
     "catalogue.safetensors",
+    "signals.safetensors",
     "items.parquet",
     "serving.json",
 )
@@ -53,7 +64,7 @@ class Recommendation(NamedTuple):
     scores: list[float]
     titles: list[str | None]
     user_vector: list[float]
-    """g(h_u), d_out numbers, for reuse downstream."""
+    """g(h_u), d_out numbers, for reuse downstream; with signals their weights q and r follow."""
     unknown_items: int
     """Events that were ignored because their item is not in the catalogue."""
 
@@ -69,6 +80,11 @@ class Meaning:
     """Reward weight of an event of each action whose record gives none: the median in training."""
     context_length: int
     """Events of the previous window that a window of a long history repeats."""
+    known_until_us: int
+    """Cutoff of the cycle: signals count events up to it. Microseconds since 1970-01-01 UTC."""
+    half_lives_days: tuple[float, ...] = ()
+    bucket_us: int = 0
+    """Of the signals, where the model reads any."""
 
 
 def write_serving_folder(
@@ -77,13 +93,17 @@ def write_serving_folder(
     config: ModelConfig,
     cycle: CycleItems,
     meaning: Meaning,
+    signals: Signals | None = None,
 ) -> None:
-    """Writes everything that scoring needs; `weights` is a `model.safetensors` of this `config`."""
+    """Writes everything that scoring needs; `weights` is a `model.safetensors` of this `config`, `signals` are
+    those up to the cutoff, for a model that reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights, folder / WEIGHTS)
     catalogue, items = cycle.catalogue, cycle.items
     tensors = {f"features.{name}": values.contiguous() for name, values in catalogue.features.items()}
     save_file({"item_token": catalogue.item_token.contiguous(), **tensors}, folder / CATALOGUE)
+    if signals is not None:
+        save_file(_signal_tensors(signals), folder / SIGNALS)
     unknown = items.launched_at_us == UNKNOWN_LAUNCH
     rows = {
         "item_id": items.item_id,
@@ -96,6 +116,31 @@ def write_serving_folder(
     (folder / MEANING).write_text(json.dumps(content, indent=1))
 
 
+def _signal_tensors(signals: Signals) -> dict[str, torch.Tensor]:
+    items, successors = signals.items, signals.successors
+    return {
+        "items.offset": items.offset,
+        "items.end_seconds": items.end_seconds,
+        "items.state": items.state,
+        "items.first_seconds": items.first_seconds,
+        "successors.item_index": torch.from_numpy(successors.item_index),
+        "successors.event_at_us": torch.from_numpy(successors.event_at_us),
+        "successors.previous": torch.from_numpy(successors.previous),
+    }
+
+
+def _read_signals(path: Path, meaning: Meaning) -> Signals:
+    tensors = load_file(path)
+    items = ItemSignals(
+        **{name: tensors[f"items.{name}"] for name in ("offset", "end_seconds", "state", "first_seconds")},
+        half_lives_days=meaning.half_lives_days,
+        bucket_seconds=meaning.bucket_us / SECOND_US,
+    )
+    names = ("item_index", "event_at_us", "previous")
+    log = SuccessorLog(**{name: tensors[f"successors.{name}"].numpy() for name in names})
+    return Signals(items, log, meaning.bucket_us)
+
+
 class Scorer:
     """A loaded model with its catalogue, on the CPU."""
 
@@ -103,75 +148,140 @@ class Scorer:
         content = json.loads((folder / MEANING).read_text())
         self.config = ModelConfig.model_validate(content["model"])
         meaning = content["meaning"]
-        self.meaning = Meaning(
-            **{**meaning, "actions": tuple(meaning["actions"]), "rewards": tuple(meaning["rewards"])}
-        )
+        tuples = ("actions", "rewards", "half_lives_days")
+        self.meaning = Meaning(**{**meaning, **{name: tuple(meaning[name]) for name in tuples}})
         tensors = load_file(folder / CATALOGUE)
         features = {name: tensors[f"features.{name}"] for name, _ in self.config.features}
-        self.catalogue = Catalogue(tensors["item_token"], features)
+        items = pq.read_table(folder / ITEMS)
+        launched = items["launched_at_us"].fill_null(UNKNOWN_LAUNCH).to_numpy().astype(np.int64)
+        self.catalogue = Catalogue(
+            tensors["item_token"],
+            features,
+            torch.from_numpy(np.where(launched == UNKNOWN_LAUNCH, np.nan, launched / SECOND_US)),
+        )
+        self.signals: Signals | None = None
+        if self.config.reads_signals:
+            self.signals = _read_signals(folder / SIGNALS, self.meaning)
+            self.catalogue = replace(self.catalogue, signals=self.signals.items)
+            self._counts = Counts(self.signals.successors, len(items))
         state = load_file(folder / WEIGHTS)
         self.recommender = Recommender(self.config, self.catalogue.vocabulary_size)
         self.recommender.load_state_dict(state)
         self.recommender.eval()
-        items = pq.read_table(folder / ITEMS)
         self.item_id = items["item_id"].to_pylist()
         self.title = items["title"].to_pylist()
         self.index = {item: number for number, item in enumerate(self.item_id)}
-        launched = items["launched_at_us"].fill_null(UNKNOWN_LAUNCH).to_numpy().astype(np.int64)
         self.launched_at_us = np.where(items["retired"].to_numpy(), np.iinfo(np.int64).max, launched)
         with torch.inference_mode():
             self.vectors = encode_items(self.recommender, self.catalogue, np.arange(len(self.item_id)))
 
     def recommend(
-        self, histories: list[list[dict[str, Any]]], k: int = 10, as_of: str | float | None = None
+        self,
+        histories: list[list[dict[str, Any]]],
+        k: int = 10,
+        as_of: str | float | None = None,
+        exclude_seen: bool = False,
     ) -> list[Recommendation]:
         """The `k` best items for each history; an empty history is scored from the start token.
 
         Records may be in any order. Each has `item_id`, `event_at` (ISO text or seconds since 1970, UTC)
         and, where the source has them, `action`, `reward` and context fields; `position` is a whole
-        number or its text. `as_of` is the time of the request: items launched later are excluded, and a
-        user without a history is scored at that time. None excludes no item. Items in the history may be
-        recommended again. Raises HistoryError for a record that cannot be read.
+        number or its text. `as_of` is the time of the request: items launched later are excluded. None excludes
+        no item; a request is then made at the cycle's cutoff, or at its history's last event if that is later.
+        Items in the history may be recommended again unless `exclude_seen`. Raises HistoryError for a record
+        that cannot be read.
         """
         if k < 1:
             raise HistoryError(f"k must be at least 1, given {k}")
-        tokens, unknown = self._tokens(histories)
+        tokens, unknown, seen = self._tokens(histories)
         now = np.iinfo(np.int64).max - 1 if as_of is None else _instant(as_of, "as_of")
         eligible = np.flatnonzero(self.launched_at_us <= now)
         count = min(k, eligible.size)
-        user = np.arange(len(histories), dtype=np.int64)
-        answers = []
+        user, end = np.arange(len(histories), dtype=np.int64), tokens.offset[1:]
+        at_us = np.full(user.size, now)
+        if as_of is None:
+            last = np.where(
+                end > tokens.offset[:-1], tokens.event_at_us[np.maximum(end - 1, 0)], UNKNOWN_TIME
+            )
+            at_us = np.maximum(last, self.meaning.known_until_us)
         with torch.inference_mode():
             users = encode_histories(
-                self.recommender, self.catalogue, tokens, user, tokens.offset[1:], self.meaning.context_length,
-                None if as_of is None else np.full(user.size, now),
+                self.recommender, self.catalogue, tokens, user, end, self.meaning.context_length,
+                None if as_of is None and not self.config.request_time else at_us,
             )  # fmt: skip
-            items = self.vectors[torch.from_numpy(eligible)]
-            for vector, ignored in zip(users, unknown, strict=True):
-                best = score(vector.unsqueeze(0), items)[0].topk(count)
-                chosen = eligible[best.indices.numpy()]
-                answers.append(
-                    Recommendation(
-                        items=[self.item_id[item] for item in chosen],
-                        scores=best.values.tolist(),
-                        titles=[self.title[item] for item in chosen],
-                        user_vector=vector.tolist(),
-                        unknown_items=ignored,
-                    )
+            scores = self._scores(users, tokens, user, end, at_us, eligible)
+            if exclude_seen:
+                column = np.full(len(self.item_id), -1)
+                column[eligible] = np.arange(eligible.size)
+                for row, items in enumerate(seen):
+                    scores[row, torch.from_numpy(column[items][column[items] >= 0])] = -torch.inf
+            best = scores.topk(count)
+        answers = []
+        for row in range(len(histories)):
+            kept = best.values[row].isfinite()
+            chosen = eligible[best.indices[row][kept].numpy()]
+            answers.append(
+                Recommendation(
+                    items=[self.item_id[item] for item in chosen],
+                    scores=best.values[row][kept].tolist(),
+                    titles=[self.title[item] for item in chosen],
+                    user_vector=users[row].tolist(),
+                    unknown_items=unknown[row],
                 )
+            )
         return answers
 
-    def _tokens(self, histories: list[list[dict[str, Any]]]) -> tuple[Histories, list[int]]:
-        """The last `max_length` known events of each history, and how many records name unknown items."""
+    def _scores(
+        self, users: torch.Tensor, tokens: Histories, user: Ints, end: Ints, at_us: Ints, eligible: Ints
+    ) -> torch.Tensor:
+        """Scores of the eligible items, float32 [U, M]; the requests of one bucket share their item signals."""
+        taste, weights, _ = self.recommender.split(users)
+        scores = score(taste, self.vectors[torch.from_numpy(eligible)])
+        if self.signals is None:
+            return scores
+        bucket = at_us // self.signals.bucket_us
+        pairs = None
+        if self.recommender.pair_term is not None:
+            pairs = self._pairs(tokens, Requests(user, end, at_us))
+            column = np.full(len(self.item_id), -1)
+            column[eligible] = np.arange(eligible.size)
+        for number in np.unique(bucket):
+            rows = np.flatnonzero(bucket == number)
+            chosen, at = torch.from_numpy(rows), int(at_us[rows[0]])
+            if self.recommender.item_term is not None:
+                features = encode_item_signals(self.recommender, self.catalogue, eligible, at)
+                scores[chosen] += score(weights[chosen], features)
+            if pairs is not None:
+                row, item, value = pair_scores(
+                    self.recommender, self.catalogue, users[chosen], pairs, rows, at
+                )
+                here = np.flatnonzero(column[item] >= 0)
+                place = torch.from_numpy(rows[row[here]]), torch.from_numpy(column[item[here]])
+                scores.index_put_(place, value[torch.from_numpy(here)], accumulate=True)
+        return scores
+
+    def _pairs(self, tokens: Histories, requests: Requests) -> PairLists:
+        """Pair signals of requests. Counts move forward only, so an earlier request counts from the start."""
+        signals, items = self.signals, len(self.item_id)
+        earliest = int(requests.at_us.min()) if requests.at_us.size else self.meaning.known_until_us
+        floor = earliest // signals.bucket_us * signals.bucket_us
+        counts = self._counts if self._counts.counted_before_us < floor else None
+        return pair_lists(tokens, requests, signals.successors, items, signals.bucket_us, counts)
+
+    def _tokens(self, histories: list[list[dict[str, Any]]]) -> tuple[Histories, list[int], list[Ints]]:
+        """The last events of each history that are known, at most as many as any part of the model reads; how
+        many records name unknown items; and the items of the whole history."""
         rows: list[tuple] = []
-        offset, cut, unknown = [0], [], []
+        offset, cut, unknown, seen = [0], [], [], []
+        most = max(self.config.max_length, HISTORY_EVENTS if self.config.pair_signals else 0)
         for number, history in enumerate(histories):
             events = [
                 self._token(record, f"history {number}, record {index}")
                 for index, record in enumerate(history)
             ]
             known = sorted((event for event in events if event is not None), key=lambda event: event[1])
-            cut.append(max(len(known) - self.config.max_length, 0))
+            seen.append(np.array([event[0] for event in known], dtype=np.int64))
+            cut.append(max(len(known) - most, 0))
             rows += known[cut[-1] :]
             offset.append(len(rows))
             unknown.append(len(events) - len(known))
@@ -195,7 +305,7 @@ class Scorer:
             },
             label=np.empty(0, dtype=np.int64),
         )
-        return tokens, unknown
+        return tokens, unknown, seen
 
     def _token(self, record: dict[str, Any], where: str) -> tuple | None:
         """Item, time, action, reward and context codes of a record; None for an unknown item."""

@@ -3,8 +3,8 @@
     model = mlflow.pyfunc.load_model("models:/reprise-ml-100k@champion")
     model.predict([{"history": [{"item_id": "50", "event_at": "1998-03-01T20:00:00", "action": "rated_5"}], "k": 5}])
 
-Input: one row a user with `history` (a list of records, oldest or newest first) and optionally `k`
-and `as_of`. Output: one row a user with `items`, `titles`, `scores`, `user_vector` and
+Input: one row a user with `history` (a list of records, oldest or newest first) and optionally `k`,
+`as_of` and `exclude_seen`. Output: one row a user with `items`, `titles`, `scores`, `user_vector` and
 `unknown_items`.
 """
 
@@ -37,7 +37,8 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
             history = [dict(record) for record in row["history"]]
             k = int(row.get("k") or params.get("k", 10))
             as_of = row.get("as_of") or params.get("as_of") or None
-            answers += self.scorer.recommend([history], k, as_of)
+            exclude_seen = bool(row.get("exclude_seen") or params.get("exclude_seen", False))
+            answers += self.scorer.recommend([history], k, as_of, exclude_seen)
         return pd.DataFrame([answer._asdict() for answer in answers])
 
 

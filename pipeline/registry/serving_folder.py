@@ -7,14 +7,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from expectations.instants import microseconds
 from expectations.tables import SEQUENCES
 from model.data.cycle_items import load_items
 from model.data.cycle_tables import CycleTables
 from model.data.delta import PinnedTable
+from model.data.signals import SignalsShape, window_signals
 from model.evaluation.names import CANDIDATE
 from model.serving.scoring import Meaning, write_serving_folder
 from model.training.checkpoint import WEIGHTS
 from pipeline.cycle.context import StageContext
+from pipeline.cycle.signals import signals_shape
 
 
 def write(context: StageContext, folder: Path) -> None:
@@ -23,6 +26,12 @@ def write(context: StageContext, folder: Path) -> None:
     network = config.network()
     tables = CycleTables(settings.lake, cycle.source, cycle.name, context.versions)
     items = load_items(tables, network.features)
+    shape, signals = SignalsShape((), 0), None
+    if network.reads_signals:
+        shape = signals_shape(context)
+        signals = window_signals(
+            settings.lake, cycle.source, cycle.name, context.versions, shape, items.items.count
+        )
     write_serving_folder(
         folder,
         settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE) / WEIGHTS,
@@ -34,7 +43,11 @@ def write(context: StageContext, folder: Path) -> None:
             actions=config.source.actions,
             rewards=_typical_rewards(context),
             context_length=config.sequences.context_length,
+            known_until_us=microseconds(cycle.cutoff),
+            half_lives_days=shape.half_lives_days,
+            bucket_us=shape.bucket_us,
         ),
+        signals,
     )
 
 

@@ -270,6 +270,7 @@ def _signature(context_fields: tuple[str, ...]) -> ModelSignature:
         ColSpec(Array(record), "history"),
         ColSpec(DataType.long, "k", required=False),
         ColSpec(text, "as_of", required=False),
+        ColSpec(DataType.boolean, "exclude_seen", required=False),
     ]
     outputs = [
         ColSpec(Array(text), "items"),

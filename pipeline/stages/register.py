@@ -28,6 +28,7 @@ REQUIREMENTS = (
     "pyarrow",
     "pydantic",
     "safetensors",
+    "scipy",
     "torch",
     "xxhash",
     "deltalake",

@@ -235,7 +235,7 @@ def _registry(rungs: Sequence[str], earlier: Sequence[str]) -> list[Stage]:
             "python",
             after=("funnel",),
             phase="registry",
-            reads=("items", "sequences", "vocabulary", "item_features", "checkpoint", "verdicts"),
+            reads=(*_TRAINED, "checkpoint", "verdicts"),
             records=tuple(earlier),
             continues=True,
             writes=("registered version",),

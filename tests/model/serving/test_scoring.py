@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,12 +14,17 @@ from expectations.instants import parse_microseconds
 from model.config import ModelConfig
 from model.data.cycle_items import CycleItems
 from model.data.histories import Histories
+from model.data.item_signals import item_signals
 from model.data.items import UNKNOWN_LAUNCH, Items
+from model.data.pair_signals import Requests, padded_pairs, pair_lists
+from model.data.signals import Signals
 from model.data.vocabulary import Vocabulary
+from model.network.batch import Batch
 from model.network.catalogue import Catalogue
 from model.network.recommender import Recommender
 from model.serving.encoding import encode_histories
 from model.serving.scoring import HistoryError, Meaning, Scorer, _instant, write_serving_folder
+from tests.model.data.test_successors import batch_log
 
 CONFIG = ModelConfig(
     size="25k",
@@ -30,6 +37,8 @@ CONFIG = ModelConfig(
     max_length=8,
 )
 NOON = "2024-01-01T12:00:00"
+CUTOFF_US = parse_microseconds("2024-01-02")
+HOUR_US = 3_600_000_000
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +57,7 @@ def scorer(tmp_path_factory):
         np.array([UNKNOWN_LAUNCH] * 9 + [late]),
     )
     known = Vocabulary(token.numpy(), np.zeros(10, np.int64), np.array([False] * 8 + [True, False]))
-    meaning = Meaning("log", "2024-01-01", ("view", "play"), (0.0, 1.0), 4)
+    meaning = Meaning("log", "2024-01-01", ("view", "play"), (0.0, 1.0), 4, CUTOFF_US)
     cycle = CycleItems(items, known, catalogue)
     write_serving_folder(folder / "serving", folder / "weights.safetensors", CONFIG, cycle, meaning)
     return Scorer(folder / "serving")
@@ -181,3 +190,103 @@ def test_times_before_1970_are_exact():
 def test_a_bad_argument_is_refused(scorer, options, message):
     with pytest.raises(HistoryError, match=message):
         scorer.recommend([[]], **options)
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory):
+    """The same ten items, a model with signals, and 40 events of 4 users up to the cutoff."""
+    torch.manual_seed(4)
+    folder = tmp_path_factory.mktemp("timed")
+    config = CONFIG.model_copy(update={"half_lives": 2, "pair_signals": True, "request_time": True})
+    token = torch.arange(10)
+    catalogue = Catalogue(token, {"language": torch.randn(10, 8)})
+    model = Recommender(config, 10)
+    for term in (model.item_term, model.pair_term):
+        torch.nn.init.normal_(term.weights.weight, std=0.5)
+    save_file(model.state_dict(), folder / "weights.safetensors")
+    items = Items(
+        pa.array(list("abcdefghij")), pa.array([None] * 10, pa.string()), np.full(10, UNKNOWN_LAUNCH)
+    )
+    known = Vocabulary(token.numpy(), np.zeros(10, np.int64), np.zeros(10, dtype=bool))
+    states, rows = [], []
+    for number in range(40):
+        at = CUTOFF_US - (41 - number) * HOUR_US
+        item, user = number * 7 % 10, number % 4
+        states.append((item, at + HOUR_US, 1 + number // 10, CUTOFF_US - 41 * HOUR_US, [1.0, 2.0], 0.5))
+        previous = [earlier * 7 % 10 for earlier in range(number - 4, -1, -4) if earlier % 4 == user]
+        if previous:
+            rows.append((item, at, previous[:3]))
+    columns = {
+        "item_index": pa.int32(), "bucket_end_us": pa.int64(), "events": pa.int64(), "first_event_at_us": pa.int64(),
+        "decayed": pa.list_(pa.float64()), "decayed_high_value": pa.float64(),
+    }  # fmt: skip
+    batch = pa.record_batch(
+        {
+            name: pa.array(column, columns[name])
+            for name, column in zip(columns, zip(*states, strict=True), strict=True)
+        }
+    )
+    signals = Signals(item_signals([batch], 10, (0.1, 1.0), HOUR_US), batch_log(rows), HOUR_US)
+    meaning = Meaning("log", "c", ("view", "play"), (0.0, 1.0), 4, CUTOFF_US, (0.1, 1.0), HOUR_US)
+    cycle = CycleItems(items, known, catalogue)
+    write_serving_folder(folder / "serving", folder / "weights.safetensors", config, cycle, meaning, signals)
+    return Scorer(folder / "serving"), model.eval(), catalogue, signals
+
+
+HISTORY = [
+    {"item_id": "a", "event_at": "2024-01-01T09:00:00", "action": "play"},
+    {"item_id": "h", "event_at": "2024-01-01T10:00:00", "action": "view"},
+]
+
+
+@pytest.mark.parametrize("as_of", ["2024-01-01T20:30:00", "2024-03-01", None])
+def test_served_scores_are_those_that_evaluation_ranks_by(timed, as_of):
+    scorer, model, catalogue, signals = timed
+    (answer,) = scorer.recommend([HISTORY], k=10, as_of=as_of)
+    at = CUTOFF_US if as_of is None else parse_microseconds(as_of)
+    batch, pairs, users = _as_evaluated(scorer, model, signals, at)
+    dated = Catalogue(
+        catalogue.item_token,
+        catalogue.features,
+        torch.full((10,), torch.nan, dtype=torch.float64),
+        None,
+        signals.items,
+    )
+    with torch.inference_mode():
+        everything = torch.arange(10)
+        asked = replace(batch, label_at_seconds=torch.tensor([at / 1e6], dtype=torch.float64), pairs=pairs)
+        scores = model.request_scores(users, asked, dated, everything, model.item_vectors(everything, dated))[
+            0
+        ]
+    expected = sorted(zip("abcdefghij", scores.tolist(), strict=True), key=lambda pair: -pair[1])
+    assert answer.items == [name for name, _ in expected]
+    assert answer.scores == pytest.approx([value for _, value in expected], abs=1e-5)
+
+
+def _as_evaluated(scorer, model, signals, at):
+    """The request's batch, pairs and user vector, computed as the evaluation does."""
+    tokens, _, _ = scorer._tokens([HISTORY])
+    user, end = np.zeros(1, np.int64), tokens.offset[1:]
+    with torch.inference_mode():
+        users = encode_histories(model, scorer.catalogue, tokens, user, end, 4, np.array([at]))
+    lists = pair_lists(tokens, Requests(user, end, np.array([at])), signals.successors, 10, HOUR_US)
+    nothing = np.zeros((1, 1), np.int64)
+    pairs = padded_pairs(lists, np.zeros(1, np.int64), nothing, nothing > 0, 2)
+    none = torch.empty(0)
+    batch = Batch(none, none, none, none, none, none, none, none, torch.zeros(1, dtype=torch.int64),
+                  torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1))  # fmt: skip
+    return batch, pairs, users
+
+
+def test_requests_at_different_times_in_one_call_are_each_answered_as_alone(timed):
+    scorer = timed[0]
+    later = [{**HISTORY[0], "event_at": "2024-02-01T09:00:00"}]
+    together = scorer.recommend([HISTORY, later, []], k=10)
+    alone = [scorer.recommend([history], k=10)[0] for history in (HISTORY, later, [])]
+    for one, other in zip(together, alone, strict=True):
+        assert one.items == other.items and one.scores == pytest.approx(other.scores, abs=1e-5)
+
+
+def test_items_of_the_history_can_be_excluded(timed):
+    (answer,) = timed[0].recommend([HISTORY], k=10, exclude_seen=True)
+    assert len(answer.items) == 8 and not {"a", "h"} & set(answer.items)
