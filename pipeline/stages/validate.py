@@ -25,15 +25,28 @@ from expectations.instants import aware
 from expectations.new_lines import new_lines
 from expectations.runner import judge
 from expectations.suites import events as events_suite
+from expectations.suites import item_signals as item_signals_suite
 from expectations.suites import items as items_suite
 from expectations.suites import sequences as sequences_suite
+from expectations.suites import successors as successors_suite
 from expectations.suites import vocabulary as vocabulary_suite
-from expectations.tables import EVENTS, INGESTED_FILES, ITEMS, REJECTED_EVENTS, SEQUENCES, VOCABULARY, Table
+from expectations.tables import (
+    EVENTS,
+    INGESTED_FILES,
+    ITEM_SIGNALS,
+    ITEMS,
+    REJECTED_EVENTS,
+    SEQUENCES,
+    SUCCESSORS,
+    VOCABULARY,
+    Table,
+)
 from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext, figures_of
 from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.figures import ValidateEventsFigures, ValidateSequencesFigures
 from pipeline.cycle.records import StageResult, read_records
+from spark_jobs.figures import ItemSignalsFigures
 from spark_jobs.lake import delta
 from spark_jobs.landing.event_lines import DUPLICATE, EARLIEST, LATEST
 from spark_jobs.landing.reading import EXCLUDED
@@ -66,8 +79,14 @@ def validate_events(context: StageContext) -> StageResult:
 
 
 def validate_sequences(context: StageContext) -> StageResult:
-    """The stage: judges this cycle's rows of `vocabulary` and `sequences`. Raises ExpectationsFailed."""
-    judged = [_judge_vocabulary(context), _judge_sequences(context)]
+    """The stage: judges this cycle's rows of `vocabulary`, `sequences`, `item_signals` and `successors`.
+    Raises ExpectationsFailed."""
+    judged = [
+        _judge_vocabulary(context),
+        _judge_sequences(context),
+        _judge_item_signals(context),
+        _judge_successors(context),
+    ]
     page = _conclude(context, judged)
     return StageResult(ValidateSequencesFigures(report.rows(judged), page.name))
 
@@ -139,6 +158,33 @@ def _judge_sequences(context: StageContext) -> SuiteResult:
     batches = sequences_suite.batches(rows, _table(context, EVENTS), items, limits)
     expected = sequences_suite.expectations(limits)
     return judge(SEQUENCES.name, batches, expected, sequences_suite.AGGREGATES)
+
+
+def _judge_item_signals(context: StageContext) -> SuiteResult:
+    cycle, items = context.cycle, _table(context, ITEMS)
+    figures = context.figures(ITEM_SIGNALS.name, ItemSignalsFigures)
+    limits = item_signals_suite.Limits(
+        split=cycle.split,
+        cutoff=cycle.cutoff,
+        items=items.count(),
+        half_lives_days=figures.half_lives_days,
+        bucket_us=context.config.signals.bucket_us,
+    )
+    rows = _table(context, ITEM_SIGNALS).where(F.col("cycle") == cycle.name)
+    batches = item_signals_suite.batches(rows, _table(context, EVENTS), items, limits)
+    expected = item_signals_suite.expectations(limits)
+    return judge(ITEM_SIGNALS.name, batches, expected, item_signals_suite.AGGREGATES)
+
+
+def _judge_successors(context: StageContext) -> SuiteResult:
+    cycle, items = context.cycle, _table(context, ITEMS)
+    limits = successors_suite.Limits(
+        split=cycle.split, cutoff=cycle.cutoff, items=items.count(), reach=context.config.signals.reach
+    )
+    rows = _table(context, SUCCESSORS).where(F.col("cycle") == cycle.name)
+    batches = successors_suite.batches(rows, _table(context, EVENTS), items, limits)
+    expected = successors_suite.expectations(limits)
+    return judge(SUCCESSORS.name, batches, expected, successors_suite.AGGREGATES)
 
 
 def _conclude(context: StageContext, judged: Sequence[SuiteResult]) -> Path:

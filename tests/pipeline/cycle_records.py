@@ -50,7 +50,9 @@ from spark_jobs.figures import (
     EventsFigures,
     ItemFeaturesFigures,
     ItemsFigures,
+    ItemSignalsFigures,
     SequencesFigures,
+    SuccessorsFigures,
     VocabularyFigures,
 )
 from tests.factories import tiny_config
@@ -317,6 +319,18 @@ def figures_by_stage(rungs: Sequence[str] = ONE_RUNG) -> dict[str, Any]:
         ),
         "evaluation_sequences": EvaluationSequencesFigures(
             users=120, stored_tokens=2700, labels=900, labels_dropped=0
+        ),
+        "item_signals": ItemSignalsFigures(
+            half_lives_days=(1.0, 7.0),
+            bucket_us=600_000_000,
+            events=840,
+            items=31,
+            rows=700,
+            rows_after_split=180,
+            bytes_on_disk=21_000,
+        ),
+        "successors": SuccessorsFigures(
+            events=840, users=40, rows=800, rows_after_split=200, pairs=6000, bytes_on_disk=9600
         ),
         "validate_sequences": ValidateSequencesFigures(
             judgements=(_judgement("sequences", "not_applicable"),), page="validate_sequences.html"

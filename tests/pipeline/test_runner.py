@@ -20,6 +20,7 @@ from pipeline.cycle.records import StageRecord, StageResult, read_records, write
 from pipeline.runner import StageError, is_finished, run_cycle, run_stage
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import workflow
+from spark_jobs.figures import ItemSignalsFigures
 from tests.factories import CUTOFFS, tiny_config
 
 CYCLE = Cycle("tiny", CUTOFFS[0], timedelta(days=10), None)
@@ -74,7 +75,7 @@ def test_a_new_parent_repeats_only_the_stages_that_continue_it_or_read_what_they
     names.clear()
     parent = AcceptedVersion(1, "2024-01-01", CUTOFFS[0], "digest")
     run(tiny_config(), settings, replace(CYCLE, parent=parent, reference=parent))
-    kept = {"events", "items", "item_features", "sequences", "evaluation_sequences"}
+    kept = {"events", "items", "item_features", "sequences", "evaluation_sequences", "successors"}
     assert names == [stage.name for stage in STAGES if stage.name not in kept]
 
 
@@ -185,6 +186,25 @@ def test_a_start_from_scratch_continues_the_vocabulary_of_its_reference(settings
     scratch, stages = replace(CYCLE, reference=reference), workflow(tiny_config())
     job = runner.spark_job(StageContext(stages["vocabulary"], tiny_config(), scratch, settings, {}))
     assert (job.parent_cycle, job.parent_split, job.versions) == (made.name, made.split, {"vocabulary": 4})
+
+
+@pytest.mark.parametrize("half_lives", [None, (1.0, 30.0)])
+def test_signals_continue_the_half_lives_of_the_version_before_where_its_record_has_them(
+    settings, half_lives
+):
+    made = replace(CYCLE, cutoff=CUTOFFS[0] - timedelta(days=5))
+    written = [("vocabulary", FIGURES)]
+    if half_lives is not None:
+        written.append(("item_signals", ItemSignalsFigures(half_lives, 1, 1, 1, 1, 0, 1)))
+    for stage, figures in written:
+        record = StageRecord(stage, "", {}, {stage: 4}, figures, None, 0.0, "", 0.0)
+        write_record(settings.cycle_folder("tiny", made.name), record)
+    accepted.keep(settings, made, "digest")
+    reference = AcceptedVersion(1, made.name, made.split, "digest")
+    cycle, stages = replace(CYCLE, parent=reference, reference=reference), workflow(tiny_config())
+    job = runner.spark_job(StageContext(stages["item_signals"], tiny_config(), cycle, settings, {}))
+    assert job.parent_half_lives_days == half_lives
+    assert job.versions == {}
 
 
 def test_a_job_is_given_only_what_its_stage_declares(settings):

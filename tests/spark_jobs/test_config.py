@@ -13,6 +13,7 @@ from spark_jobs.config import (
     FileMapping,
     ItemMapping,
     SequencesConfig,
+    SignalsConfig,
     SourceConfig,
     TagMapping,
     VocabularyConfig,
@@ -80,3 +81,30 @@ def test_a_job_survives_json(tmp_path):
 )  # fmt: skip
 def test_every_key_is_described(kind):
     assert [name for name, field in kind.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"half_lives_days": ()}, "at least 1 item"),
+        ({"half_lives_days": tuple(range(1, 10))}, "at most 8 items"),
+        ({"half_lives_days": (0.0, 1.0)}, "above 0 and at most 36,500, given"),
+        ({"half_lives_days": (1.0, float("nan"))}, "above 0 and at most 36,500, given"),
+        ({"half_lives_days": (7.0, 1.0)}, "distinct and ascending, given"),
+        ({"half_lives_days": (1.0, 1.0)}, "distinct and ascending, given"),
+        ({"bucket_minutes": 7}, "bucket_minutes is 7.0, but a whole number of buckets must make a day"),
+        ({"bucket_minutes": 2880}, "less than or equal to 1440"),
+        ({"reach": 0}, "greater than or equal to 1"),
+        ({"reach": 51}, "less than or equal to 50"),
+    ],
+)
+def test_signals_that_cannot_be_counted_are_refused(given, words):
+    with pytest.raises(ValidationError, match=words):
+        SignalsConfig(**given)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "microseconds"), [(10, 600_000_000), (0.5, 30_000_000), (1440, 86_400_000_000)]
+)
+def test_a_bucket_is_a_whole_part_of_a_day(minutes, microseconds):
+    assert SignalsConfig(bucket_minutes=minutes).bucket_us == microseconds

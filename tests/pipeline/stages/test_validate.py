@@ -8,10 +8,19 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 
 from expectations.figures import NewLines, Window
-from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, SEQUENCES, VOCABULARY, location
+from expectations.tables import (
+    EVENTS,
+    INGESTED_FILES,
+    ITEM_SIGNALS,
+    REJECTED_EVENTS,
+    SEQUENCES,
+    SUCCESSORS,
+    VOCABULARY,
+    location,
+)
 from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext
 from pipeline.cycle.definition import AcceptedVersion, Cycle
@@ -20,10 +29,12 @@ from pipeline.cycle.records import StageRecord, StageResult, plain_figures, writ
 from pipeline.settings import Settings
 from pipeline.stages.validate import ExpectationsFailed, validate_events, validate_sequences
 from pipeline.workflows.refresh_cycle import workflow
-from spark_jobs.figures import ItemsFigures
+from spark_jobs.figures import ItemsFigures, ItemSignalsFigures
 from spark_jobs.histories import tokens
 from spark_jobs.histories.spans import up_to
+from spark_jobs.item_signals import item_signals
 from spark_jobs.sequences import sequences
+from spark_jobs.successors import successors
 from spark_jobs.vocabulary import vocabulary
 from tests.factories import CUTOFFS, WINDOW, events_frame, items_frame, tiny_config
 
@@ -94,8 +105,19 @@ def context(spark, tmp_path_factory) -> StageContext:
     put(settings, REJECTED_EVENTS.name, spark.createDataFrame([rejected], REJECTED_EVENTS.ddl).toArrow())
     put(settings, VOCABULARY.name, vocabulary(until_split, items, None, cycle.name, 3).toArrow())
     put(settings, SEQUENCES.name, sequences(numbered, cycle.name, config.source, config.sequences).toArrow())
-    tables = ("events", "items", "ingested_files", "rejected_events", "vocabulary", "sequences")
-    finished = {"events": record("events", dict.fromkeys(tables, 0))}
+    until_cutoff, signals = up_to(events, cycle.cutoff), config.signals
+    of_items = item_signals(
+        until_cutoff, items, cycle.split, cycle.name, config.source, (1.0, 7.0), signals.bucket_us
+    )
+    log = tokens.tokens(until_cutoff, items, config.source, 32)
+    put(settings, ITEM_SIGNALS.name, of_items.toArrow())
+    put(settings, SUCCESSORS.name, successors(log, cycle.split, cycle.name, signals.reach).toArrow())
+    tables = ("events", "items", "ingested_files", "rejected_events", "vocabulary", "sequences", "successors")
+    figures = ItemSignalsFigures((1.0, 7.0), signals.bucket_us, 60, 5, 60, 20, 1)
+    finished = {
+        "events": record("events", dict.fromkeys(tables, 0)),
+        "item_signals": record("item_signals", {"item_signals": 0}, figures),
+    }
     stage = workflow(config)["validate_events"]
     yield StageContext(stage, config, cycle, settings, finished, say=lambda text: None)
     for key, value in before.items():
@@ -182,3 +204,16 @@ def test_the_parents_numbering_and_tokens_are_compared(context):
     assert 0.5 < result.figures.drift.volume_ratio <= 1
     judged = {row.name: row.outcome for row in result.figures.judgements}
     assert judged["numbering_append_only"] == "passed"
+
+
+def test_lost_rows_of_signals_fail(context):
+    context = at(context, "validate_sequences")
+    written = dict(context.finished)
+    for name in ("item_signals", "successors"):
+        rows = DeltaTable(location(context.settings.lake, "tiny", name), version=0).to_pyarrow_table()
+        put(context.settings, name, rows.slice(1))
+        written[name] = replace(context.finished.get(name, record(name, {})), versions={name: 1})
+    with pytest.raises(
+        ExpectationsFailed, match=r"not met: item_signals\.buckets_add_up .*successors\.neighbours_agree"
+    ):
+        validate_sequences(replace(context, finished=written))

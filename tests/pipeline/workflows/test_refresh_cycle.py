@@ -61,7 +61,7 @@ def test_every_written_artifact_is_read_or_is_for_people(stages):
 
 def test_only_the_stages_between_the_two_judgements_of_data_run_side_by_side(stages):
     after = Counter(stage.after for stage in stages)
-    assert {names: count for names, count in after.items() if count > 1} == {("validate_events",): 4}
+    assert {names: count for names, count in after.items() if count > 1} == {("validate_events",): 6}
     assert set(stages["validate_sequences"].after) == {
         stage.name for stage in stages if stage.after == ("validate_events",)
     }
