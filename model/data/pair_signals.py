@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from model.arrays import Flags, Ints, stretches
-from model.data.successors import SKIP_DECAY, Counts, SuccessorLog
+from model.arrays import Flags, Floats, Ints, stretches
+from model.data.successors import SKIP_DECAY, Counts, Matrix, Recent, SuccessorLog
 from model.network.pair_signals import COUNTS, FURTHER_SIGNALS, Pairs, pair_signal_count
 
 HISTORY_EVENTS = 512
@@ -36,9 +36,9 @@ CHAIN_EVENTS, CHAIN_DECAY = 5, 0.7
 NEAR_EVENTS = 10
 FOLLOWED_PRIOR, NEAR_PRIOR = 1.0, 5.0
 NEXT_WEIGHT = 1e-4
-SCALES = np.array([0.002, 0.002, 0.02, 0.002], dtype=np.float32)
+SCALES = np.array([0.002, 0.002, 0.02, 0.002])
 """Of followed, next, often and near: a count enters as log(1 + count / scale) / 2."""
-DENSE_CELLS = 2_000_000
+DENSE_CELLS = 1_000_000
 """Cells of requests × items held at once."""
 HIGH_VALUE, OTHERWISE, LAST = 1, 2, 4
 FIRST_ACTION_BIT = 3
@@ -117,17 +117,20 @@ def pair_lists(
     """
     floor_us = requests.at_us // bucket_us * bucket_us
     order = np.argsort(floor_us, kind="stable")
-    bounds = np.flatnonzero(np.diff(floor_us[order], prepend=np.iinfo(np.int64).min))
     counts = Counts(successors, items) if counts is None else counts
     at_once = max(1, DENSE_CELLS // max(items, 1))
-    parts: list[_Part] = [None] * requests.user.size
-    for begin, end in zip(bounds, [*bounds[1:], order.size], strict=True):
-        counts.advance(int(floor_us[order[begin]]))
-        for start in range(begin, end, at_once):
-            chosen = order[start : min(start + at_once, end)]
-            for number, part in zip(chosen, _lists(log, requests, chosen, counts, items), strict=True):
-                parts[number] = part
-    return _joined(parts)
+    parts = [_EMPTY]
+    for start in range(0, order.size, at_once):
+        chosen = order[start : start + at_once]
+        counts.move(int(floor_us[chosen[0]]), int(floor_us[chosen[-1]]))
+        parts.append(_lists(log, requests, chosen, floor_us[chosen], counts, items))
+    size, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    # Back from the order of time to that of the requests.
+    place = np.empty_like(order)
+    place[order] = np.arange(order.size)
+    _, pair = stretches((np.cumsum(size) - size)[place], size[place])
+    offset = np.concatenate([[0], np.cumsum(size[place])])
+    return PairLists(offset, *(column[pair] for column in columns))
 
 
 def padded_pairs(lists: PairLists, request: Ints, label_item: Ints, is_label: Flags, actions: int) -> Pairs:
@@ -152,77 +155,83 @@ def padded_pairs(lists: PairLists, request: Ints, label_item: Ints, is_label: Fl
     return Pairs(torch.from_numpy(item), torch.from_numpy(signals), torch.from_numpy(label))
 
 
-_Part = tuple[NDArray, NDArray, NDArray, NDArray]
+_Part = tuple[NDArray, NDArray, NDArray, NDArray, NDArray]
+_EMPTY: _Part = (
+    np.empty(0, np.int64),
+    np.empty(0, np.int32),
+    np.empty(0, np.uint32),
+    np.empty(0, np.float16),
+    np.empty((0, COUNTS), np.float16),
+)
 
 
-def _lists(log: Log, requests: Requests, chosen: Ints, counts: Counts, items: int) -> list[_Part]:
-    """The lists of some requests of one bucket."""
+def _lists(log: Log, requests: Requests, chosen: Ints, at_us: Ints, counts: Counts, items: int) -> _Part:
+    """Lengths of the lists of some requests, and their columns end to end."""
     user, end = requests.user[chosen], requests.end[chosen]
+    scores = _scores(log, user, end, at_us, counts, items)  # [4, x, N]
+    # In float32, so that sums that are equal but for their last bits are equal.
+    best = (scores[0] + scores[3] + NEXT_WEIGHT * scores[1]).astype(np.float32)
+    kept = best > 0
+    many = np.flatnonzero(kept.sum(axis=1) > BEST_SUCCESSORS)
+    if many.size:
+        limit = np.partition(best[many], -BEST_SUCCESSORS, axis=1)[:, -BEST_SUCCESSORS, None]
+        kept[many] = best[many] >= limit
+        # Of equal scores at the limit the items with the lowest numbers are kept.
+        for row in many[kept[many].sum(axis=1) > BEST_SUCCESSORS]:
+            beside = np.flatnonzero(kept[row] & (best[row] == best[row][kept[row]].min()))
+            kept[row, beside[BEST_SUCCESSORS - int(kept[row].sum()) :]] = False
+    first = np.maximum(log.offset[user], end - HISTORY_EVENTS)
+    row, event = stretches(first, end - first)
+    item = log.item_index[event].astype(np.int64)
+    flags, recency = np.zeros(kept.shape, dtype=np.uint32), np.zeros(kept.shape, dtype=np.float16)
+    np.bitwise_or.at(flags, (row, item), _event_flags(log, event))
+    has = np.flatnonzero(end > first)
+    flags[has, log.item_index[end[has] - 1]] |= np.uint32(LAST)
+    np.maximum.at(recency, (row, item), (1 / np.sqrt(end[row] - event)).astype(np.float16))
+    kept |= flags > 0
+    row, item = np.nonzero(kept)
+    logs = np.log1p(scores[:, row, item] / SCALES[:, None]).T.astype(np.float16)
+    size = kept.sum(axis=1)
+    return size, item.astype(np.int32), flags[row, item], recency[row, item], logs
+
+
+def _event_flags(log: Log, event: Ints) -> NDArray[np.uint32]:
+    """Bits of some events: how the user had the item, and by which action."""
+    action = np.minimum(log.action[event].astype(np.uint32), MOST_ACTIONS)
+    kind = np.where(log.reward[event] > 0, HIGH_VALUE, OTHERWISE).astype(np.uint32)
+    own = np.uint32(1) << (np.uint32(FIRST_ACTION_BIT) + np.minimum(action, MOST_ACTIONS - 1)).astype(
+        np.uint32
+    )
+    return kind | np.where(action < MOST_ACTIONS, own, np.uint32(0)).astype(np.uint32)
+
+
+def _scores(log: Log, user: Ints, end: Ints, at_us: Ints, counts: Counts, items: int) -> Floats:
+    """followed, next, often and near of every item for some requests: float64 [4, x, N]."""
     event = end[:, None] - 1 - np.arange(NEAR_EVENTS)  # [x, NEAR_EVENTS], newest first
     row, back = np.nonzero(event >= log.offset[user][:, None])
     recent = log.item_index[event[row, back]].astype(np.int64)
-    distinct, column = np.unique(recent, return_inverse=True)
-    scores = np.zeros((COUNTS, chosen.size, items), dtype=np.float32)
-    if distinct.size:
-        followed, near = counts.rows(distinct)
-        total, near_total = counts.followed_total[recent], counts.near_total[recent]
-        chain = np.where(back < CHAIN_EVENTS, CHAIN_DECAY**back, 0.0)
-        weights = (
-            chain / (total + FOLLOWED_PRIOR),
-            np.where(back == 0, 1.0, 0.0) / (total + FOLLOWED_PRIOR),
-            chain,
-            SKIP_DECAY**back / (near_total + NEAR_PRIOR),
-        )
-        for number, weight in enumerate(weights):
-            kept = weight > 0
-            matrix = sparse.coo_array(
-                (weight[kept].astype(np.float32), (row[kept], column[kept])), (chosen.size, distinct.size)
-            ).tocsr()
-            scores[number] = (matrix @ (near if number == 3 else followed)).toarray()
-    best = scores[0] + scores[3] + np.float32(NEXT_WEIGHT) * scores[1]
-    parts = []
-    for number in range(chosen.size):
-        candidates = np.flatnonzero(best[number])
-        if candidates.size > BEST_SUCCESSORS:
-            # By score, then by item, so that equal scores are cut the same way everywhere.
-            value = best[number, candidates]
-            limit = np.partition(value, candidates.size - BEST_SUCCESSORS)[-BEST_SUCCESSORS]
-            above, beside = candidates[value > limit], candidates[value == limit]
-            candidates = np.concatenate([above, beside[: BEST_SUCCESSORS - above.size]])
-        start = max(int(log.offset[user[number]]), int(end[number]) - HISTORY_EVENTS)
-        history = slice(start, int(end[number]))
-        parts.append(_part(log, history, candidates, scores[:, number]))
-    return parts
+    scores = np.zeros((COUNTS, user.size, items))
+    chain = back < CHAIN_EVENTS
+    of_chain = (row[chain], back[chain], recent[chain], at_us[row[chain]])
+    matrix, added = counts.followed(*of_chain[2:])
+    weight = CHAIN_DECAY ** of_chain[1]
+    divided = weight / (matrix.total[of_chain[2]] + added.total + FOLLOWED_PRIOR)
+    _add(scores[0], *of_chain[:1], of_chain[2], divided, matrix, added)
+    _add(scores[1], *of_chain[:1], of_chain[2], np.where(of_chain[1] == 0, divided, 0.0), matrix, added)
+    _add(scores[2], *of_chain[:1], of_chain[2], weight, matrix, added)
+    matrix, added = counts.near(recent, at_us[row])
+    divided = SKIP_DECAY**back / (matrix.total[recent] + added.total + NEAR_PRIOR)
+    _add(scores[3], row, recent, divided, matrix, added)
+    return scores
 
 
-def _part(log: Log, history: slice, candidates: Ints, scores: NDArray[np.float32]) -> _Part:
-    """The list of one request; `scores` [4, N]."""
-    seen = log.item_index[history].astype(np.int64)
-    item = np.union1d(candidates, seen)
-    flags, recency = np.zeros(item.size, dtype=np.uint32), np.zeros(item.size, dtype=np.float16)
-    if seen.size:
-        place = np.searchsorted(item, seen)
-        action = np.minimum(log.action[history].astype(np.uint32), MOST_ACTIONS)
-        kind = np.where(log.reward[history] > 0, HIGH_VALUE, OTHERWISE).astype(np.uint32)
-        bit = np.where(action < MOST_ACTIONS, np.uint32(1) << (FIRST_ACTION_BIT + action), np.uint32(0))
-        np.bitwise_or.at(flags, place, kind | bit.astype(np.uint32))
-        flags[place[-1]] |= LAST
-        np.maximum.at(recency, place, (1 / np.sqrt(np.arange(seen.size, 0, -1))).astype(np.float16))
-    counts = np.log1p(scores[:, item] / SCALES[:, None]).T.astype(np.float16)
-    return item.astype(np.int32), flags, recency, counts
-
-
-def _joined(parts: list[_Part]) -> PairLists:
-    sizes = np.array([part[0].size for part in parts], dtype=np.int64)
-    none = (
-        np.empty(0, np.int32), np.empty(0, np.uint32), np.empty(0, np.float16), np.empty((0, COUNTS), np.float16),
-    )  # fmt: skip
-    columns = (
-        [
-            np.concatenate([empty, *column])
-            for empty, column in zip(none, zip(*parts, strict=True), strict=True)
-        ]
-        if parts
-        else none
-    )
-    return PairLists(np.concatenate([[0], np.cumsum(sizes)]), *columns)
+def _add(scores: Floats, row: Ints, item: Ints, weight: Floats, matrix: Matrix, added: Recent) -> None:
+    """Adds weight · counts[item] to each row: scores [x, N]; row, item and weight [Q]."""
+    distinct, column = np.unique(item, return_inverse=True)
+    kept = weight > 0
+    chosen = sparse.coo_array((weight[kept], (row[kept], column[kept])), (scores.shape[0], distinct.size))
+    scores += (chosen.tocsr() @ matrix.merged[distinct]).toarray()
+    later = weight[added.query] > 0
+    query = added.query[later]
+    value = weight[query] * added.weight[later]
+    np.add.at(scores, (row[query], added.target[later]), value)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from model.arrays import Floats, Ints, flat, lengths, numbers
+from model.arrays import Floats, Ints, flat, lengths, numbers, stretches
 
 COLUMNS = ("item_index", "event_at_us", "previous_items")
 SKIP_DECAY = 0.85
@@ -27,7 +27,7 @@ BACKWARD = 0.5
 """Weight of a pair in reverse order."""
 NONE = -1
 RECENT_SHARE = 1 / 48
-"""Pairs are merged into the large matrices when their number exceeds this share of all."""
+"""Events are merged into the matrices when their number exceeds this share of all."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def successor_log(batches: Iterable[pa.RecordBatch]) -> SuccessorLog:
         padded = np.full((count.size, int(count.max(initial=0))), NONE, dtype=np.int32)
         padded[np.arange(padded.shape[1]) < count[:, None]] = flat(batch["previous_items"], np.int32)
         parts.append(padded)
-    width = max((part.shape[1] for part in parts), default=1)
+    width = max((part.shape[1] for part in parts if len(part)), default=1)
     previous = np.full((sum(map(len, parts)), width), NONE, dtype=np.int32)
     start = 0
     for part in parts:
@@ -64,96 +64,109 @@ def successor_log(batches: Iterable[pa.RecordBatch]) -> SuccessorLog:
     return SuccessorLog(item_index[order], event_at_us[order], previous[order])
 
 
-class Counts:
-    """N and K as of an instant that only moves forward.
+@dataclass(frozen=True)
+class Recent:
+    """What a `Counts` adds to its matrices for some queries (an item x and an instant each)."""
 
-    Memory: 24 bytes for each distinct pair of items. Pairs since the last merge are kept in a list, so
-    that moving forward costs the new pairs, and a merge a pass over the matrices some 48 times in all.
+    total: Floats
+    """float64 [Q]; to the row sum of x."""
+    query: Ints
+    """int64 [z]; number of the query …"""
+    target: Ints
+    """int64 [z]; … the item j that its row counts …"""
+    weight: Floats
+    """float64 [z]; … and by how much."""
+
+
+class Counts:
+    """N and K as of any instant of a stretch of time that only moves forward.
+
+    Pairs up to the stretch's begin are merged into matrices, later ones are looked up one by one, so that
+    every query has the counts of its own instant. Memory: 16 bytes for each distinct pair of items.
     """
 
     def __init__(self, log: SuccessorLog, items: int) -> None:
-        self._log, self._items = log, items
-        self._merged = self._end = 0
-        self._followed = _empty(items)
-        self._near = _empty(items)
-        self.followed_total: Floats = np.zeros(items)
-        """float64 [N]; Σ_j N(x, j)."""
-        self.near_total: Floats = np.zeros(items)
-        """float64 [N]; Σ_j K(x, j)."""
+        self._log, self._items, self._merged = log, items, 0
+        self._followed, self._near = Matrix(items), Matrix(items)
         self._most_recent = max(1024, int(log.item_index.size * RECENT_SHARE))
 
-    def advance(self, at_us: int) -> None:
-        """Counts the events strictly before an instant, which must not be earlier than the last one."""
-        end = int(np.searchsorted(self._log.event_at_us, at_us, side="left"))
-        if end <= self._end:
-            return
-        source, _, weight = _near_pairs(self._log, self._end, end)
-        np.add.at(self.near_total, source, weight)
-        source, _ = _followed_pairs(self._log, self._end, end)
-        np.add.at(self.followed_total, source, 1.0)
-        self._end = end
-        if self._end - self._merged > self._most_recent:
-            self._followed, self._near = (
-                kept + recent
-                for kept, recent in zip((self._followed, self._near), self._recent(None), strict=True)
-            )
-            self._merged = self._end
-
     @property
-    def counted_before_us(self) -> int:
-        """Time of the last event that is counted; the smallest int64 where none is."""
-        return int(self._log.event_at_us[self._end - 1]) if self._end else int(np.iinfo(np.int64).min)
+    def merged_before_us(self) -> int:
+        """Time of the last event in the matrices; the smallest int64 where there is none."""
+        return int(self._log.event_at_us[self._merged - 1]) if self._merged else int(np.iinfo(np.int64).min)
 
-    def rows(self, items: Ints) -> tuple[sparse.csr_array, sparse.csr_array]:
-        """Rows of N and of K: distinct items int64 [M] → float32 [M, N] sparse each."""
-        followed, near = self._followed[items], self._near[items]
-        if self._merged < self._end:
-            recent = self._recent(items)
-            followed, near = followed + recent[0], near + recent[1]
-        return followed, near
+    def move(self, begin_us: int, end_us: int) -> None:
+        """Makes ready for queries as of instants in [begin, end]; begin must not be before that of the last call."""
+        begin, end = np.searchsorted(self._log.event_at_us, [begin_us, end_us], side="left")
+        if begin - self._merged > self._most_recent:
+            self._followed.merge(*_followed_pairs(self._log, self._merged, begin)[:3])
+            self._near.merge(*_near_pairs(self._log, self._merged, begin)[:3])
+            self._merged = int(begin)
+        stride = self._log.event_at_us.size + 1
+        self._followed.recent(*_followed_pairs(self._log, self._merged, end), stride)
+        self._near.recent(*_near_pairs(self._log, self._merged, end), stride)
 
-    def _recent(self, items: Ints | None) -> tuple[sparse.csr_array, sparse.csr_array]:
-        """N and K of the pairs since the last merge; of some items' rows alone where given."""
-        source, target, weight = _near_pairs(self._log, self._merged, self._end)
-        before, after = _followed_pairs(self._log, self._merged, self._end)
-        rows = self._items
-        if items is not None:
-            place = np.full(self._items, NONE)
-            place[items] = np.arange(items.size)
-            kept, followed = place[source] >= 0, place[before] >= 0
-            source, target, weight = place[source[kept]], target[kept], weight[kept]
-            before, after = place[before[followed]], after[followed]
-            rows = items.size
-        ones = np.ones(before.size, dtype=np.float32)
-        return _matrix(before, after, ones, rows, self._items), _matrix(
-            source, target, weight.astype(np.float32), rows, self._items
-        )
+    def followed(self, item: Ints, at_us: Ints) -> tuple[Matrix, Recent]:
+        """N for queries (item, instant), int64 [Q] each: the matrix, and what is to be added."""
+        return self._followed, self._followed.since(item, self._ends(at_us))
+
+    def near(self, item: Ints, at_us: Ints) -> tuple[Matrix, Recent]:
+        """K, as `followed`."""
+        return self._near, self._near.since(item, self._ends(at_us))
+
+    def _ends(self, at_us: Ints) -> Ints:
+        return np.searchsorted(self._log.event_at_us, at_us, side="left")
 
 
-def _near_pairs(log: SuccessorLog, start: int, end: int) -> tuple[Ints, Ints, Floats]:
-    """Pairs (x, j) of log[start:end] with their weights in K, both directions."""
+class Matrix:
+    """One kind of counts: a matrix, and the pairs since it was merged."""
+
+    def __init__(self, items: int) -> None:
+        self.merged = sparse.csr_array((items, items))
+        """float64 [N, N]; so exact that when pairs are merged changes no signal."""
+        self.total: Floats = np.zeros(items)
+        """float64 [N]; its row sums."""
+
+    def merge(self, source: Ints, target: Ints, weight: Floats) -> None:
+        """Adds pairs for good."""
+        pairs = sparse.coo_array((weight, (source, target)), shape=self.merged.shape)
+        self.merged = self.merged + pairs.tocsr()
+        np.add.at(self.total, source, weight)
+
+    def recent(self, source: Ints, target: Ints, weight: Floats, event: Ints, stride: int) -> None:
+        """Replaces the pairs that are looked up one by one; `event` is the number of the event behind each."""
+        key = source * stride + event
+        order = np.argsort(key, kind="stable")
+        self._stride, self._key = stride, key[order]
+        self._target, self._weight = target[order], weight[order]
+        self._sum = np.concatenate([[0.0], np.cumsum(self._weight)])
+
+    def since(self, item: Ints, end: Ints) -> Recent:
+        """What the pairs of events before `end` add to the rows `item`, int64 [Q] each."""
+        low = np.searchsorted(self._key, item * self._stride, side="left")
+        high = np.searchsorted(self._key, item * self._stride + end, side="left")
+        query, pair = stretches(low, high - low)
+        return Recent(self._sum[high] - self._sum[low], query, self._target[pair], self._weight[pair])
+
+
+def _near_pairs(log: SuccessorLog, start: int, end: int) -> tuple[Ints, Ints, Floats, Ints]:
+    """Pairs (x, j) of log[start:end] with their weights in K and their events, both directions."""
     previous = log.previous[start:end].astype(np.int64)
     item = np.broadcast_to(log.item_index[start:end, None].astype(np.int64), previous.shape)
     kept = (previous != NONE) & (previous != item)
     weight = np.broadcast_to(SKIP_DECAY ** np.arange(previous.shape[1]), previous.shape)[kept]
+    event = np.broadcast_to(np.arange(start, end)[:, None], previous.shape)[kept]
     before, after = previous[kept], item[kept]
     return (
         np.concatenate([before, after]),
         np.concatenate([after, before]),
         np.concatenate([weight, BACKWARD * weight]),
+        np.concatenate([event, event]),
     )
 
 
-def _followed_pairs(log: SuccessorLog, start: int, end: int) -> tuple[Ints, Ints]:
-    """Pairs (x, j) of log[start:end] in which j came directly after x."""
+def _followed_pairs(log: SuccessorLog, start: int, end: int) -> tuple[Ints, Ints, Floats, Ints]:
+    """Pairs (x, j) of log[start:end] in which j came directly after x, each of weight 1, and their events."""
     before, after = log.previous[start:end, 0].astype(np.int64), log.item_index[start:end].astype(np.int64)
     kept = before != after
-    return before[kept], after[kept]
-
-
-def _matrix(row: Ints, column: Ints, value: NDArray[np.float32], rows: int, columns: int) -> sparse.csr_array:
-    return sparse.coo_array((value, (row, column)), shape=(rows, columns)).tocsr()
-
-
-def _empty(items: int) -> sparse.csr_array:
-    return sparse.csr_array((items, items), dtype=np.float32)
+    return before[kept], after[kept], np.ones(int(kept.sum())), np.arange(start, end)[kept]

@@ -265,7 +265,7 @@ class Scorer:
         signals, items = self.signals, len(self.item_id)
         earliest = int(requests.at_us.min()) if requests.at_us.size else self.meaning.known_until_us
         floor = earliest // signals.bucket_us * signals.bucket_us
-        counts = self._counts if self._counts.counted_before_us < floor else None
+        counts = self._counts if self._counts.merged_before_us < floor else None
         return pair_lists(tokens, requests, signals.successors, items, signals.bucket_us, counts)
 
     def _tokens(self, histories: list[list[dict[str, Any]]]) -> tuple[Histories, list[int], list[Ints]]:

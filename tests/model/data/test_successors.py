@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -62,15 +64,18 @@ def test_counts_as_of_any_instant_are_those_of_a_loop(events, instants):
     log = log_of(events)
     counts = Counts(log, ITEMS)
     counts._most_recent = 4  # so that pairs are merged more than once
-    for at in sorted(instants):
-        counts.advance(at)
-        followed, near = oracle(log, at)
-        wanted = np.array([4, 0, 2])
-        own = counts.rows(wanted)
-        assert own[0].toarray() == pytest.approx(followed[wanted])
-        assert own[1].toarray() == pytest.approx(near[wanted], rel=1e-6)
-        assert counts.followed_total == pytest.approx(followed.sum(axis=1))
-        assert counts.near_total == pytest.approx(near.sum(axis=1))
+    begin = min(instants)
+    for first, last in itertools.pairwise([begin, *sorted(instants)]):
+        counts.move(first, last)
+        for at in (first, last):
+            wanted = np.array([4, 0, 2])
+            for get, expected in zip((counts.followed, counts.near), oracle(log, at), strict=True):
+                matrix, added = get(wanted, np.full(3, at))
+                rows = matrix.merged[wanted].toarray().astype(float)
+                np.add.at(rows, (added.query, added.target), added.weight)
+                assert rows == pytest.approx(expected[wanted], rel=1e-6)
+                total = matrix.total[wanted] + added.total
+                assert total == pytest.approx(expected[wanted].sum(axis=1), abs=1e-9)
 
 
 def test_the_order_of_rows_does_not_matter():
@@ -83,5 +88,6 @@ def test_the_order_of_rows_does_not_matter():
 
 def test_an_empty_table_gives_no_counts():
     counts = Counts(successor_log([]), ITEMS)
-    counts.advance(10)
-    assert counts.rows(np.array([0, 1]))[0].nnz == 0 and not counts.near_total.any()
+    counts.move(0, 10)
+    matrix, added = counts.near(np.array([0, 1]), np.array([5, 5]))
+    assert matrix.merged.nnz == 0 and not matrix.total.any() and added.query.size == 0
