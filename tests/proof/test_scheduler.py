@@ -28,7 +28,15 @@ from tests.factories import CUTOFFS, tiny_config, tiny_log
 
 DAG = "refresh_cycle"
 LIMIT_SECONDS = 1800
-TABLES = ("vocabulary", "item_features", "sequences", "evaluation_sequences", "ranks")
+TABLES = (
+    "vocabulary",
+    "item_features",
+    "sequences",
+    "evaluation_sequences",
+    "item_signals",
+    "successors",
+    "ranks",
+)
 
 
 def as_toml(content: dict[str, Any], name: str = "") -> str:

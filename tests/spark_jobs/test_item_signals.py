@@ -236,3 +236,9 @@ def test_a_later_cycle_keeps_its_parents_half_lives_unless_it_is_given_its_own(s
     assert item_signals.main(spark, own).figures.half_lives_days == (3.0,)
     # A parent whose record has none: chosen, as by a first cycle.
     assert len(item_signals.main(spark, later).figures.half_lives_days) == item_signals.CHOSEN
+
+
+def test_an_event_whose_item_is_unknown_is_an_error(spark, plain_lake):
+    before_any_item = plain_lake.job(versions={"items": 0})
+    with pytest.raises(ValueError, match="is `items` older than `events`"):
+        item_signals.main(spark, before_any_item)

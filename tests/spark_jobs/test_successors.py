@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -136,3 +137,9 @@ def test_events_and_items_planted_after_the_split_change_no_row_that_training_re
     assert not same(plain.where("after_split"), planted.where("after_split"))
     split_us = microseconds(plain_lake.job().split)
     assert planted.where(f"not after_split and event_at_us > {split_us}").isEmpty()
+
+
+def test_an_event_whose_item_is_unknown_is_an_error(spark, plain_lake):
+    before_any_item = plain_lake.job(versions={"items": 0})
+    with pytest.raises(ValueError, match="is `items` older than `events`"):
+        successors.main(spark, before_any_item)

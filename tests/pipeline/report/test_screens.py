@@ -75,7 +75,7 @@ def test_an_accepted_cycle_is_shown_whole(settings):
     assert after(lines, "candidate") == "passed (3 pass, 1 fail)"
     assert after(lines, "registered") == "version 2 of reprise-tiny, champion"
     assert after(lines, "cost").startswith("events 16 s · items 15 s ·")
-    assert "report 16 s · 292 s of stage time" in "\n".join(lines)
+    assert "report 16 s · 334 s of stage time" in "\n".join(lines)
     assert after(lines, "  all cycles") == "python -m pipeline status --source tiny"
     assert after(lines, "  report of 2024-02-20") == str(settings.report_folder("tiny", NAME) / "cycle.html")
 
@@ -177,16 +177,16 @@ def test_every_cycle_of_a_home_is_one_row(settings, monkeypatch):
     assert lines[0].strip() == "tiny: champion is version 2"
     assert lines[-1].split() == [
         *("2024-02-20", "version", "1,", "cycle", "2024-02-10"),
-        *("accepted", "2", "(champion)", "0.0500", "292"),
+        *("accepted", "2", "(champion)", "0.0500", "334"),
     ]
 
 
 @pytest.mark.parametrize(
     ("records", "outcome"),
     [
-        (refused_by_first_rung(), "refused by rung 25k 192"),
-        (refused_by_training(), "refused in training 207"),
-        (refused_by_funnel(), "refused by the funnel's last gate 0.0500 241"),
+        (refused_by_first_rung(), "refused by rung 25k 234"),
+        (refused_by_training(), "refused in training 249"),
+        (refused_by_funnel(), "refused by the funnel's last gate 0.0500 283"),
         (until(accepted(), "vocabulary"), "unfinished, last stage vocabulary 76"),
         ({}, "resolved, no stage finished 0"),
     ],
