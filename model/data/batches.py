@@ -24,7 +24,7 @@ from model.config import ObjectiveConfig
 from model.data.cycle_tables import DatasetError
 from model.data.labels import LATEST_US, NO_ITEM, HighValueEvents, LabelSets, Positions, label_sets
 from model.data.packing import Packing, assemble, pack
-from model.data.pair_signals import PairLists, Requests, padded_pairs
+from model.data.pair_signals import PairLists, Requests, pairs_of
 from model.data.sequences import Sequences
 from model.data.user_log import UserLog
 from model.draws import Purpose, random_stream
@@ -189,7 +189,7 @@ class PositionPairs:
         stride = int(self.positions.index.max()) + 2
         key = self.positions.sequence * stride + self.positions.index
         number = np.searchsorted(key, sequence * stride + index)
-        return padded_pairs(self.lists, number, label_item, is_label, self.actions)
+        return pairs_of(self.lists, number, label_item, is_label, self.actions)
 
 
 class TrainingBatches(Dataset[Batch]):

@@ -133,26 +133,19 @@ def pair_lists(
     return PairLists(offset, *(column[pair] for column in columns))
 
 
-def padded_pairs(lists: PairLists, request: Ints, label_item: Ints, is_label: Flags, actions: int) -> Pairs:
-    """The lists of some requests, int64 [P], padded to the longest, with the places of labels [P, K]."""
+def pairs_of(lists: PairLists, request: Ints, label_item: Ints, is_label: Flags, actions: int) -> Pairs:
+    """The lists of some requests, int64 [P], end to end, with the pairs that are labels, [P, K]."""
     first, count = lists.offset[request], lists.offset[request + 1] - lists.offset[request]
-    row, pair = stretches(first, count)
-    place = pair - first[row]
-    item = np.full((request.size, max(int(count.max(initial=0)), 1)), -1, dtype=np.int64)
-    item[row, place] = lists.item_index[pair]
-    signals = np.zeros((*item.shape, pair_signal_count(actions)), dtype=np.float32)
-    signals[row, place] = lists.signals(pair, actions)
+    position, pair = stretches(first, count)
+    item = lists.item_index[pair].astype(np.int64)
     # Lists ascend within a request, so one search over (request, item) finds every label.
-    stride = int(max(item.max(), label_item.max(initial=0))) + 1
-    key, wanted = row * stride + item[row, place], np.arange(request.size)[:, None] * stride + label_item
+    stride = int(max(item.max(initial=0), label_item.max(initial=0))) + 1
+    key = np.append(position * stride + item, request.size * stride)
+    wanted = np.arange(request.size)[:, None] * stride + label_item
     found = np.searchsorted(key, wanted)
-    hit = (
-        is_label
-        & (found < key.size)
-        & (key[np.minimum(found, max(key.size - 1, 0))] == wanted if key.size else False)
-    )
-    label = np.where(hit, found - (np.cumsum(count) - count)[:, None], -1)
-    return Pairs(torch.from_numpy(item), torch.from_numpy(signals), torch.from_numpy(label))
+    label = np.where(is_label & (key[found] == wanted), found, -1)
+    columns = (position, item, lists.signals(pair, actions), label)
+    return Pairs(*(torch.from_numpy(column) for column in columns))
 
 
 _Part = tuple[NDArray, NDArray, NDArray, NDArray, NDArray]

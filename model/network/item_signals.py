@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ HIGH_VALUE_SMOOTHING, MIDDLE_SMOOTHING = 0.2, 0.4
 INITIAL_POPULARITY = 2.0
 """Initial weight of the decayed count at the middle half-life: training starts as decayed popularity."""
 SECONDS_A_DAY = 86_400
+BUCKETS = 1 << 40
+"""More than the buckets of any log, around 1970."""
 NO_LOG = -60.0
 """Logarithm of a decayed count that is 0."""
 
@@ -79,7 +82,6 @@ class ItemSignals:
 
         Costs the rows of these items and B · M.
         """
-        missing, rows_total = self.end_seconds.shape[0], self.end_seconds.shape[0]
         first, count = self.offset[items], self.offset[items + 1] - self.offset[items]
         column = torch.repeat_interleave(torch.arange(items.shape[0], device=items.device), count)
         index = torch.arange(column.shape[0], device=items.device)
@@ -91,23 +93,26 @@ class ItemSignals:
         table = torch.full((at_seconds.shape[0] * items.shape[0],), -1, device=items.device)
         table = table.scatter_reduce(0, place, row[kept], "amax").view(at_seconds.shape[0], -1)
         table = torch.cummax(table, dim=0).values
-        return torch.where(table >= 0, table, missing if rows_total else 0)
+        return torch.where(table >= 0, table, self.end_seconds.shape[0])
 
     def rows_of(self, items: Tensor, at_seconds: Tensor) -> Tensor:
         """Row in force of each pair: items int64 [Z] and instants float64 [Z] → int64 [Z], R for none.
 
-        A binary search within the item's rows; costs Z · log of the longest item's rows.
+        A binary search over (item, bucket) of all rows.
         """
-        low, high = self.offset[items].clone(), self.offset[items + 1].clone()
-        begin = low.clone()
-        last = max(self.end_seconds.shape[0] - 1, 0)
-        for _ in range(int((high - low).max()).bit_length() if items.numel() else 0):
-            middle = (low + high) // 2
-            is_past = self.end_seconds[middle.clamp(max=last)] <= at_seconds
-            still = low < high
-            low = torch.where(still & is_past, middle + 1, low)
-            high = torch.where(still & ~is_past, middle, high)
-        return torch.where(low > begin, low - 1, self.end_seconds.shape[0])
+        total = self.end_seconds.shape[0]
+        row = torch.searchsorted(self.key, self._keys(items, at_seconds), right=True) - 1
+        return torch.where(row >= self.offset[items], row, total)
+
+    @cached_property
+    def key(self) -> Tensor:
+        """int64 [R], ascending; item and bucket of a row in one number."""
+        rows = self.offset[1:] - self.offset[:-1]
+        return self._keys(torch.repeat_interleave(rows), self.end_seconds)
+
+    def _keys(self, items: Tensor, at_seconds: Tensor) -> Tensor:
+        bucket = torch.round(at_seconds / self.bucket_seconds).long()
+        return items * BUCKETS + (bucket + BUCKETS // 2)
 
     def signals(
         self, row: Tensor, items: Tensor, at_seconds: Tensor, launched_at_seconds: Tensor | None

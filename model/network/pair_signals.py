@@ -7,12 +7,12 @@ histories before τ (`model.data.pair_signals` counts them). φ says how the use
 counts say. G is 0 where φ is 0, so that an item outside N(u) is scored as if it had no pair signals.
 
 Shape legend
-    P  positions    W  most pairs of a position    φ  pair signals of a pair    A  item signals    d  hidden width
+    P  positions    z  pairs of all positions    φ  pair signals of a pair    A  item signals    d  hidden width
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -30,22 +30,28 @@ INITIAL_COUNTS = 0.3
 
 @dataclass(frozen=True)
 class Pairs:
-    """N(u) of every position, padded to the longest."""
+    """N(u) of every position, end to end."""
 
+    position: Tensor
+    """int64 [z], ascending; the position of each pair."""
     item: Tensor
-    """int64 [P, W]; −1 for padding."""
+    """int64 [z]"""
     signals: Tensor
-    """float32 [P, W, φ]; 0 for padding."""
+    """float32 [z, φ]"""
     label: Tensor
-    """int64 [P, K]; where the label is in `item`, −1 where it is not in N(u) or there is no label."""
+    """int64 [P, K]; the pair of the position that is the label, −1 where it is not in N(u) or there is no label."""
 
     def to(self, device: torch.device | str) -> Pairs:
         """The same pairs on a device."""
-        return Pairs(self.item.to(device), self.signals.to(device), self.label.to(device))
+        return Pairs(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     def positions(self, chosen: Tensor) -> Pairs:
-        """Those of some positions, int64 [p]."""
-        return Pairs(self.item[chosen], self.signals[chosen], self.label[chosen])
+        """Those of some positions, int64 [p] ascending, without labels."""
+        number = torch.full((int(self.label.shape[0]),), -1, device=chosen.device)
+        number[chosen] = torch.arange(chosen.shape[0], device=chosen.device)
+        kept = number[self.position] >= 0
+        label = torch.full((chosen.shape[0], self.label.shape[1]), -1, device=chosen.device)
+        return Pairs(number[self.position[kept]], self.item[kept], self.signals[kept], label)
 
 
 def pair_signal_count(actions: int) -> int:

@@ -7,7 +7,7 @@ Shape legend
     R  packed rows    L  slots of a row    P  loss positions    K  most labels of a position
     N  items    C  eligible items    S  sampled negatives    M  distinct items that a step needs
     d  backbone width    d_out  decoding width
-    B  distinct instants    W  most pairs of a position
+    B  distinct instants    z  pairs of all positions
     U  width of a user vector: d_out, the weights of the item signals, and those of the pair signals
 """
 
@@ -29,11 +29,13 @@ from model.network.item_signals import FURTHER_SIGNALS, ItemTerm
 from model.network.item_tower import ItemTower
 from model.network.masking import draw_masks
 from model.network.multi_token_loss import label_figures, multi_token_loss
-from model.network.pair_signals import PairTerm, pair_signal_count
+from model.network.pair_signals import Pairs, PairTerm, pair_signal_count
 from model.network.request import Request
 from model.network.sampled_softmax import (
     IMPOSSIBLE,
+    columns_of,
     label_log_probabilities,
+    log_sums_by,
     rejected_negatives,
     rival_log_sums,
     sample_negatives,
@@ -171,11 +173,11 @@ class Recommender(nn.Module):
         if self.item_term is not None:
             scores = scores + self._shared_item_logits(item_weights, batch, catalogue, items)
         if self.pair_term is not None:
-            is_pair = batch.pairs.item >= 0
-            added, _ = self._pair_logits(item_weights, pair_weights, batch, catalogue, is_pair)
-            column = torch.searchsorted(items, batch.pairs.item.clamp(min=0)).clamp(max=items.shape[0] - 1)
-            here = is_pair & (items[column] == batch.pairs.item)
-            scores = scores.index_put((here.nonzero()[:, 0], column[here]), added[here], accumulate=True)
+            pairs = batch.pairs
+            added = self._pair_logits(pair_weights, batch, self._pair_item_signals(batch, catalogue))
+            column = torch.searchsorted(items, pairs.item).clamp(max=items.shape[0] - 1)
+            here = items[column] == pairs.item
+            scores = scores.index_put((pairs.position[here], column[here]), added[here], accumulate=True)
         return scores
 
     def training_loss(
@@ -224,53 +226,41 @@ class Recommender(nn.Module):
         """log p of the batch's labels, [P, K], computed in float32 or float64."""
         is_label = batch.label_weight > 0
         pairs = None if self.pair_term is None else batch.pairs
-        is_pair = None if pairs is None else pairs.item >= 0
-        paired = [] if pairs is None else [pairs.item[is_pair]]
-        items, row = torch.cat([batch.label_item[is_label], negatives, *paired]).unique(return_inverse=True)
+        paired = [] if pairs is None else [pairs.item]
+        needed = torch.cat([batch.label_item[is_label], negatives, *paired])
+        items, row = needed.unique(return_inverse=True)
         vectors = self.item_vectors(items, catalogue, masked_output)  # [M, d_out]
+        labels = needed.shape[0] - negatives.shape[0] - (0 if pairs is None else pairs.item.shape[0])
         label_row, negative_row, pair_row = row.split(
-            [int(is_label.sum()), negatives.shape[0], row.shape[0] - int(is_label.sum()) - negatives.shape[0]]
+            [labels, negatives.shape[0], needed.shape[0] - labels - negatives.shape[0]]
         )
         with torch.autocast(users.device.type, enabled=False):
             exact = torch.promote_types(users.dtype, torch.float32)
             taste, item_weights, pair_weights = self.split(users.to(exact))
             vectors = vectors.to(exact)
-            label_logits = _products(taste, vectors, is_label, label_row)
-            rejected = self._rejected(batch, catalogue, negatives, is_label, is_pair)
-            added = None
+            own_row = torch.zeros_like(batch.label_item).masked_scatter(is_label, label_row)
+            label_logits = torch.einsum("pd,pkd->pk", taste, _rows(vectors, own_row))
+            shared = None
             if self.item_term is not None:
-                added = self._shared_item_logits(item_weights, batch, catalogue, negatives)
-                label_logits = label_logits + self._item_logits(
-                    item_weights, batch, catalogue, batch.label_item, is_label
+                shared = self._shared_item_logits(item_weights, batch, catalogue, negatives)
+                label_logits = label_logits + self._label_item_logits(
+                    item_weights, batch, catalogue, is_label
                 )
-            rivals = rival_log_sums(taste, _rows(vectors, negative_row), rejected, correction, added)
+            rejected = _rejected(batch, catalogue, negatives, is_label, pairs)
+            rivals = rival_log_sums(taste, _rows(vectors, negative_row), rejected, correction, shared)
             if pairs is not None:
-                logits = _products(taste, vectors, is_pair, pair_row)
-                signals = self._pair_logits(item_weights, pair_weights, batch, catalogue, is_pair)
-                pair_only, item_part = signals
-                in_pairs = pairs.label >= 0
-                gained = pair_only.gather(1, pairs.label.clamp(min=0))
-                label_logits = label_logits + torch.where(in_pairs, gained, 0.0)
-                is_rival = is_pair.clone()
-                position = in_pairs.nonzero()[:, 0]
-                is_rival[position, pairs.label[in_pairs]] = False
-                logits = (logits + pair_only + item_part).masked_fill(~is_rival, IMPOSSIBLE)
-                rivals = torch.logaddexp(rivals, _log_sums(logits))
+                signals = self._pair_item_signals(batch, catalogue)
+                added = self._pair_logits(pair_weights, batch, signals)  # [z]
+                is_paired = pairs.label >= 0
+                gained = _entries(added, pairs.label[is_paired])
+                label_logits = label_logits + torch.zeros_like(label_logits).masked_scatter(is_paired, gained)
+                logits = added + (_rows(taste, pairs.position) * _rows(vectors, pair_row)).sum(dim=1)
+                if signals is not None:
+                    features = self.item_term.features(signals)
+                    logits = logits + (_rows(item_weights, pairs.position) * features).sum(dim=1)
+                logits = logits.index_fill(0, pairs.label[is_paired], IMPOSSIBLE)
+                rivals = torch.logaddexp(rivals, log_sums_by(logits, pairs.position, rivals.shape[0]))
             return label_log_probabilities(label_logits, is_label, rivals)
-
-    def _rejected(
-        self, batch: Batch, catalogue: Catalogue, negatives: Tensor, is_label: Tensor, is_pair: Tensor | None
-    ) -> Tensor:
-        """Which negatives do not count for a position, bool [P, S]: its labels, its pairs, which are counted
-        by themselves, and items that did not exist yet."""
-        items, known = batch.label_item, is_label
-        if is_pair is not None:
-            items, known = torch.cat([items, batch.pairs.item], dim=1), torch.cat([known, is_pair], dim=1)
-        rejected = rejected_negatives(items, known, negatives)
-        if batch.label_at_seconds is not None and catalogue.exists_since_seconds is not None:
-            since = catalogue.exists_since_seconds[negatives]
-            rejected |= since > batch.label_at_seconds[:, None]  # false where unknown (NaN)
-        return rejected
 
     def _shared_item_logits(
         self, weights: Tensor, batch: Batch, catalogue: Catalogue, items: Tensor
@@ -284,53 +274,56 @@ class Recommender(nn.Module):
         features = self.item_term.features(values.to(weights.dtype))  # [B, M, ·]
         return torch.bmm(features.index_select(0, at), weights.unsqueeze(2)).squeeze(2)
 
-    def _item_signals(self, batch: Batch, catalogue: Catalogue, items: Tensor, is_item: Tensor) -> Tensor:
-        """a_i(τ) of the items that are there, as of each position: int64 and bool [P, ·] → [z, A]."""
-        signals = catalogue.signals
-        with torch.no_grad():
-            at = signals.floor(batch.label_at_seconds)[:, None].expand_as(items)[is_item]
-            chosen = items[is_item]
-            return signals.signals(signals.rows_of(chosen, at), chosen, at, catalogue.launched_at_seconds)
-
-    def _item_logits(
-        self, weights: Tensor, batch: Batch, catalogue: Catalogue, items: Tensor, is_item: Tensor
+    def _label_item_logits(
+        self, weights: Tensor, batch: Batch, catalogue: Catalogue, is_label: Tensor
     ) -> Tensor:
-        """q(h)ᵀ F(a_i(τ)) of each position's items, [P, ·], 0 where there is none."""
-        values = self._item_signals(batch, catalogue, items, is_item)
-        position = is_item.nonzero()[:, 0]
-        logits = (self.item_term.features(values.to(weights.dtype)) * _rows(weights, position)).sum(dim=1)
-        return torch.zeros_like(items, dtype=logits.dtype).masked_scatter(is_item, logits)
+        """q(h)ᵀ F(a_i(τ)) of the labels, [P, K], 0 where there is none."""
+        position = is_label.nonzero()[:, 0]
+        values = _item_signals(batch, catalogue, batch.label_item[is_label], position)
+        features = self.item_term.features(values.to(weights.dtype))
+        logits = (features * _rows(weights, position)).sum(dim=1)
+        return torch.zeros_like(is_label, dtype=logits.dtype).masked_scatter(is_label, logits)
 
-    def _pair_logits(
-        self, item_weights: Tensor, pair_weights: Tensor, batch: Batch, catalogue: Catalogue, is_pair: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """r(h)ᵀ G and q(h)ᵀ F of every pair, [P, W] each, 0 for padding."""
-        position = is_pair.nonzero()[:, 0]
-        values = None
-        item_part = torch.zeros_like(is_pair, dtype=pair_weights.dtype)
-        if self.item_term is not None:
-            values = self._item_signals(batch, catalogue, batch.pairs.item, is_pair).to(pair_weights.dtype)
-            features = self.item_term.features(values)
-            item_part = item_part.masked_scatter(
-                is_pair, (features * _rows(item_weights, position)).sum(dim=1)
-            )
-        features = self.pair_term.features(batch.pairs.signals[is_pair].to(pair_weights.dtype), values)
-        own = (features * _rows(pair_weights, position)).sum(dim=1)
-        return torch.zeros_like(item_part).masked_scatter(is_pair, own), item_part
+    def _pair_item_signals(self, batch: Batch, catalogue: Catalogue) -> Tensor | None:
+        """a_i(τ) of every pair, [z, A]; None without item signals."""
+        if self.item_term is None:
+            return None
+        values = _item_signals(batch, catalogue, batch.pairs.item, batch.pairs.position)
+        return values.to(self.item_term.inner.weight.dtype)
+
+    def _pair_logits(self, weights: Tensor, batch: Batch, item_signals: Tensor | None) -> Tensor:
+        """r(h)ᵀ G of every pair, [z]; weights [P, ·]."""
+        features = self.pair_term.features(batch.pairs.signals.to(weights.dtype), item_signals)
+        return (features * _rows(weights, batch.pairs.position)).sum(dim=1)
 
 
-def _products(users: Tensor, vectors: Tensor, is_item: Tensor, row: Tensor) -> Tensor:
-    """Inner products of each position with its own items: users [P, d_out], bool [P, ·], rows of `vectors` of
-    the items that are there, int64 [z] → [P, ·]; arbitrary where there is none."""
-    place = torch.zeros_like(is_item, dtype=torch.int64).masked_scatter(is_item, row)
-    return torch.einsum("pd,pkd->pk", users, _rows(vectors, place))
+def _item_signals(batch: Batch, catalogue: Catalogue, items: Tensor, position: Tensor) -> Tensor:
+    """a_i(τ) of items as of the requests of some positions: int64 [z] each → [z, A]."""
+    signals = catalogue.signals
+    with torch.no_grad():
+        at = signals.floor(batch.label_at_seconds)[position]
+        return signals.signals(signals.rows_of(items, at), items, at, catalogue.launched_at_seconds)
 
 
-def _log_sums(logits: Tensor) -> Tensor:
-    """log Σ e^s over a row, −∞ for a row without a finite entry; gradients are finite."""
-    is_empty = torch.isneginf(logits).all(dim=1, keepdim=True)
-    sums = torch.logsumexp(logits.masked_fill(is_empty, 0.0), dim=1)
-    return sums.masked_fill(is_empty.squeeze(1), IMPOSSIBLE)
+def _rejected(
+    batch: Batch, catalogue: Catalogue, negatives: Tensor, is_label: Tensor, pairs: Pairs | None
+) -> Tensor:
+    """Which negatives do not count for a position, bool [P, S]: its labels, its pairs, which are counted by
+    themselves, and items that did not exist yet."""
+    rejected = rejected_negatives(batch.label_item, is_label, negatives)
+    if pairs is not None:
+        column = columns_of(pairs.item, negatives)
+        sampled = column >= 0
+        rejected[pairs.position[sampled], column[sampled]] = True
+    if batch.label_at_seconds is not None and catalogue.exists_since_seconds is not None:
+        since = catalogue.exists_since_seconds[negatives]
+        rejected |= since > batch.label_at_seconds[:, None]  # false where unknown (NaN)
+    return rejected
+
+
+def _entries(values: Tensor, place: Tensor) -> Tensor:
+    """values[place] of a vector, as `_rows`."""
+    return _rows(values.unsqueeze(1), place).squeeze(1)
 
 
 def _seed(device: torch.device, seed: int) -> None:

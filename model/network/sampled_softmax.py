@@ -57,14 +57,19 @@ def rejected_negatives(label_item: Tensor, is_label: Tensor, negatives: Tensor) 
     `label_item` int64 [P, K], `is_label` bool [P, K], `negatives` int64 [S] of distinct items.
     """
     rejected = torch.zeros(len(label_item), len(negatives), dtype=torch.bool, device=label_item.device)
-    if not len(negatives):
-        return rejected
-    ordered, order = negatives.sort()
-    column = torch.searchsorted(ordered, label_item).clamp(max=len(ordered) - 1)
-    sampled = is_label & (ordered[column] == label_item)
-    position = sampled.nonzero()[:, 0]
-    rejected[position, order[column[sampled]]] = True
+    column = columns_of(label_item, negatives)
+    sampled = is_label & (column >= 0)
+    rejected[sampled.nonzero()[:, 0], column[sampled]] = True
     return rejected
+
+
+def columns_of(items: Tensor, negatives: Tensor) -> Tensor:
+    """Where items are among the distinct negatives: int64, any shape → int64, −1 for an item not sampled."""
+    if not len(negatives):
+        return torch.full_like(items, -1)
+    ordered, order = negatives.sort()
+    column = torch.searchsorted(ordered, items).clamp(max=len(ordered) - 1)
+    return torch.where(ordered[column] == items, order[column], -1)
 
 
 def sampling_correction(eligible: int, negatives: int) -> float:
@@ -117,6 +122,20 @@ class _RivalLogSums(torch.autograd.Function):
             share = exponentials.mul_(torch.where(total > 0, gradient.unsqueeze(1) / total, 0.0))
             own = share if ctx.needs_input_grad[4] else None
             return share @ vectors, share.T @ users, None, None, own
+
+
+def log_sums_by(logits: Tensor, position: Tensor, positions: int) -> Tensor:
+    """log Σ e^s over the logits of each position: [z] and int64 [z] → [P], −∞ where there is none or all are −∞.
+
+    Gradients are finite for finite logits.
+    """
+    lowest = torch.finfo(logits.dtype).min
+    largest = logits.detach().new_full((positions,), lowest)
+    largest = largest.scatter_reduce(0, position, logits.detach(), "amax").clamp(min=lowest)
+    total = torch.zeros_like(largest).index_add(0, position, (logits - largest[position]).exp())
+    # Where nothing is summed, the logarithm of 1 stands in, so that its gradient is finite.
+    is_empty = total == 0
+    return (largest + total.masked_fill(is_empty, 1.0).log()).masked_fill(is_empty, IMPOSSIBLE)
 
 
 def label_log_probabilities(label_logits: Tensor, is_label: Tensor, rivals: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from expectations.instants import SECOND_US
 from model.arrays import Floats, Ints, stretches
 from model.data.batches import LabelInterval, PositionPairs, PositionRequests
 from model.data.packing import assemble, pack
-from model.data.pair_signals import padded_pairs
+from model.data.pair_signals import pairs_of
 from model.data.sequences import Sequences
 from model.draws import Purpose, random_stream
 from model.evaluation.metrics import tied_rank
@@ -135,7 +135,7 @@ def _batches(
 def _pairs(pairs: PositionPairs, example: Ints, item: Ints) -> Pairs:
     """Pairs of some examples, given by their number; the list of an example has its number."""
     label = item[:, None]
-    return padded_pairs(pairs.lists, example, label, np.ones_like(label, dtype=bool), pairs.actions)
+    return pairs_of(pairs.lists, example, label, np.ones_like(label, dtype=bool), pairs.actions)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,8 +19,8 @@ from model.data.pair_signals import (
     NEAR_PRIOR,
     SCALES,
     Requests,
-    padded_pairs,
     pair_lists,
+    pairs_of,
 )
 from model.data.successors import SKIP_DECAY
 from tests.model.data.test_successors import EVENTS, ITEMS, log_of, oracle
@@ -103,12 +104,14 @@ def test_of_many_successors_the_best_are_kept(monkeypatch):
     assert own.tolist() == [0, 1, 2, 3]  # 0 and 3 were had before; of the others 1 and 2 are the best
 
 
-def test_labels_are_found_in_padded_lists():
+def test_labels_are_found_in_their_lists():
     events = [(0, 1, 1), (0, 2, 3), (1, 1, 2), (2, 5, 2)]
     log = user_log(events)
     lists = pair_lists(log, requests_at(log, 8), log_of(events), ITEMS, BUCKET)
     is_label = np.array([[True, True], [True, False], [True, True]])
-    pairs = padded_pairs(lists, np.array([0, 2, 1]), np.array([[2, 4], [5, 0], [1, 2]]), is_label, 3)
-    assert pairs.item.tolist()[:2] == [[1, 2], [5, -1]]
-    assert pairs.label.tolist() == [[1, -1], [0, -1], [0, 1]]
-    assert pairs.signals.shape == (3, 2, 4 + 3 + 4) and not pairs.signals[1, 1].any()
+    pairs = pairs_of(lists, np.array([0, 2, 1]), np.array([[2, 4], [5, 0], [1, 2]]), is_label, 3)
+    assert pairs.position.tolist() == [0, 0, 1, 2, 2] and pairs.item.tolist() == [1, 2, 5, 1, 2]
+    assert pairs.label.tolist() == [[1, -1], [2, -1], [3, 4]]
+    assert pairs.signals.shape == (5, 4 + 3 + 4)
+    some = pairs.positions(torch.tensor([1, 2]))
+    assert some.position.tolist() == [0, 1, 1] and some.item.tolist() == [5, 1, 2]

@@ -203,11 +203,11 @@ def _timed() -> tuple[Batch, Catalogue]:
     grown = torch.cat([signals.offset, signals.offset[-1].repeat(ITEMS - signals.count)])
     first = torch.cat([signals.first_seconds, torch.full((ITEMS - signals.count,), torch.nan)])
     catalogue = replace(CATALOGUE, signals=replace(signals, offset=grown, first_seconds=first))
-    item = torch.tensor([[1, 3, -1], [2, 7, 8], [-1, -1, -1]])
-    values = torch.rand(3, 3, 4 + 3 + 4, generator=torch.Generator().manual_seed(2)) * (item >= 0)[..., None]
-    label = torch.tensor([[0, -1], [1, 0], [-1, -1]])
+    position, item = torch.tensor([0, 0, 1, 1, 1]), torch.tensor([1, 3, 2, 7, 8])
+    values = torch.rand(5, 4 + 3 + 4, generator=torch.Generator().manual_seed(2))
+    label = torch.tensor([[0, -1], [3, 2], [-1, -1]])
     at = torch.tensor([30.0, 45.2, 45.9], dtype=torch.float64) * 3600
-    return replace(BATCH, label_at_seconds=at, pairs=Pairs(item, values, label)), catalogue
+    return replace(BATCH, label_at_seconds=at, pairs=Pairs(position, item, values, label)), catalogue
 
 
 def _by_definition(model, batch, catalogue):
@@ -221,9 +221,11 @@ def _by_definition(model, batch, catalogue):
         row = catalogue.signals.rows_of(everything, at.expand(ITEMS))
         values = catalogue.signals.signals(row, everything, at, None).to(users.dtype)
         total = scores[position] + model.item_term.features(values) @ item_weights[position]
-        for place, item in enumerate(batch.pairs.item[position].tolist()):
-            if item >= 0:
-                phi, term = batch.pairs.signals[position, place].to(users.dtype), model.pair_term
+        for owner, item, given in zip(
+            batch.pairs.position.tolist(), batch.pairs.item.tolist(), batch.pairs.signals, strict=True
+        ):
+            if owner == position:
+                phi, term = given.to(users.dtype), model.pair_term
                 with_pair = term.from_pair(phi) + term.from_item(values[item])
                 without = term.from_pair.bias + term.from_item(values[item])
                 gelu = torch.nn.functional.gelu
@@ -264,7 +266,7 @@ def test_a_sample_of_negatives_leaves_the_pairs_exact():
     total = 0.0
     for number, pairs in enumerate(LABELS.values()):
         own = {item for item, _ in pairs}
-        paired = {item for item in batch.pairs.item[number].tolist() if item >= 0}
+        paired = set(batch.pairs.item[batch.pairs.position == number].tolist())
         counted = own | paired | set(eligible.tolist())
         log_z = scores[number, sorted(counted)].logsumexp(0)
         total -= sum(w * (scores[number, item] - log_z).item() for item, w in pairs)

@@ -16,7 +16,7 @@ from model.data.cycle_items import CycleItems
 from model.data.histories import Histories
 from model.data.item_signals import item_signals
 from model.data.items import UNKNOWN_LAUNCH, Items
-from model.data.pair_signals import Requests, padded_pairs, pair_lists
+from model.data.pair_signals import Requests, pair_lists, pairs_of
 from model.data.signals import Signals
 from model.data.vocabulary import Vocabulary
 from model.network.batch import Batch
@@ -271,7 +271,7 @@ def _as_evaluated(scorer, model, signals, at):
         users = encode_histories(model, scorer.catalogue, tokens, user, end, 4, np.array([at]))
     lists = pair_lists(tokens, Requests(user, end, np.array([at])), signals.successors, 10, HOUR_US)
     nothing = np.zeros((1, 1), np.int64)
-    pairs = padded_pairs(lists, np.zeros(1, np.int64), nothing, nothing > 0, 2)
+    pairs = pairs_of(lists, np.zeros(1, np.int64), nothing, nothing > 0, 2)
     none = torch.empty(0)
     batch = Batch(none, none, none, none, none, none, none, none, torch.zeros(1, dtype=torch.int64),
                   torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1))  # fmt: skip
