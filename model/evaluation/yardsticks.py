@@ -19,6 +19,7 @@ from model.data.events import EventLog
 from model.evaluation.examples import Examples
 from model.evaluation.metrics import tied_rank
 from model.evaluation.names import FROZEN, MARKOV, MOVING
+from model.evaluation.standings import ALWAYS, NEVER, Changes, Standings
 
 POPULARITY_DAYS = 7
 """Days whose events popularity counts."""
@@ -45,10 +46,9 @@ def popularity_ranks(
 ) -> Floats:
     """Moving popularity: events in [request − 7 days, request), where the request is the label's time
     minus the delay. float64 [X]; |C| + 1 for a label that is not eligible."""
-    request = examples.event_at_us - round(delay_hours * HOUR_US)
-    first = np.searchsorted(log.event_at_us, request - POPULARITY_DAYS * DAY_US, side="left")
-    end = np.searchsorted(log.event_at_us, request, side="left")
-    higher, equal = _popularity_counts(examples, eligible, log, first, end)
+    higher, equal = _counts(
+        examples, eligible, moving_changes(log, delay_hours, *span_of(examples.event_at_us))
+    )
     return _or_last(examples, eligible, tied_rank(higher, equal))
 
 
@@ -58,6 +58,39 @@ def frozen_popularity_ranks(
     """Frozen popularity: events in (split − 7 days, split]. float64 [X]."""
     higher, equal = _frozen_counts(examples, eligible, log, split_us)
     return _or_last(examples, eligible, tied_rank(higher, equal))
+
+
+def moving_changes(log: EventLog, delay_hours: float, first_us: int, last_us: int) -> Changes:
+    """How many events each item has in the days before the request, for labels from `first_us` to `last_us`.
+
+    An event counts for labels later than it by more than the delay, until the days have passed too.
+    """
+    begins = log.event_at_us + round(delay_hours * HOUR_US) + 1
+    ends = begins + POPULARITY_DAYS * DAY_US
+    begun, ended, begun_later, ended_later = (
+        int(np.searchsorted(times, limit, side="right"))
+        for limit in (first_us, last_us)
+        for times in (begins, ends)
+    )
+    item, count = np.unique(log.item_index[ended:begun], return_counts=True)
+    parts = [
+        (item, np.full(item.size, first_us), count),
+        (log.item_index[begun:begun_later], begins[begun:begun_later], np.int64(1)),
+        (log.item_index[ended:ended_later], ends[ended:ended_later], np.int64(-1)),
+    ]
+    items, from_us, step = (
+        np.concatenate([np.broadcast_to(part[field], part[0].shape) for part in parts]) for field in range(3)
+    )
+    order = np.lexsort((from_us, items))
+    items, from_us, total = items[order], from_us[order], np.cumsum(step[order])
+    first = np.searchsorted(items, items, side="left")
+    before = np.concatenate([[0], total])[first]  # of the items sorted before
+    return Changes(items, from_us, total - before)
+
+
+def fixed_changes(score: Ints) -> Changes:
+    """The same level for each item at every instant; int64 [N]."""
+    return Changes(np.arange(score.size), np.full(score.size, ALWAYS), score)
 
 
 def markov_ranks(
@@ -122,43 +155,21 @@ def _frozen_range(log: EventLog, split_us: int) -> tuple[int, int]:
 def _frozen_counts(
     examples: Examples, eligible: EligibleItems, log: EventLog, split_us: int
 ) -> tuple[Ints, Ints]:
-    first, end = _frozen_range(log, split_us)
-    return _popularity_counts(
-        examples, eligible, log, np.full(examples.size, first), np.full(examples.size, end)
-    )
+    return _counts(examples, eligible, fixed_changes(_frozen_popularity(eligible, log, split_us)))
 
 
-def _popularity_counts(
-    examples: Examples, eligible: EligibleItems, log: EventLog, first: Ints, end: Ints
-) -> tuple[Ints, Ints]:
-    """For each label: eligible items with more events in log[first:end], and others with as many; [X] each.
+def _counts(examples: Examples, eligible: EligibleItems, changes: Changes) -> tuple[Ints, Ints]:
+    """For each label: eligible items with a higher level at its time, and others with the same; [X] each.
+    What is counted for a label that is not eligible means nothing."""
+    at_us = examples.event_at_us
+    standings = Standings.of(changes, eligible, *span_of(at_us))
+    higher, equal = standings.counts(np.maximum(standings.level_of(examples.item_index, at_us), 0), at_us)
+    return higher, equal - 1
 
-    Labels are visited in order of time with one sliding window over the log and a histogram of how many
-    eligible items have c events, so that the cost is that of the events, not labels × items.
-    """
-    count = np.zeros(eligible.column.size, dtype=np.int64)
-    most = int(np.bincount(log.item_index, minlength=1).max()) if log.item_index.size else 0
-    having = np.zeros(most + 2, dtype=np.int64)
-    higher, equal = np.zeros(examples.size, dtype=np.int64), np.zeros(examples.size, dtype=np.int64)
-    sizes = eligible.sizes_at(examples.event_at_us)
-    left = right = launched = 0
-    for example in np.argsort(examples.event_at_us, kind="stable"):
-        if first[example] > left or end[example] > right:
-            added, dropped = log.item_index[right : end[example]], log.item_index[left : first[example]]
-            changed = np.unique(np.concatenate([added, dropped]))
-            counted = changed[eligible.column[changed] < launched]
-            np.subtract.at(having, count[counted], 1)
-            np.add.at(count, added, 1)
-            np.subtract.at(count, dropped, 1)
-            np.add.at(having, count[counted], 1)
-            left, right = int(first[example]), int(end[example])
-        if sizes[example] > launched:
-            np.add.at(having, count[eligible.item_index[launched : sizes[example]]], 1)
-            launched = int(sizes[example])
-        own = count[examples.item_index[example]]
-        higher[example] = having[own + 1 :].sum()
-        equal[example] = having[own] - 1
-    return higher, equal
+
+def span_of(at_us: Ints) -> tuple[int, int]:
+    """The first and the last of some instants."""
+    return int(at_us.min(initial=NEVER)), int(at_us.max(initial=ALWAYS))
 
 
 def _or_last(examples: Examples, eligible: EligibleItems, rank: Floats) -> Floats:
