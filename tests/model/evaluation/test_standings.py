@@ -29,7 +29,9 @@ def test_entries_of_a_prefix_above_and_equal_to_a_value():
 
 
 def test_a_level_holds_from_its_change_on_and_the_last_of_one_instant_wins():
-    standings = Standings.of(changes((0, 5, 2), (0, 5, 3), (1, 6, 3), (0, 7, 0)), eligible(3), ALWAYS, NEVER - 1)
+    standings = Standings.of(
+        changes((0, 5, 2), (0, 5, 3), (1, 6, 3), (0, 7, 0)), eligible(3), ALWAYS, NEVER - 1
+    )
     times = at(4, 5, 6, 7)
     assert standings.level_of(np.zeros(4, np.int64), times).tolist() == [0, 3, 3, 0]
     higher, equal = standings.counts(np.full(4, 0), times)
