@@ -28,6 +28,11 @@ class EventLog:
     event_at_us: Ints
     """int64 [E], ascending; microseconds since 1970-01-01 UTC."""
 
+    def until(self, instant_us: int) -> EventLog:
+        """The events up to and with an instant."""
+        end = np.searchsorted(self.event_at_us, instant_us, side="right")
+        return EventLog(self.item_index[:end], self.event_at_us[:end])
+
 
 def batches_of_days(
     lake: str, source: str, version: int, columns: tuple[str, ...], after_us: int, until_us: int

@@ -1,13 +1,15 @@
-"""Yardsticks that a model must beat: moving popularity, frozen popularity, and an item-to-item Markov chain.
+"""Yardsticks that a model must beat: popularity of several kinds, and an item-to-item Markov chain.
 
 They rank the same labels among the same eligible items and with the same tie rule as a model, without a
 matrix of users × items.
 
 Shape legend
-    N  items     X  examples     W  examples scored at once
+    N  items     E  events of the log     X  examples     W  examples scored at once
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
@@ -18,7 +20,8 @@ from model.data.eligible_items import EligibleItems
 from model.data.events import EventLog
 from model.evaluation.examples import Examples
 from model.evaluation.metrics import tied_rank
-from model.evaluation.names import FROZEN, MARKOV, MOVING
+from model.evaluation.names import DECAYED, DECAYED_UNSEEN, FROZEN, MARKOV, MOVING
+from model.evaluation.seen import SeenItems
 from model.evaluation.standings import ALWAYS, NEVER, Changes, Standings
 
 POPULARITY_DAYS = 7
@@ -33,6 +36,12 @@ CHAIN_BLOCK = 512
 DEFINITIONS = {
     MOVING: "all events of the 7 days before the request, replay only; ties at half",
     FROZEN: "all events of the 7 days up to the split; ties at half",
+    DECAYED: (
+        "sum of 2^(-age / half-life) over all events before the request, under the cutoff protocol up to the "
+        "split; half-life of 1 h to 720 d by MRR over the high-value events of the last window before the "
+        "split; ties at half"
+    ),
+    DECAYED_UNSEEN: "decayed popularity; items in the visible history rank below all others; ties at half",
     MARKOV: (
         "counts of consecutive events of a user up to the split, last 5 visible events weighted 0.7^a; "
         "equal and unscored items by frozen popularity; ties at half"
@@ -41,23 +50,50 @@ DEFINITIONS = {
 """What each yardstick computes. Part of the digest that its ranks are stored under."""
 
 
+@dataclass(frozen=True)
+class PopularityRanks:
+    """Ranks of the labels by an item's popularity, float64 [X] each; |C| + 1 for a label that is not
+    eligible."""
+
+    rank: Floats
+    unseen_first: Floats
+    """With the items of the visible history below all others."""
+
+
 def popularity_ranks(
-    examples: Examples, eligible: EligibleItems, log: EventLog, delay_hours: float
-) -> Floats:
-    """Moving popularity: events in [request − 7 days, request), where the request is the label's time
-    minus the delay. float64 [X]; |C| + 1 for a label that is not eligible."""
-    higher, equal = _counts(
-        examples, eligible, moving_changes(log, delay_hours, *span_of(examples.event_at_us))
+    examples: Examples, eligible: EligibleItems, changes: Changes, ends: Ints
+) -> PopularityRanks:
+    """Ranks by the levels of `changes` at the labels' times. `ends` int64 [X]: where each visible history
+    ends."""
+    at_us, item = examples.event_at_us, examples.item_index
+    standings = Standings.of(changes, eligible, *span_of(at_us))
+    own, size = standings.level_of(item, at_us), eligible.sizes_at(at_us)
+    higher, equal = standings.counts(np.maximum(own, 0), at_us)
+    equal -= 1
+    seen_higher, seen_equal, seen = (np.zeros(item.size, np.int64) for _ in range(3))
+    is_seen = np.zeros(item.size, bool)
+    for label, other in SeenItems.of(examples.histories, examples.user, ends).blocks():
+        level, is_own = standings.level_of(other, at_us[label]), other == item[label]
+        is_seen[label[is_own]] = True
+        for counter, counted in (
+            (seen_higher, level > own[label]),
+            (seen_equal, (level == own[label]) & ~is_own),
+            (seen, level >= 0),  # eligible
+        ):
+            np.add.at(counter, label[counted], 1)
+    below = tied_rank(size - seen + seen_higher, seen_equal)
+    unseen = tied_rank(higher - seen_higher, equal - seen_equal)
+    is_eligible, last = own >= 0, size + 1.0
+    return PopularityRanks(
+        rank=np.where(is_eligible, tied_rank(higher, equal), last),
+        unseen_first=np.where(is_eligible, np.where(is_seen, below, unseen), last),
     )
-    return _or_last(examples, eligible, tied_rank(higher, equal))
 
 
-def frozen_popularity_ranks(
-    examples: Examples, eligible: EligibleItems, log: EventLog, split_us: int
-) -> Floats:
-    """Frozen popularity: events in (split − 7 days, split]. float64 [X]."""
-    higher, equal = _frozen_counts(examples, eligible, log, split_us)
-    return _or_last(examples, eligible, tied_rank(higher, equal))
+def frozen_changes(log: EventLog, items: int, split_us: int) -> Changes:
+    """How many of the N items' events lie in the 7 days up to the split, at every instant."""
+    score = _frozen_popularity(log, items, split_us)
+    return Changes(np.arange(items), np.full(items, ALWAYS), score)
 
 
 def moving_changes(log: EventLog, delay_hours: float, first_us: int, last_us: int) -> Changes:
@@ -88,11 +124,6 @@ def moving_changes(log: EventLog, delay_hours: float, first_us: int, last_us: in
     return Changes(items, from_us, total - before)
 
 
-def fixed_changes(score: Ints) -> Changes:
-    """The same level for each item at every instant; int64 [N]."""
-    return Changes(np.arange(score.size), np.full(score.size, ALWAYS), score)
-
-
 def markov_ranks(
     examples: Examples,
     eligible: EligibleItems,
@@ -103,9 +134,11 @@ def markov_ranks(
 ) -> Floats:
     """The Markov chain: item j scores Σ_a 0.7^a · transitions[x_a, j] over the last five events x_0, x_1, …
     before `ends` (int64 [X]); equal scores are ordered by frozen popularity. float64 [X]."""
-    higher, equal = (count.astype(np.float64) for count in _frozen_counts(examples, eligible, log, split_us))
-    popularity = _frozen_popularity(eligible, log, split_us)
-    size = eligible.sizes_at(examples.event_at_us)
+    at_us, items = examples.event_at_us, eligible.column.size
+    popularity, size = _frozen_popularity(log, items, split_us), eligible.sizes_at(at_us)
+    standings = Standings.of(frozen_changes(log, items, split_us), eligible, *span_of(at_us))
+    higher, equal = standings.counts(popularity[examples.item_index], at_us)
+    higher, equal = higher.astype(np.float64), equal - 1.0
     for start in range(0, examples.size, CHAIN_BLOCK):
         block = slice(start, min(start + CHAIN_BLOCK, examples.size))
         scores = (_last_events(examples, ends, block, popularity.size) @ transitions).tocsr()
@@ -129,7 +162,8 @@ def markov_ranks(
         unscored = own == 0
         higher[block] = np.where(unscored, higher[block] + count(~more_popular), count(above))
         equal[block] = np.where(unscored, equal[block] - count(as_popular), count(beside))
-    return _or_last(examples, eligible, tied_rank(higher, equal))
+    is_eligible = eligible.column[examples.item_index] < size
+    return np.where(is_eligible, tied_rank(higher, equal), size + 1.0)
 
 
 def _last_events(examples: Examples, ends: Ints, block: slice, items: int) -> sparse.csr_array:
@@ -142,37 +176,12 @@ def _last_events(examples: Examples, ends: Ints, block: slice, items: int) -> sp
     return sparse.csr_array((weight, (row, histories.item_index[event[seen]])), shape=(user.size, items))
 
 
-def _frozen_popularity(eligible: EligibleItems, log: EventLog, split_us: int) -> Ints:
-    first, end = _frozen_range(log, split_us)
-    return np.bincount(log.item_index[first:end], minlength=eligible.column.size)
-
-
-def _frozen_range(log: EventLog, split_us: int) -> tuple[int, int]:
+def _frozen_popularity(log: EventLog, items: int, split_us: int) -> Ints:
     first = np.searchsorted(log.event_at_us, split_us - POPULARITY_DAYS * DAY_US, side="right")
-    return int(first), int(np.searchsorted(log.event_at_us, split_us, side="right"))
-
-
-def _frozen_counts(
-    examples: Examples, eligible: EligibleItems, log: EventLog, split_us: int
-) -> tuple[Ints, Ints]:
-    return _counts(examples, eligible, fixed_changes(_frozen_popularity(eligible, log, split_us)))
-
-
-def _counts(examples: Examples, eligible: EligibleItems, changes: Changes) -> tuple[Ints, Ints]:
-    """For each label: eligible items with a higher level at its time, and others with the same; [X] each.
-    What is counted for a label that is not eligible means nothing."""
-    at_us = examples.event_at_us
-    standings = Standings.of(changes, eligible, *span_of(at_us))
-    higher, equal = standings.counts(np.maximum(standings.level_of(examples.item_index, at_us), 0), at_us)
-    return higher, equal - 1
+    end = np.searchsorted(log.event_at_us, split_us, side="right")
+    return np.bincount(log.item_index[first:end], minlength=items)
 
 
 def span_of(at_us: Ints) -> tuple[int, int]:
     """The first and the last of some instants."""
     return int(at_us.min(initial=NEVER)), int(at_us.max(initial=ALWAYS))
-
-
-def _or_last(examples: Examples, eligible: EligibleItems, rank: Floats) -> Floats:
-    """The ranks, with |C| + 1 for labels that are not eligible."""
-    size = eligible.sizes_at(examples.event_at_us)
-    return np.where(eligible.column[examples.item_index] < size, rank, size + 1.0)
