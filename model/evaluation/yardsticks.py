@@ -22,10 +22,9 @@ from model.evaluation.examples import Examples
 from model.evaluation.metrics import tied_rank
 from model.evaluation.names import DECAYED, DECAYED_UNSEEN, FROZEN, MARKOV, MOVING
 from model.evaluation.seen import SeenItems
+from model.evaluation.spans import starts_of
 from model.evaluation.standings import ALWAYS, NEVER, Changes, Standings
 
-POPULARITY_DAYS = 7
-"""Days whose events popularity counts."""
 CHAIN_EVENTS = 5
 """Last events of a history that the chain reads …"""
 CHAIN_DECAY = 0.7
@@ -34,8 +33,11 @@ CHAIN_BLOCK = 512
 """W: examples whose sparse scores are held at once."""
 
 DEFINITIONS = {
-    MOVING: "all events of the 7 days before the request, replay only; ties at half",
-    FROZEN: "all events of the 7 days up to the split; ties at half",
+    MOVING: (
+        "all events of the days before the request, replay only; 7, 28 or 180 days or all, the fewest with "
+        "100 events of 10 items; ties at half"
+    ),
+    FROZEN: "all events of the days up to the split, the number of days chosen in the same way; ties at half",
     DECAYED: (
         "sum of 2^(-age / half-life) over all events before the request, under the cutoff protocol up to the "
         "split; half-life of 1 h to 720 d by MRR over the high-value events of the last window before the "
@@ -90,19 +92,23 @@ def popularity_ranks(
     )
 
 
-def frozen_changes(log: EventLog, items: int, split_us: int) -> Changes:
-    """How many of the N items' events lie in the 7 days up to the split, at every instant."""
-    score = _frozen_popularity(log, items, split_us)
+def frozen_changes(log: EventLog, items: int, split_us: int, days: int | None) -> Changes:
+    """How many events each of the N items has in the days up to the split, at every instant; None counts
+    the whole log."""
+    score = _frozen_popularity(log, items, split_us, days)
     return Changes(np.arange(items), np.full(items, ALWAYS), score)
 
 
-def moving_changes(log: EventLog, delay_hours: float, first_us: int, last_us: int) -> Changes:
-    """How many events each item has in the days before the request, for labels from `first_us` to `last_us`.
+def moving_changes(
+    log: EventLog, delay_hours: float, days: int | None, first_us: int, last_us: int
+) -> Changes:
+    """How many events each item has in the days before the request, for labels from `first_us` to `last_us`;
+    None counts the whole log.
 
     An event counts for labels later than it by more than the delay, until the days have passed too.
     """
     begins = log.event_at_us + round(delay_hours * HOUR_US) + 1
-    ends = begins + POPULARITY_DAYS * DAY_US
+    ends = np.full_like(begins, NEVER) if days is None else begins + days * DAY_US
     begun, ended, begun_later, ended_later = (
         int(np.searchsorted(times, limit, side="right"))
         for limit in (first_us, last_us)
@@ -131,12 +137,13 @@ def markov_ranks(
     transitions: sparse.csr_array,
     ends: Ints,
     split_us: int,
+    days: int | None,
 ) -> Floats:
     """The Markov chain: item j scores Σ_a 0.7^a · transitions[x_a, j] over the last five events x_0, x_1, …
-    before `ends` (int64 [X]); equal scores are ordered by frozen popularity. float64 [X]."""
+    before `ends` (int64 [X]); equal scores are ordered by frozen popularity of some days. float64 [X]."""
     at_us, items = examples.event_at_us, eligible.column.size
-    popularity, size = _frozen_popularity(log, items, split_us), eligible.sizes_at(at_us)
-    standings = Standings.of(frozen_changes(log, items, split_us), eligible, *span_of(at_us))
+    popularity, size = _frozen_popularity(log, items, split_us, days), eligible.sizes_at(at_us)
+    standings = Standings.of(frozen_changes(log, items, split_us, days), eligible, *span_of(at_us))
     higher, equal = standings.counts(popularity[examples.item_index], at_us)
     higher, equal = higher.astype(np.float64), equal - 1.0
     for start in range(0, examples.size, CHAIN_BLOCK):
@@ -176,9 +183,11 @@ def _last_events(examples: Examples, ends: Ints, block: slice, items: int) -> sp
     return sparse.csr_array((weight, (row, histories.item_index[event[seen]])), shape=(user.size, items))
 
 
-def _frozen_popularity(log: EventLog, items: int, split_us: int) -> Ints:
-    first = np.searchsorted(log.event_at_us, split_us - POPULARITY_DAYS * DAY_US, side="right")
-    end = np.searchsorted(log.event_at_us, split_us, side="right")
+def _frozen_popularity(log: EventLog, items: int, split_us: int, days: int | None) -> Ints:
+    (first,), (end,) = (
+        np.searchsorted(log.event_at_us, limit, side="left")
+        for limit in (starts_of(days, np.array([split_us + 1])), np.array([split_us + 1]))
+    )
     return np.bincount(log.item_index[first:end], minlength=items)
 
 

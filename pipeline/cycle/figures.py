@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from expectations.figures import Drift, JudgementRow, NewLines, Window
-from model.evaluation.figures import Measures
+from model.evaluation.figures import Measures, Yardstick
 from pipeline.gates.rules import Verdict
 
 
@@ -95,6 +95,15 @@ class EvaluationWindowFigures:
 
 
 @dataclass(frozen=True)
+class YardsticksFigures:
+    """What the yardsticks of a cycle counted, for the stages that find them ranked already."""
+
+    key: str
+    """Digest of everything that they were counted from."""
+    yardsticks: tuple[Yardstick, ...]
+
+
+@dataclass(frozen=True)
 class RungFigures:
     """One small model of the funnel."""
 
@@ -114,6 +123,8 @@ class RungFigures:
     """What the refusal saved, in words; None: the rung passed."""
     measures: Measures | None = None
     """None: no rank is stored, since a loss or score was not a finite number."""
+    yardsticks: tuple[Yardstick, ...] = ()
+    """What the yardsticks counted; empty in records from before this was kept."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,8 @@ class EvaluateFigures:
     """Why the reference cannot be ranked on today's tables; None: it was, or there is none."""
     measures: Measures
     """Of the candidate beside the champion and the yardsticks, as far as they were ranked."""
+    yardsticks: tuple[Yardstick, ...] = ()
+    """What the yardsticks counted; empty in records from before this was kept."""
 
 
 @dataclass(frozen=True)

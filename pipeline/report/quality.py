@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
-from model.evaluation.figures import DelayCurve, DifferenceRow, Estimate, Measures, MetricRow
+from expectations.wording import number
+from model.evaluation.figures import DelayCurve, DifferenceRow, Estimate, Measures, MetricRow, Yardstick
 from model.evaluation.metrics import Group
 from model.evaluation.names import CANDIDATE, Kind, ModelName, in_order
 from pipeline.cycle.figures import EvaluateFigures, EvaluationWindowFigures, RungFigures
@@ -35,6 +36,7 @@ class Measured:
     """The model that is compared with the others."""
     window: EvaluationWindowFigures
     measures: Measures
+    yardsticks: tuple[Yardstick, ...] = ()
 
     @property
     def judged(self) -> list[MetricRow]:
@@ -91,6 +93,8 @@ class Quality:
     chart: Markup
     measure_names: tuple[str, ...]
     measures: tuple[MeasureRow, ...]
+    yardsticks: tuple[str, ...]
+    """What each yardstick counted, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ def measured(records: Records) -> Measured | None:
             model = ModelName(figures.measures.metrics[0].model)
             # Where the candidate's scores were not finite, the stage measured the champion and yardsticks only.
             if model.kind in (Kind.CANDIDATE, Kind.RUNG):
-                ranked[model] = Measured(model, figures.window, figures.measures)
+                ranked[model] = Measured(model, figures.window, figures.measures, figures.yardsticks)
     return ranked.get(CANDIDATE) or next(reversed(ranked.values()), None)
 
 
@@ -161,6 +165,7 @@ def quality(ranked: Measured) -> Quality:
         chart=charts.dots([row.title for row in shown], series, "MRR"),
         measure_names=tuple(_metric_words(name) for name in names),
         measures=_measure_rows(ranked.measures.metrics, names),
+        yardsticks=tuple(map(_yardstick_words, ranked.yardsticks)),
     )
 
 
@@ -227,6 +232,29 @@ def _measure_rows(rows: Sequence[MetricRow], names: Sequence[str]) -> tuple[Meas
         )
         for row in whole
     )
+
+
+def _yardstick_words(yardstick: Yardstick) -> str:
+    """`Decayed popularity counts the whole log (640 events of 31 items), with a half-life of 3 days, chosen by
+    MRR on 240 labels before the split.`"""
+    name = ModelName(yardstick.model).in_a_sentence
+    if yardstick.not_applicable is not None:
+        return f"{name[0].upper()}{name[1:]} is not applicable: {yardstick.not_applicable}."
+    words = f"{name[0].upper()}{name[1:]} {yardstick.words}"
+    if yardstick.half_life_hours is not None:
+        words += f", with a half-life of {_hours_words(yardstick.half_life_hours)}"
+        labels = yardstick.half_life_labels
+        words += (
+            f", chosen by MRR on {number(labels)} labels before the split"
+            if labels
+            else (", since no label before the split says which is best")
+        )
+    return f"{words}."
+
+
+def _hours_words(hours: float) -> str:
+    """`6 h`, `3 days`."""
+    return f"{hours:g} h" if hours < 24 else f"{hours / 24:g} day{'' if hours == 24 else 's'}"
 
 
 def _metric_words(name: str) -> str:

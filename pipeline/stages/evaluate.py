@@ -18,7 +18,7 @@ from pipeline.cycle.figures import EvaluateFigures
 from pipeline.cycle.records import StageResult
 from pipeline.evaluation.models import incomparable, open_contender, open_reference, weights_megabytes
 from pipeline.evaluation.ranking import (
-    YARDSTICKS,
+    applicable,
     rank_contender,
     rank_yardsticks,
     stored_ranks,
@@ -30,8 +30,8 @@ def evaluate(context: StageContext) -> StageResult:
     """The stage. A candidate whose scores are not finite gets no ranks; the figures say so, and the
     funnel then refuses it."""
     window = open_window(context)
-    version = rank_yardsticks(context, window)
-    ranked = list(YARDSTICKS)
+    version, described = rank_yardsticks(context, window)
+    ranked = list(applicable(described))
     reference, problem = context.cycle.reference, None
     if reference is not None and (problem := incomparable(context, reference)) is None:
         version = rank_contender(context, window, open_reference(context, reference, CANDIDATE, CHAMPION))
@@ -58,5 +58,6 @@ def evaluate(context: StageContext) -> StageResult:
         not_finite=not_finite,
         reference_not_comparable=problem,
         measures=measures(stored, list(window.ends), tuple(ranked), context.config.evaluation),
+        yardsticks=described,
     )
     return StageResult(figures, versions={"ranks": version})

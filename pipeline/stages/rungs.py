@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from expectations.wording import listing, seconds
 from model.evaluation.measures import measures, summary
 from model.evaluation.metrics import Summary
-from model.evaluation.names import FROZEN, ModelName, Variant
+from model.evaluation.names import ModelName, Variant
 from model.evaluation.ranking import NotFiniteScoreError
 from model.sizes import SIZES
 from model.training.progress import NotFiniteError
@@ -31,7 +31,7 @@ from pipeline.evaluation.models import (
     reference_has,
 )
 from pipeline.evaluation.ranking import (
-    YARDSTICKS,
+    applicable,
     rank_contender,
     rank_exchanged,
     rank_yardsticks,
@@ -42,7 +42,7 @@ from pipeline.gates import rules
 from pipeline.gates.rules import Verdict
 from pipeline.gates.verdicts import (
     NOTHING_BEFORE,
-    beats,
+    against_yardsticks,
     non_inferiority,
     reads_history,
     refusal,
@@ -76,8 +76,10 @@ def rung(context: StageContext) -> StageResult:
     """
     name = ModelName.rung(context.config.funnel.rungs[context.stage.rung - 1])
     window = open_window(context)
-    version = rank_yardsticks(context, window)
-    figures = RungFigures(name.size, window_figures(window), verdicts=(), outcome="passed")
+    version, described = rank_yardsticks(context, window)
+    figures = RungFigures(
+        name.size, window_figures(window), verdicts=(), outcome="passed", yardsticks=described
+    )
     try:
         figures = replace(figures, training=_train(context, name))
         comparison = _rank_comparison(context, window, name)
@@ -85,7 +87,7 @@ def rung(context: StageContext) -> StageResult:
     except (NotFiniteError, NotFiniteScoreError) as error:
         return _result(context, replace(figures, verdicts=(rules.finite(str(error)),)), version)
     compared = [model for model in (comparison.name, exchanged) if model is not None]
-    models, config = (name, *compared, *YARDSTICKS), context.config.evaluation
+    models, config = (name, *compared, *applicable(described)), context.config.evaluation
     stored = stored_ranks(context, version)
     measured = summary(stored, window.judged, models, config)
     figures = replace(
@@ -148,10 +150,10 @@ def _verdicts(
 ) -> list[Verdict]:
     name = ModelName.rung(figures.size)
     verdicts = [rules.finite(None), reads_history(measured, name, exchanged)]
-    verdicts += [
-        beats(measured, name, yardstick, binding=yardstick == FROZEN and comparison.name is None)
-        for yardstick in YARDSTICKS
-    ]
+    is_compared = comparison.name is not None
+    verdicts += against_yardsticks(
+        measured, name, figures.yardsticks, must_beat=not is_compared, has_other=is_compared
+    )
     if comparison.name is None:
         return [*verdicts, rules.not_applicable("the same rung of an earlier cycle", comparison.words)]
     missing = figures.window.tasks_not_applicable

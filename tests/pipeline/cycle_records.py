@@ -21,8 +21,10 @@ from model.evaluation.figures import (
     Estimate,
     Measures,
     MetricRow,
+    Span,
+    Yardstick,
 )
-from model.evaluation.names import CANDIDATE, CHAMPION, FROZEN, MARKOV, MOVING, ModelName, Variant
+from model.evaluation.names import CANDIDATE, CHAMPION, DECAYED, FROZEN, MARKOV, MOVING, ModelName, Variant
 from model.sizes import SIZES
 from pipeline.config import Config
 from pipeline.cycle.context import StageContext
@@ -214,6 +216,20 @@ WINDOW = EvaluationWindowFigures(
     labels_outside_catalogue=2,
     tasks_not_applicable=("C",),
 )
+YARDSTICKS = (
+    Yardstick(FROZEN, (Span(7, 3, 2), Span(28, 1204, 30))),
+    Yardstick(MOVING, (Span(7, 310, 28),)),
+    Yardstick(
+        DECAYED,
+        (Span(None, 640, 31),),
+        half_life_hours=72.0,
+        half_life_labels=240,
+        half_life_mrr=((24.0, 0.02), (72.0, 0.03)),
+    ),
+    Yardstick(
+        MARKOV, (Span(None, 40, 9),), "the whole log up to the split holds 40 transitions", "transitions"
+    ),
+)
 FINITE = Verdict("scores", "pass", "every score is a finite number")
 
 
@@ -331,6 +347,7 @@ def figures_by_stage(rungs: Sequence[str] = ONE_RUNG) -> dict[str, Any]:
             not_finite=None,
             reference_not_comparable=None,
             measures=measures(STRENGTHS),
+            yardsticks=YARDSTICKS,
         ),
         "funnel": FunnelFigures(
             verdicts=(

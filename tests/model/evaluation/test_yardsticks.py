@@ -35,12 +35,12 @@ from tests.model.window_of import eligible, examples
 
 
 def moving(window: Examples, pool: EligibleItems, past: EventLog, delay_hours: float) -> Floats:
-    changes = moving_changes(past, delay_hours, *span_of(window.event_at_us))
+    changes = moving_changes(past, delay_hours, 7, *span_of(window.event_at_us))
     return popularity_ranks(window, pool, changes, history_ends(window, "replay", delay_hours, 0)).rank
 
 
 def frozen(window: Examples, pool: EligibleItems, past: EventLog, split_us: int) -> Floats:
-    changes = frozen_changes(past, pool.column.size, split_us)
+    changes = frozen_changes(past, pool.column.size, split_us, 7)
     return popularity_ranks(window, pool, changes, history_ends(window, "replay", 0.0, 0)).rank
 
 
@@ -97,7 +97,7 @@ class TestMarkovChain(YardstickContract):
 
     def ranks(self, seen: Evidence) -> Floats:
         return markov_ranks(
-            seen.examples, seen.eligible, seen.log, seen.transitions, seen.ends, seen.split_us
+            seen.examples, seen.eligible, seen.log, seen.transitions, seen.ends, seen.split_us, 7
         )
 
 
@@ -113,6 +113,19 @@ def test_moving_popularity_counts_the_seven_days_before_the_request():
     window = examples([[(1, 10 * DAY)], [(2, 10 * DAY)], [(0, 10 * DAY)]], [[0], [0], [0]], items=5)
     ranks = moving(window, eligible(5), past, 0.0)
     assert ranks.tolist() == [1, 2, 3 + 1]  # items 0, 3 and 4 share ranks 3 to 5
+
+
+def test_more_days_than_seven_may_count_and_the_whole_log():
+    past = log_of((0, 1.0), (0, 2.0), (1, 20 * DAY), (1, 29 * DAY), (1, 29 * DAY), (2, 29 * DAY))
+    window = examples([[(item, 30 * DAY)] for item in range(3)], [[0]] * 3, items=3)
+    pool, span = eligible(3), span_of(window.event_at_us)
+    ends = history_ends(window, "replay", 0.0, 0)
+    for days, ranks in ((7, [3, 1, 2]), (28, [3, 1, 2]), (None, [2, 1, 3])):
+        for changes in (
+            moving_changes(past, 0.0, days, *span),
+            frozen_changes(past, 3, 29 * DAY_US, days),
+        ):
+            assert popularity_ranks(window, pool, changes, ends).rank.tolist() == ranks
 
 
 def test_a_delay_moves_the_request_back():
@@ -144,7 +157,7 @@ def test_the_chain_weights_recent_events_more_and_orders_the_rest_by_popularity(
     window = examples(users, [[2]] * 4, items=6)
     past = log_of((5, 0.5), (5, 0.6), (0, 1.0))
     ends = history_ends(window, "replay", 0.0, 0)
-    ranks = markov_ranks(window, eligible(6), past, transitions, ends, 3 * HOUR_US)
+    ranks = markov_ranks(window, eligible(6), past, transitions, ends, 3 * HOUR_US, 7)
     # Unscored: 5 (two events), 0 (one), then 1 and 4 with none.
     assert ranks.tolist() == [1, 2, 5 + 1 / 2, 3]
 
@@ -153,7 +166,7 @@ def test_the_chain_of_an_empty_history_is_frozen_popularity():
     window = examples([[(1, 5.0)]], [[0]], items=3)
     past, split_us = log_of((0, 1.0), (0, 2.0), (1, 2.0)), 3 * HOUR_US
     ends = history_ends(window, "replay", 0.0, 0)
-    ranks = markov_ranks(window, eligible(3), past, transitions_of(3, (0, 2, 5.0)), ends, split_us)
+    ranks = markov_ranks(window, eligible(3), past, transitions_of(3, (0, 2, 5.0)), ends, split_us, 7)
     assert ranks.tolist() == frozen(window, eligible(3), past, split_us).tolist() == [2]
 
 
@@ -194,7 +207,7 @@ def test_every_yardstick_agrees_with_brute_force(seed, delay):
     until_split = np.bincount(past.item_index[(hours > split - 7 * DAY) & (hours <= split)], minlength=items)
     moving_ranks = moving(window, pool, past, delay)
     frozen_ranks = frozen(window, pool, past, split_us)
-    chain_ranks = markov_ranks(window, pool, past, sparse.csr_array(counts), ends, split_us)
+    chain_ranks = markov_ranks(window, pool, past, sparse.csr_array(counts), ends, split_us, 7)
     by_decay = decayed(Evidence(window, pool, past, sparse.csr_array(counts), delay), 100.0)
     for number in range(window.size):
         request = window.event_at_us[number] / HOUR_US - delay
@@ -221,7 +234,7 @@ def test_blocks_of_examples_do_not_change_the_chain(monkeypatch):
     window = examples(users, [[2]] * 4, items=6)
     ends = history_ends(window, "replay", 0.0, 0)
     transitions = transitions_of(6, (1, 2, 1.0), (0, 3, 2.0))
-    arguments = (window, eligible(6), log_of((5, 0.5)), transitions, ends, HOUR_US)
+    arguments = (window, eligible(6), log_of((5, 0.5)), transitions, ends, HOUR_US, 7)
     whole = markov_ranks(*arguments)
     monkeypatch.setattr(yardsticks, "CHAIN_BLOCK", 1)
     assert (markov_ranks(*arguments) == whole).all()
