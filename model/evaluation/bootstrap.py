@@ -68,14 +68,18 @@ class Difference:
     """Relative difference that this many users would detect with a power of 80 %."""
 
 
-def pooled(user: Ints, value: Floats, mask: Flags, users: int) -> tuple[Floats, Floats]:
-    """A column that is the mean over the masked examples: each user's sum and number of examples, [U].
+def pooled(
+    user: Ints, value: Floats, mask: Flags, users: int, weight: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """A column that is the mean over the masked examples: each user's sum and number of examples, [U]; with
+    `weight` [X] the weighted mean, of sums and weights.
 
     Excludes examples whose value is NaN.
     """
     kept = mask & ~np.isnan(value)
-    total = np.bincount(user[kept], weights=value[kept], minlength=users)
-    return total, np.bincount(user[kept], minlength=users).astype(np.float64)
+    weights = np.ones(int(kept.sum())) if weight is None else weight[kept]
+    total = np.bincount(user[kept], weights=weights * value[kept], minlength=users)
+    return total, np.bincount(user[kept], weights=weights, minlength=users)
 
 
 def by_user(user: Ints, value: Floats, mask: Flags, users: int) -> tuple[Floats, Floats]:

@@ -41,6 +41,19 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Lists:
+    """The ten best items for every label, where the gates read: what they show of the catalogue."""
+
+    shown: int
+    """Places of all lists."""
+    covered: float
+    """Share of the eligible items that are in some list."""
+    gini: float
+    """Gini coefficient of the number of lists that each eligible item is in: 0 is even, near 1 is all on one
+    item."""
+
+
+@dataclass(frozen=True)
 class Yardstick:
     """What one yardstick counted."""
 
@@ -59,6 +72,8 @@ class Yardstick:
     """High-value events before the split that the half-life was chosen on."""
     half_life_mrr: tuple[tuple[float, float], ...] = ()
     """Half-lives tried, in hours, and MRR on these events."""
+    lists: Lists | None = None
+    """What its lists of ten show; None where that was not counted."""
 
     @property
     def words(self) -> str:
@@ -97,7 +112,7 @@ class MetricRow:
     examples: int
     users: int
     values: Mapping[str, Estimate]
-    """Estimates by metric: `mrr`, `mrr_by_user`, `hit_rate@10`, …, `test_loss` (nats)."""
+    """Estimates by metric: `mrr`, `mrr_by_user`, `mrr_rare`, `mrr_unseen`, `hit_rate@10`, …, `test_loss` (nats)."""
 
     @property
     def condition(self) -> tuple[str, float]:

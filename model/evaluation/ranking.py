@@ -21,8 +21,10 @@ from torch import Tensor
 from model.arrays import Flags, Floats, Ints
 from model.data.eligible_items import EligibleItems
 from model.data.histories import Histories
+from model.evaluation.beside import Beside
 from model.evaluation.examples import Examples
 from model.evaluation.metrics import tied_rank
+from model.evaluation.seen import SeenItems
 from model.network.catalogue import Catalogue
 from model.network.recommender import Recommender, score
 from model.serving.encoding import UNKNOWN_TIME, encode_histories, encode_items
@@ -57,6 +59,11 @@ class Ranking:
     """float64 [X]; 1 is best, a tie counts half, |C| + 1 for a label that is not eligible."""
     log_probability: Floats
     """float64 [X]; natural logarithm, over all eligible items; NaN for a label that is not eligible."""
+    rank_unseen: Floats | None = None
+    """float64 [X]; rank among the eligible items that the user does not have, NaN for a label whose item he
+    has. None: not counted."""
+    shown: Ints | None = None
+    """int64 [N]; in how many lists of ten, one a label, each item is. None: not counted."""
 
 
 def rank_examples(
@@ -67,8 +74,10 @@ def rank_examples(
     views: list[View],
     context_length: int,
     block_items: int = 65536,
+    listed: int | None = None,
 ) -> list[Ranking]:
-    """One `Ranking` per view, computed on the recommender's device without dropout.
+    """One `Ranking` per view, computed on the recommender's device without dropout; the lists of the view
+    number `listed` are counted.
 
     Raises NotFiniteScoreError when any score of an eligible item is not finite, and ValueError when the
     catalogue does not fit the model.
@@ -87,13 +96,27 @@ def rank_examples(
             items = encode_items(recommender, catalogue, eligible.item_index)
             size = np.tile(eligible.sizes_at(examples.event_at_us), len(views))
             column = np.tile(eligible.column[examples.item_index], len(views))
-            whole = rank_targets(users, state.reshape(-1), items, column, size, block_items)
+            beside = Beside(
+                SeenItems.of(examples.histories, *states[:, :2].T),
+                eligible.column,
+                column,
+                size,
+                np.repeat(np.arange(len(views)) == listed, examples.size),
+            )
+            whole = rank_targets(users, state.reshape(-1), items, column, size, block_items, beside)
     finally:
         recommender.train(was_training)
     parts = [
         slice(start, start + examples.size) for start in range(0, len(views) * examples.size, examples.size)
     ]
-    return [Ranking(whole.rank[part], whole.log_probability[part]) for part in parts]
+    unseen = beside.rank_unseen(whole.rank)
+    shown = beside.shown(eligible.item_index, eligible.column.size)
+    return [
+        Ranking(
+            whole.rank[part], whole.log_probability[part], unseen[part], shown if view == listed else None
+        )
+        for view, part in enumerate(parts)
+    ]
 
 
 def _states(view: View, histories: Histories, timed: bool) -> Ints:
@@ -107,9 +130,15 @@ def _states(view: View, histories: Histories, timed: bool) -> Ints:
 
 
 def rank_targets(
-    users: Tensor, state: Ints, items: Tensor, column: Ints, size: Ints, block_items: int = 65536
+    users: Tensor,
+    state: Ints,
+    items: Tensor,
+    column: Ints,
+    size: Ints,
+    block_items: int = 65536,
+    beside: Beside | None = None,
 ) -> Ranking:
-    """Ranks labels by inner products, in blocks.
+    """Ranks labels by inner products, in blocks; `beside` is shown every block's scores.
 
     `users` [D, d_out]; `state` int64 [Q], the row of each query in it; `items` [M, d_out] in order of
     launch; `column` int64 [Q], the label's row of `items` (M for none); `size` int64 [Q]: the first `size`
@@ -134,6 +163,8 @@ def rank_targets(
         higher = torch.zeros(chosen.size, dtype=torch.int64, device=users.device)
         equal = torch.zeros_like(higher)
         total_log = torch.full((chosen.size,), -torch.inf, device=users.device)
+        if beside is not None:
+            beside.begin(chosen, users.device)
         for number, block in enumerate(blocks):
             begin = number * width
             if begin >= size[chosen].max():
@@ -144,11 +175,15 @@ def rank_targets(
             if size[chosen].min() < begin + width:
                 columns = torch.arange(begin, begin + width, device=users.device)
                 scores = scores.masked_fill(columns >= limit.unsqueeze(1), -torch.inf)
+            if beside is not None:
+                beside.block(scores, target, begin)
             total_log = torch.logaddexp(total_log, scores.logsumexp(dim=1))
             here = ((own >= begin) & (own < begin + width)).nonzero().squeeze(1)
             scores[here, own[here] - begin] = -torch.inf  # the label is not its own rival
             higher += _count(scores > target.unsqueeze(1))
             equal += _count(scores == target.unsqueeze(1))
+        if beside is not None:
+            beside.end()
         outside = size[chosen] + 1.0
         ranks = tied_rank(higher.cpu().numpy(), equal.cpu().numpy())
         rank[chosen] = np.where(inside[chosen], ranks, outside)

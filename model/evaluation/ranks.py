@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from expectations.tables import RANKS
-from model.arrays import Flags, Ints, lengths
+from model.arrays import Flags, Floats, Ints, lengths
 from model.data.delta import PinnedTable, arrow_schema, latest, replace_partition
 from model.data.eligible_items import EligibleItems
 from model.evaluation.examples import Examples
@@ -78,6 +78,8 @@ def rank_rows(
             "rank": ranking.rank[order],
             "catalogue_size": size,
             "log_probability": ranking.log_probability[order],
+            "rank_unseen": _or_nan(ranking.rank_unseen, order.size)[order],
+            "label_events": examples.label_events[order],
         }
         arrays = [_as_type(columns[field.name], field.type) for field in SCHEMA]
         parts.append(pa.Table.from_arrays(arrays, schema=SCHEMA))
@@ -114,7 +116,7 @@ class StoredRanks:
     @classmethod
     def read(cls, lake: str, source: str, cycle: str, version: int) -> StoredRanks:
         """Every model's ranks of a cycle at a Delta version. Raises TableError when it cannot be read."""
-        return cls(PinnedTable(lake, source, RANKS, version).read(SCHEMA.names, cycle=cycle))
+        return cls(_read(PinnedTable(lake, source, RANKS, version), cycle=cycle))
 
     def examples(self, condition: Condition, models: tuple[str, ...]) -> RankedExamples:
         """The models' ranks of the same examples under one condition.
@@ -134,10 +136,12 @@ class StoredRanks:
         groups |= {Group("task", name): flags for name, flags in _members(first["tasks"]).items()}
         groups |= {Group("slice", name): flags for name, flags in _members(first["slices"]).items()}
         user = first["user_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-        log = {model: part["log_probability"].to_numpy().astype(np.float64) for model, part in parts.items()}
-        return RankedExamples(
-            user, groups, {model: part["rank"].to_numpy() for model, part in parts.items()}, log
-        )
+        by_model = {
+            column: {model: part[column].to_numpy().astype(np.float64) for model, part in parts.items()}
+            for column in ("rank", "log_probability", "rank_unseen")
+        }
+        label_events = first["label_events"].to_numpy().astype(np.float64)
+        return RankedExamples(user, groups, **by_model, label_events=label_events)
 
     def has_history(self, condition: Condition, model: str) -> Flags:
         """Examples with a visible event under a condition, bool [X] in the order of `examples`."""
@@ -153,8 +157,22 @@ class StoredRanks:
 
 def _stored_rows(table: PinnedTable, cycle: str, model: str) -> pa.Table:
     """One model's rows of one cycle in the order of ORDER."""
-    rows = table.read(SCHEMA.names, cycle=cycle, model=model)
+    rows = _read(table, cycle=cycle, model=model)
     return rows.sort_by(list(ORDER)).cast(SCHEMA).combine_chunks()
+
+
+def _read(table: PinnedTable, **partition: str) -> pa.Table:
+    """Rows with every column of SCHEMA; one that the table had not yet at this version is null."""
+    stored = set(table.dataset().schema.names)
+    rows = table.read([name for name in SCHEMA.names if name in stored], **partition)
+    for place, column in enumerate(SCHEMA):
+        if column.name not in stored:
+            rows = rows.add_column(place, column, pa.nulls(rows.num_rows, column.type))
+    return rows
+
+
+def _or_nan(values: Floats | None, size: int) -> Floats:
+    return np.full(size, np.nan) if values is None else values
 
 
 def _names(flags: dict[str, Flags], order: Ints) -> pa.Array:

@@ -96,6 +96,50 @@ class Standings:
             equal += sign * same
         return higher, equal
 
+    def top(self, at_us: Ints, k: int) -> Ints:
+        """The k eligible items with the highest levels at each instant, best first: `item_index` int64 [X, k],
+        −1 where fewer are eligible. Equal ones in order of launch."""
+        order = np.lexsort((-self.column, self.level))  # no two spans are equal any more
+        place = np.empty_like(order)
+        place[order] = np.arange(order.size)
+        sides = []
+        for times in (self.start_us, self.end_us):
+            in_time = np.argsort(times, kind="stable")
+            sides.append((place[in_time], np.searchsorted(times[in_time], at_us, side="right")))
+        (begun, until), (ended, gone) = sides
+        best = np.full((at_us.size, k), -1)
+        for number in range(k):
+            # What has begun and not ended is what the one sequence has and the other has not.
+            found, some = _nth_highest(begun, until, ended, gone, number), until - gone > number
+            best[some, number] = self.eligible.item_index[self.column[order[found[some]]]]
+        return best
+
+
+def _nth_highest(sequence: Ints, first: Ints, without: Ints, gone: Ints, number: int) -> Ints:
+    """The value with `number` others above it among the first `first` entries of a sequence less the first
+    `gone` of another, which are among them; int64 [X]. As in `count_above`, bit by bit."""
+    largest = int(sequence.max(initial=0))
+    spans = [[np.zeros_like(first), first.copy()], [np.zeros_like(gone), gone.copy()]]
+    sequences, above, value = [sequence, without], np.full_like(first, number), np.zeros_like(first)
+    for bit in reversed(range(largest.bit_length())):
+        split = []
+        for side, entries in enumerate(sequences):
+            is_one = (entries >> bit & 1).astype(bool)
+            ones = np.concatenate([[0], np.cumsum(is_one)])
+            zeros = entries.size - ones[-1]
+            split.append((zeros, *(ones[limit] for limit in spans[side])))
+            sequences[side] = np.concatenate([entries[~is_one], entries[is_one]])
+        here = (split[0][2] - split[0][1]) - (split[1][2] - split[1][1])
+        goes_high = above < here
+        above = np.where(goes_high, above, above - here)
+        value = value << 1 | goes_high
+        for side, (zeros, *limits) in enumerate(split):
+            spans[side] = [
+                np.where(goes_high, zeros + limit, span - limit)
+                for span, limit in zip(spans[side], limits, strict=True)
+            ]
+    return np.minimum(value, max(sequence.size - 1, 0))
+
 
 def count_above(sequence: Ints, first: Ints, value: Ints) -> tuple[Ints, Ints]:
     """How many of the first `first` entries of a sequence are above a value, and how many equal it.

@@ -19,6 +19,7 @@ from model.arrays import Flags, Floats, Ints
 from model.data.eligible_items import EligibleItems
 from model.data.events import EventLog
 from model.evaluation.examples import Examples
+from model.evaluation.lists import LIST_ITEMS
 from model.evaluation.metrics import tied_rank
 from model.evaluation.names import DECAYED, DECAYED_UNSEEN, FROZEN, MARKOV, MOVING
 from model.evaluation.seen import SeenItems
@@ -53,43 +54,71 @@ DEFINITIONS = {
 
 
 @dataclass(frozen=True)
-class PopularityRanks:
-    """Ranks of the labels by an item's popularity, float64 [X] each; |C| + 1 for a label that is not
+class YardstickRanks:
+    """Ranks of the labels by a yardstick, float64 [X] each; the rank after all for a label that is not
     eligible."""
 
     rank: Floats
+    rank_unseen: Floats
+    """Among the eligible items that the user does not have; NaN for a label whose item he has."""
     unseen_first: Floats
-    """With the items of the visible history below all others."""
+    """Among all, with the items of the visible history below all others."""
+
+
+class _Seen:
+    """Counts, for each label, the eligible items that its user has."""
+
+    def __init__(self, size: Ints) -> None:
+        self.higher, self.equal, self.all = (np.zeros(size.size, np.int64) for _ in range(3))
+        self.has_label = np.zeros(size.size, bool)
+        self._size = size
+
+    def add(self, label: Ints, higher: Flags, equal: Flags, is_eligible: Flags, is_own: Flags) -> None:
+        """Some pairs of a label and an item: whether the item is above the label, ties with it, is eligible,
+        and is the label's own."""
+        self.has_label[label[is_own]] = True
+        rival = is_eligible & ~is_own
+        for counter, counted in (
+            (self.higher, higher & rival),
+            (self.equal, equal & rival),
+            (self.all, is_eligible),
+        ):
+            np.add.at(counter, label[counted], 1)
+
+    def ranks(self, higher: Floats, equal: Floats, is_eligible: Flags) -> YardstickRanks:
+        """Ranks from the eligible items above each label and those that tie with it, among all."""
+        size = self._size
+        unseen = tied_rank(higher - self.higher, equal - self.equal)
+        unseen = np.where(is_eligible, unseen, size - self.all + 1.0)
+        below = tied_rank(size - self.all + self.higher, self.equal)
+        return YardstickRanks(
+            rank=np.where(is_eligible, tied_rank(higher, equal), size + 1.0),
+            rank_unseen=np.where(self.has_label, np.nan, unseen),
+            unseen_first=np.where(is_eligible, np.where(self.has_label, below, unseen), size + 1.0),
+        )
 
 
 def popularity_ranks(
     examples: Examples, eligible: EligibleItems, changes: Changes, ends: Ints
-) -> PopularityRanks:
+) -> YardstickRanks:
     """Ranks by the levels of `changes` at the labels' times. `ends` int64 [X]: where each visible history
     ends."""
     at_us, item = examples.event_at_us, examples.item_index
     standings = Standings.of(changes, eligible, *span_of(at_us))
-    own, size = standings.level_of(item, at_us), eligible.sizes_at(at_us)
+    own = standings.level_of(item, at_us)
     higher, equal = standings.counts(np.maximum(own, 0), at_us)
-    equal -= 1
-    seen_higher, seen_equal, seen = (np.zeros(item.size, np.int64) for _ in range(3))
-    is_seen = np.zeros(item.size, bool)
+    seen = _Seen(eligible.sizes_at(at_us))
     for label, other in SeenItems.of(examples.histories, examples.user, ends).blocks():
-        level, is_own = standings.level_of(other, at_us[label]), other == item[label]
-        is_seen[label[is_own]] = True
-        for counter, counted in (
-            (seen_higher, level > own[label]),
-            (seen_equal, (level == own[label]) & ~is_own),
-            (seen, level >= 0),  # eligible
-        ):
-            np.add.at(counter, label[counted], 1)
-    below = tied_rank(size - seen + seen_higher, seen_equal)
-    unseen = tied_rank(higher - seen_higher, equal - seen_equal)
-    is_eligible, last = own >= 0, size + 1.0
-    return PopularityRanks(
-        rank=np.where(is_eligible, tied_rank(higher, equal), last),
-        unseen_first=np.where(is_eligible, np.where(is_seen, below, unseen), last),
-    )
+        level = standings.level_of(other, at_us[label])
+        seen.add(label, level > own[label], level == own[label], level >= 0, other == item[label])
+    return seen.ranks(higher, equal - 1, own >= 0)
+
+
+def popularity_lists(examples: Examples, eligible: EligibleItems, changes: Changes) -> Ints:
+    """In how many of the labels' lists of the most popular items each item is, int64 [N]."""
+    at_us = examples.event_at_us
+    best = Standings.of(changes, eligible, *span_of(at_us)).top(at_us, LIST_ITEMS)
+    return np.bincount(best[best >= 0], minlength=eligible.column.size)
 
 
 def frozen_changes(log: EventLog, items: int, split_us: int, days: int | None) -> Changes:
@@ -138,17 +167,19 @@ def markov_ranks(
     ends: Ints,
     split_us: int,
     days: int | None,
-) -> Floats:
+) -> YardstickRanks:
     """The Markov chain: item j scores Σ_a 0.7^a · transitions[x_a, j] over the last five events x_0, x_1, …
-    before `ends` (int64 [X]); equal scores are ordered by frozen popularity of some days. float64 [X]."""
+    before `ends` (int64 [X]); equal scores are ordered by frozen popularity of some days."""
     at_us, items = examples.event_at_us, eligible.column.size
     popularity, size = _frozen_popularity(log, items, split_us, days), eligible.sizes_at(at_us)
     standings = Standings.of(frozen_changes(log, items, split_us, days), eligible, *span_of(at_us))
     higher, equal = standings.counts(popularity[examples.item_index], at_us)
-    higher, equal = higher.astype(np.float64), equal - 1.0
+    higher, equal, counted = higher.astype(np.float64), equal - 1.0, _Seen(size)
+    has = SeenItems.of(examples.histories, examples.user, ends)
     for start in range(0, examples.size, CHAIN_BLOCK):
         block = slice(start, min(start + CHAIN_BLOCK, examples.size))
         scores = (_last_events(examples, ends, block, popularity.size) @ transitions).tocsr()
+        scores.sort_indices()
         row = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
         # A label's score comes from the same product as its rivals'.
         label = examples.item_index[block]
@@ -165,12 +196,35 @@ def markov_ranks(
         def count(flags: Flags, row: Ints = row, width: int = own.size) -> Floats:
             return np.bincount(row[flags], minlength=width).astype(np.float64)
 
+        pair = has.pairs(np.arange(block.start, block.stop))
+        of_pair = pair.label - start
+        value = _entries(scores, of_pair, pair.item_index)
+        ties = value == own[of_pair]
+        pair_popularity, label_popularity = popularity[pair.item_index], popularity[label][of_pair]
+        counted.add(
+            pair.label,
+            (value > own[of_pair]) | (ties & (pair_popularity > label_popularity)),
+            ties & (pair_popularity == label_popularity),
+            eligible.column[pair.item_index] < size[pair.label],
+            pair.item_index == label[of_pair],
+        )
+
         # An unscored label ranks below every scored item, and by popularity among the unscored.
         unscored = own == 0
         higher[block] = np.where(unscored, higher[block] + count(~more_popular), count(above))
         equal[block] = np.where(unscored, equal[block] - count(as_popular), count(beside))
-    is_eligible = eligible.column[examples.item_index] < size
-    return np.where(is_eligible, tied_rank(higher, equal), size + 1.0)
+    return counted.ranks(higher, equal, eligible.column[examples.item_index] < size)
+
+
+def _entries(scores: sparse.csr_array, row: Ints, column: Ints) -> Floats:
+    """Single entries of a sparse array with sorted indices, float64; 0 where none is stored."""
+    width = scores.shape[1]
+    stored = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr)) * width + scores.indices
+    wanted = row * width + column
+    place = np.minimum(np.searchsorted(stored, wanted), max(stored.size - 1, 0))
+    if stored.size == 0:
+        return np.zeros(row.size)
+    return np.where(stored[place] == wanted, scores.data[place], 0.0)
 
 
 def _last_events(examples: Examples, ends: Ints, block: slice, items: int) -> sparse.csr_array:

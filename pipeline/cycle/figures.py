@@ -6,10 +6,11 @@ The Spark jobs' own are in `spark_jobs.figures`; a record carries the name of it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from expectations.figures import Drift, JudgementRow, NewLines, Window
-from model.evaluation.figures import Measures, Yardstick
+from model.evaluation.figures import Lists, Measures, Yardstick
 from pipeline.gates.rules import Verdict
 
 
@@ -125,6 +126,8 @@ class RungFigures:
     """None: no rank is stored, since a loss or score was not a finite number."""
     yardsticks: tuple[Yardstick, ...] = ()
     """What the yardsticks counted; empty in records from before this was kept."""
+    lists: Mapping[str, Lists] = field(default_factory=dict)
+    """What the lists of each model show, by its name in `ranks`; empty as `yardsticks`."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ class EvaluateFigures:
     """Of the candidate beside the champion and the yardsticks, as far as they were ranked."""
     yardsticks: tuple[Yardstick, ...] = ()
     """What the yardsticks counted; empty in records from before this was kept."""
+    lists: Mapping[str, Lists] = field(default_factory=dict)
+    """What the lists of each model show, by its name in `ranks`; empty as `yardsticks`."""
 
 
 @dataclass(frozen=True)

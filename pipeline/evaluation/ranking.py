@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,17 +18,17 @@ from scipy import sparse
 from expectations.files import write_atomically
 from expectations.instants import SECOND_US, microseconds
 from expectations.wording import number
-from model.arrays import Floats, Ints
+from model.arrays import Ints
 from model.data.events import EventLog, read_events
 from model.data.past_labels import read_past_labels
 from model.data.transitions import read_transitions
-from model.evaluation import spans, yardsticks
+from model.evaluation import lists, spans, yardsticks
 from model.evaluation.bootstrap import SEED
 from model.evaluation.decay import HalfLife, choose_half_life, decayed_changes
-from model.evaluation.figures import Span, Yardstick
+from model.evaluation.figures import Lists, Span, Yardstick
 from model.evaluation.names import DECAYED, DECAYED_UNSEEN, FROZEN, MARKOV, MOVING, ModelName
 from model.evaluation.ranking import Ranking, View, rank_examples
-from model.evaluation.ranks import Condition, StoredRanks, rank_rows, ranked_with, write_ranks
+from model.evaluation.ranks import SCHEMA, Condition, StoredRanks, rank_rows, ranked_with, write_ranks
 from pipeline.cycle.context import StageContext
 from pipeline.cycle.figures import YardsticksFigures
 from pipeline.cycle.records import plain_figures, typed_figures
@@ -39,6 +40,15 @@ UNDESCRIBED = tuple(Yardstick(name, (Span(7, 0, 0),)) for name in (MOVING, FROZE
 """The yardsticks of a record from before it said what they counted."""
 EXCHANGE_ROUNDS = 20
 """How often examples that kept their own user are exchanged again, at random."""
+
+
+class RankedModel(NamedTuple):
+    """One model's ranks of a window."""
+
+    version: int
+    """Delta version of `ranks`."""
+    lists: Lists | None
+    """What its lists show under the condition that gates read; None where it was not ranked under it."""
 
 
 class RankedYardsticks(NamedTuple):
@@ -54,19 +64,21 @@ def rank_contender(
     window: Window,
     contender: Contender,
     conditions: tuple[Condition, ...] | None = None,
-) -> int:
+) -> RankedModel:
     """Ranks the window by one model, under some conditions or (None) all of them, and writes its rows.
 
-    Returns the version of `ranks`. Raises `model.evaluation.ranking.NotFiniteScoreError` when a score is
+    Raises `model.evaluation.ranking.NotFiniteScoreError` when a score is
     not finite.
     """
     chosen = tuple(window.ends) if conditions is None else conditions
     views = [window.view(condition) for condition in chosen]
-    rankings = _rank(context, window, contender, views)
+    judged = chosen.index(window.judged) if window.judged in chosen else None
+    rankings = _rank(context, window, contender, views, judged)
     count = "one condition" if len(chosen) == 1 else f"{len(chosen)} conditions"
     context.say(f"{contender.name}: {window.examples.size:,} labels ranked under {count}")
     rankings_by_condition = dict(zip(chosen, rankings, strict=True))
-    return _write(context, window, contender.name, contender.digest, rankings_by_condition)
+    version = _write(context, window, contender.name, contender.digest, rankings_by_condition)
+    return RankedModel(version, None if judged is None else _lists(window, rankings[judged].shown))
 
 
 def rank_exchanged(
@@ -127,27 +139,28 @@ def rank_yardsticks(context: StageContext, window: Window) -> RankedYardsticks:
 
     frozen = yardsticks.frozen_changes(log, items, split_us, days[FROZEN])
     span = yardsticks.span_of(examples.event_at_us)
-    ranks: dict[ModelName, dict[Condition, Floats]] = {name: {} for name in YARDSTICKS}
+    no_probability = np.full(examples.size, np.nan)
+    ranks: dict[ModelName, dict[Condition, Ranking]] = {name: {} for name in YARDSTICKS}
     for condition, ends in window.ends.items():
         is_replay, delay = condition.protocol == "replay", condition.delay_hours
         # Under the cutoff protocol every request is made at the split.
         seen = log if is_replay else past
         moving = yardsticks.moving_changes(log, delay, days[MOVING], *span) if is_replay else frozen
-        decayed = yardsticks.popularity_ranks(
-            examples, eligible, decayed_changes(seen, half_life.hours, delay, *span), ends
-        )
-        ranks[FROZEN][condition] = yardsticks.popularity_ranks(examples, eligible, frozen, ends).rank
-        ranks[MOVING][condition] = yardsticks.popularity_ranks(examples, eligible, moving, ends).rank
-        ranks[DECAYED][condition] = decayed.rank
-        ranks[DECAYED_UNSEEN][condition] = decayed.unseen_first
-        ranks[MARKOV][condition] = yardsticks.markov_ranks(
-            examples, eligible, log, chain, ends, split_us, days[FROZEN]
-        )
-    no_probability = np.full(examples.size, np.nan)
+        decayed = decayed_changes(seen, half_life.hours, delay, *span)
+        for name, changes in ((FROZEN, frozen), (MOVING, moving), (DECAYED, decayed)):
+            ranked = yardsticks.popularity_ranks(examples, eligible, changes, ends)
+            ranks[name][condition] = Ranking(ranked.rank, no_probability, ranked.rank_unseen)
+            if name == DECAYED:
+                demoted = Ranking(ranked.unseen_first, no_probability, ranked.rank_unseen)
+                ranks[DECAYED_UNSEEN][condition] = demoted
+            if condition == window.judged:
+                shown = _lists(window, yardsticks.popularity_lists(examples, eligible, changes))
+                figures[name] = replace(figures[name], lists=shown)
+        ranked = yardsticks.markov_ranks(examples, eligible, log, chain, ends, split_us, days[FROZEN])
+        ranks[MARKOV][condition] = Ranking(ranked.rank, no_probability, ranked.rank_unseen)
     version = 0
     for name, by_condition in ranks.items():
-        rankings = {condition: Ranking(rank, no_probability) for condition, rank in by_condition.items()}
-        version = _write(context, window, name, key, rankings)
+        version = _write(context, window, name, key, by_condition)
     described = tuple(figures.values())
     content = plain_figures(YardsticksFigures(key, described))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -212,7 +225,19 @@ def stored_ranks(context: StageContext, version: int) -> StoredRanks:
     return StoredRanks.read(context.settings.lake, cycle.source, cycle.name, version)
 
 
-def _rank(context: StageContext, window: Window, contender: Contender, views: list[View]) -> list[Ranking]:
+def _lists(window: Window, shown: Ints) -> Lists:
+    """Figures of lists, among the items that are eligible at the window's last label; `shown` int64 [N]."""
+    last = int(window.eligible.sizes_at(window.examples.event_at_us).max())
+    return lists.describe(shown, window.eligible.item_index[:last])
+
+
+def _rank(
+    context: StageContext,
+    window: Window,
+    contender: Contender,
+    views: list[View],
+    listed: int | None = None,
+) -> list[Ranking]:
     config = context.config
     return rank_examples(
         contender.recommender,
@@ -222,6 +247,7 @@ def _rank(context: StageContext, window: Window, contender: Contender, views: li
         views,
         config.sequences.context_length,
         config.evaluation.block_items,
+        listed,
     )
 
 
@@ -254,6 +280,7 @@ def _yardsticks_key(context: StageContext) -> str:
     reference = context.cycle.reference
     content = [
         yardsticks.DEFINITIONS,
+        SCHEMA.names,
         {table: context.versions[table] for table in tables},
         context.config.digest_of("evaluation"),
         reference.cycle if reference else None,

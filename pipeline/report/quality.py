@@ -5,14 +5,22 @@ Made from the record of the stage that ranked; `model.evaluation.measures` compu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from markupsafe import Markup
 
 from expectations.wording import number
-from model.evaluation.figures import DelayCurve, DifferenceRow, Estimate, Measures, MetricRow, Yardstick
+from model.evaluation.figures import (
+    DelayCurve,
+    DifferenceRow,
+    Estimate,
+    Lists,
+    Measures,
+    MetricRow,
+    Yardstick,
+)
 from model.evaluation.metrics import Group
 from model.evaluation.names import CANDIDATE, Kind, ModelName, in_order
 from pipeline.cycle.figures import EvaluateFigures, EvaluationWindowFigures, RungFigures
@@ -22,7 +30,13 @@ from pipeline.report.charts import Series
 
 Row = TypeVar("Row", MetricRow, DifferenceRow)
 
-METRICS = {"mrr": "MRR", "mrr_by_user": "MRR by user", "test_loss": "test loss, nats"}
+METRICS = {
+    "mrr": "MRR",
+    "mrr_by_user": "MRR by user",
+    "mrr_rare": "MRR, rare items first",
+    "mrr_unseen": "MRR, unseen items",
+    "test_loss": "test loss, nats",
+}
 """Metrics for people, where the stored name does not read well."""
 CHART_ROWS = 12
 """Groups that the MRR chart shows at most; the table has all."""
@@ -37,6 +51,8 @@ class Measured:
     window: EvaluationWindowFigures
     measures: Measures
     yardsticks: tuple[Yardstick, ...] = ()
+    lists: Mapping[str, Lists] = field(default_factory=dict)
+    """What the lists of the models that were trained show."""
 
     @property
     def judged(self) -> list[MetricRow]:
@@ -95,6 +111,8 @@ class Quality:
     measures: tuple[MeasureRow, ...]
     yardsticks: tuple[str, ...]
     """What each yardstick counted, a sentence each."""
+    lists: tuple[tuple[str, Lists], ...]
+    """What the lists of each model show, by its name for people."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +155,9 @@ def measured(records: Records) -> Measured | None:
             model = ModelName(figures.measures.metrics[0].model)
             # Where the candidate's scores were not finite, the stage measured the champion and yardsticks only.
             if model.kind in (Kind.CANDIDATE, Kind.RUNG):
-                ranked[model] = Measured(model, figures.window, figures.measures, figures.yardsticks)
+                ranked[model] = Measured(
+                    model, figures.window, figures.measures, figures.yardsticks, figures.lists
+                )
     return ranked.get(CANDIDATE) or next(reversed(ranked.values()), None)
 
 
@@ -166,6 +186,7 @@ def quality(ranked: Measured) -> Quality:
         measure_names=tuple(_metric_words(name) for name in names),
         measures=_measure_rows(ranked.measures.metrics, names),
         yardsticks=tuple(map(_yardstick_words, ranked.yardsticks)),
+        lists=_lists(ranked),
     )
 
 
@@ -232,6 +253,12 @@ def _measure_rows(rows: Sequence[MetricRow], names: Sequence[str]) -> tuple[Meas
         )
         for row in whole
     )
+
+
+def _lists(ranked: Measured) -> tuple[tuple[str, Lists], ...]:
+    counted = {one.model: one.lists for one in ranked.yardsticks if one.not_applicable is None}
+    known = {**ranked.lists, **counted}
+    return tuple((name.words, known[name]) for name in in_order(known) if known[name] is not None)
 
 
 def _yardstick_words(yardstick: Yardstick) -> str:

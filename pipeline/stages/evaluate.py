@@ -31,14 +31,15 @@ def evaluate(context: StageContext) -> StageResult:
     funnel then refuses it."""
     window = open_window(context)
     version, described = rank_yardsticks(context, window)
-    ranked = list(applicable(described))
+    ranked, lists = list(applicable(described)), {}
     reference, problem = context.cycle.reference, None
     if reference is not None and (problem := incomparable(context, reference)) is None:
-        version = rank_contender(context, window, open_reference(context, reference, CANDIDATE, CHAMPION))
+        champion = open_reference(context, reference, CANDIDATE, CHAMPION)
+        version, lists[CHAMPION] = rank_contender(context, window, champion)
         ranked = [CHAMPION, *ranked]
     candidate, latency, not_finite = open_contender(context, CANDIDATE), None, None
     try:
-        version = rank_contender(context, window, candidate)
+        version, lists[CANDIDATE] = rank_contender(context, window, candidate)
         ranked = [CANDIDATE, *ranked]
         latency = latency_milliseconds(
             candidate.recommender,
@@ -59,5 +60,6 @@ def evaluate(context: StageContext) -> StageResult:
         reference_not_comparable=problem,
         measures=measures(stored, list(window.ends), tuple(ranked), context.config.evaluation),
         yardsticks=described,
+        lists=lists,
     )
     return StageResult(figures, versions={"ranks": version})

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from expectations.wording import listing, seconds
+from model.evaluation.figures import Lists
 from model.evaluation.measures import measures, summary
 from model.evaluation.metrics import Summary
 from model.evaluation.names import ModelName, Variant
@@ -83,7 +84,7 @@ def rung(context: StageContext) -> StageResult:
     try:
         figures = replace(figures, training=_train(context, name))
         comparison = _rank_comparison(context, window, name)
-        version, exchanged = _rank_rung(context, window, name)
+        version, exchanged, lists = _rank_rung(context, window, name)
     except (NotFiniteError, NotFiniteScoreError) as error:
         return _result(context, replace(figures, verdicts=(rules.finite(str(error)),)), version)
     compared = [model for model in (comparison.name, exchanged) if model is not None]
@@ -94,6 +95,7 @@ def rung(context: StageContext) -> StageResult:
         figures,
         verdicts=tuple(_verdicts(context, measured, figures, comparison, exchanged)),
         measures=measures(stored, [window.judged], models, config),
+        lists={name: lists},
     )
     if comparison.name is not None:
         difference = relative(measured, name, comparison.name)
@@ -128,17 +130,17 @@ def _rank_comparison(context: StageContext, window: Window, name: ModelName) -> 
     return Comparison(contender.name, f"the same rung of cycle {reference.cycle}")
 
 
-def _rank_rung(context: StageContext, window: Window, name: ModelName) -> tuple[int, ModelName | None]:
+def _rank_rung(context: StageContext, window: Window, name: ModelName) -> tuple[int, ModelName | None, Lists]:
     """Ranks the rung from its users' own histories and from other users'.
 
-    Returns the version of `ranks`, and the name of the latter there; None where the window has a single
-    user.
+    Returns the version of `ranks`, the name of the latter there (None where the window has a single user),
+    and what the rung's lists show.
     """
     contender = open_contender(context, name)
-    version = rank_contender(context, window, contender, (window.judged,))
+    version, lists = rank_contender(context, window, contender, (window.judged,))
     exchanged = ModelName.rung(name.size, Variant.EXCHANGED)
     later = rank_exchanged(context, window, contender, exchanged)
-    return (version, None) if later is None else (later, exchanged)
+    return (version, None, lists) if later is None else (later, exchanged, lists)
 
 
 def _verdicts(

@@ -19,6 +19,7 @@ from model.evaluation.figures import (
     DelayPoint,
     DifferenceRow,
     Estimate,
+    Lists,
     Measures,
     MetricRow,
     Span,
@@ -218,7 +219,7 @@ WINDOW = EvaluationWindowFigures(
 )
 YARDSTICKS = (
     Yardstick(FROZEN, (Span(7, 3, 2), Span(28, 1204, 30))),
-    Yardstick(MOVING, (Span(7, 310, 28),)),
+    Yardstick(MOVING, (Span(7, 310, 28),), lists=Lists(9000, 0.355, 0.7)),
     Yardstick(
         DECAYED,
         (Span(None, 640, 31),),
@@ -348,6 +349,7 @@ def figures_by_stage(rungs: Sequence[str] = ONE_RUNG) -> dict[str, Any]:
             reference_not_comparable=None,
             measures=measures(STRENGTHS),
             yardsticks=YARDSTICKS,
+            lists={CANDIDATE: Lists(9000, 0.871, 0.42), CHAMPION: Lists(9000, 0.839, 0.4567)},
         ),
         "funnel": FunnelFigures(
             verdicts=(

@@ -17,10 +17,11 @@ from model.evaluation.examples import Examples, history_ends
 from model.evaluation.names import DECAYED, DECAYED_UNSEEN, FROZEN, MARKOV, MOVING
 from model.evaluation.yardsticks import (
     DEFINITIONS,
-    PopularityRanks,
+    YardstickRanks,
     frozen_changes,
     markov_ranks,
     moving_changes,
+    popularity_lists,
     popularity_ranks,
     span_of,
 )
@@ -44,7 +45,7 @@ def frozen(window: Examples, pool: EligibleItems, past: EventLog, split_us: int)
     return popularity_ranks(window, pool, changes, history_ends(window, "replay", 0.0, 0)).rank
 
 
-def decayed(seen: Evidence, half_life_hours: float) -> PopularityRanks:
+def decayed(seen: Evidence, half_life_hours: float) -> YardstickRanks:
     span = span_of(seen.examples.event_at_us)
     changes = decayed_changes(seen.log, half_life_hours, seen.delay_hours, *span)
     return popularity_ranks(seen.examples, seen.eligible, changes, seen.ends)
@@ -98,7 +99,7 @@ class TestMarkovChain(YardstickContract):
     def ranks(self, seen: Evidence) -> Floats:
         return markov_ranks(
             seen.examples, seen.eligible, seen.log, seen.transitions, seen.ends, seen.split_us, 7
-        )
+        ).rank
 
 
 def test_every_yardstick_is_held_to_the_contract():
@@ -126,6 +127,15 @@ def test_more_days_than_seven_may_count_and_the_whole_log():
             frozen_changes(past, 3, 29 * DAY_US, days),
         ):
             assert popularity_ranks(window, pool, changes, ends).rank.tolist() == ranks
+
+
+def test_lists_of_ten_are_counted_for_every_label():
+    past = log_of(*((item, 1.0) for item in range(3)), (12, 2.0), (12, 3.0))
+    window = examples([[(0, 30.0)], [(1, 40.0)]], [[0], [0]], items=13, launched_hours={1: 35.0})
+    changes = moving_changes(past, 0.0, 7, *span_of(window.event_at_us))
+    shown = popularity_lists(window, eligible(13, {1: 35.0}), changes)
+    # Ties in order of launch: item 1 comes last, but for those without an event.
+    assert shown.tolist() == [2, 1, 2, 2, 2, 2, 2, 2, 2, 1, 0, 0, 2]
 
 
 def test_a_delay_moves_the_request_back():
@@ -157,7 +167,7 @@ def test_the_chain_weights_recent_events_more_and_orders_the_rest_by_popularity(
     window = examples(users, [[2]] * 4, items=6)
     past = log_of((5, 0.5), (5, 0.6), (0, 1.0))
     ends = history_ends(window, "replay", 0.0, 0)
-    ranks = markov_ranks(window, eligible(6), past, transitions, ends, 3 * HOUR_US, 7)
+    ranks = markov_ranks(window, eligible(6), past, transitions, ends, 3 * HOUR_US, 7).rank
     # Unscored: 5 (two events), 0 (one), then 1 and 4 with none.
     assert ranks.tolist() == [1, 2, 5 + 1 / 2, 3]
 
@@ -166,7 +176,7 @@ def test_the_chain_of_an_empty_history_is_frozen_popularity():
     window = examples([[(1, 5.0)]], [[0]], items=3)
     past, split_us = log_of((0, 1.0), (0, 2.0), (1, 2.0)), 3 * HOUR_US
     ends = history_ends(window, "replay", 0.0, 0)
-    ranks = markov_ranks(window, eligible(3), past, transitions_of(3, (0, 2, 5.0)), ends, split_us, 7)
+    ranks = markov_ranks(window, eligible(3), past, transitions_of(3, (0, 2, 5.0)), ends, split_us, 7).rank
     assert ranks.tolist() == frozen(window, eligible(3), past, split_us).tolist() == [2]
 
 
@@ -191,9 +201,10 @@ def test_every_yardstick_agrees_with_brute_force(seed, delay):
     counts = draw.integers(0, 3, (items, items)).astype(float)
     split_us = round(split * HOUR_US)
 
-    def brute(number: int, score: np.ndarray, second: np.ndarray) -> float:
+    def brute(number: int, score: np.ndarray, second: np.ndarray, without: tuple[int, ...] = ()) -> float:
         hour, own = window.event_at_us[number] / HOUR_US, window.item_index[number]
-        rivals = [item for item in range(items) if item != 4 and launched.get(item, -1.0) <= hour]
+        there = [item for item in range(items) if item != 4 and launched.get(item, -1.0) <= hour]
+        rivals = [item for item in there if item not in without]
         if own not in rivals:
             return len(rivals) + 1
         key = [(round(score[item], 9), second[item]) for item in range(items)]
@@ -207,7 +218,7 @@ def test_every_yardstick_agrees_with_brute_force(seed, delay):
     until_split = np.bincount(past.item_index[(hours > split - 7 * DAY) & (hours <= split)], minlength=items)
     moving_ranks = moving(window, pool, past, delay)
     frozen_ranks = frozen(window, pool, past, split_us)
-    chain_ranks = markov_ranks(window, pool, past, sparse.csr_array(counts), ends, split_us, 7)
+    chain = markov_ranks(window, pool, past, sparse.csr_array(counts), ends, split_us, 7)
     by_decay = decayed(Evidence(window, pool, past, sparse.csr_array(counts), delay), 100.0)
     for number in range(window.size):
         request = window.event_at_us[number] / HOUR_US - delay
@@ -220,13 +231,19 @@ def test_every_yardstick_agrees_with_brute_force(seed, delay):
         score = sum((0.7**back * counts[item] for back, item in enumerate(last)), np.zeros(items))
         assert moving_ranks[number] == brute(number, recent, np.zeros(items))
         assert frozen_ranks[number] == brute(number, until_split, np.zeros(items))
-        assert chain_ranks[number] == brute(number, score, until_split)
+        assert chain.rank[number] == brute(number, score, until_split)
         past_hours, past_item = hours[hours < request], past.item_index[hours < request]
         recency = np.bincount(past_item, weights=2.0 ** ((past_hours - request) / 100), minlength=items)
+        has = window.histories.item_index[window.histories.offset[window.user[number]] : ends[number]]
         own_last = np.ones(items)
-        own_last[window.histories.item_index[window.histories.offset[window.user[number]] : ends[number]]] = 0
+        own_last[has] = 0
         assert by_decay.rank[number] == brute(number, recency, np.zeros(items))
         assert by_decay.unseen_first[number] == brute(number, own_last, np.round(recency, 9))
+        for ranks, *scores in ((by_decay, recency, np.zeros(items)), (chain, score, until_split)):
+            if window.item_index[number] in has:
+                assert np.isnan(ranks.rank_unseen[number])
+            else:
+                assert ranks.rank_unseen[number] == brute(number, *scores, tuple(has))
 
 
 def test_blocks_of_examples_do_not_change_the_chain(monkeypatch):
@@ -235,9 +252,9 @@ def test_blocks_of_examples_do_not_change_the_chain(monkeypatch):
     ends = history_ends(window, "replay", 0.0, 0)
     transitions = transitions_of(6, (1, 2, 1.0), (0, 3, 2.0))
     arguments = (window, eligible(6), log_of((5, 0.5)), transitions, ends, HOUR_US, 7)
-    whole = markov_ranks(*arguments)
+    whole = markov_ranks(*arguments).rank
     monkeypatch.setattr(yardsticks, "CHAIN_BLOCK", 1)
-    assert (markov_ranks(*arguments) == whole).all()
+    assert (markov_ranks(*arguments).rank == whole).all()
 
 
 def test_moving_popularity_of_many_labels_is_that_of_counting_each_window():

@@ -13,7 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 from expectations.tables import location
 from model.data.events import read_events as read
 from model.evaluation import spans
-from model.evaluation.figures import Span
+from model.evaluation.figures import Lists, Span
 from model.evaluation.names import (
     CANDIDATE,
     DECAYED,
@@ -61,7 +61,8 @@ def latest(context) -> int:
 def test_a_model_is_ranked_under_the_conditions_given_or_all_of_them(trained):
     window, candidate = open_window(trained), open_contender(trained, CANDIDATE)
     for conditions, wanted in (((window.judged,), [window.judged]), (None, list(window.ends))):
-        version = rank_contender(trained, window, candidate, conditions)
+        version, lists = rank_contender(trained, window, candidate, conditions)
+        assert lists.shown == 240 * 10 and lists.covered == 1 and 0 < lists.gini < 1
         rows = [row for row in stored_ranks(trained, version).rows.to_pylist() if row["model"] == CANDIDATE]
         assert {Condition(row["protocol"], row["delay_hours"]) for row in rows} == set(wanted)
         assert len(rows) == 240 * len(wanted)
@@ -123,6 +124,9 @@ def test_what_the_yardsticks_counted_is_described(tmp_path):
     described = {one.model: one for one in rank_yardsticks(context, open_window(context)).figures}
     assert list(described) == list(YARDSTICKS) and applicable(list(described.values())) == YARDSTICKS
     assert described[FROZEN].spans == (Span(7, 600, 12),)
+    # Ten of the twelve items are shown to everybody: Σ (2 i − 13) x_i / (12 Σ x) = 1/6.
+    assert described[FROZEN].lists == Lists(2400, 10 / 12, pytest.approx(1 / 6))
+    assert described[MOVING].lists.covered >= 10 / 12 and described[MARKOV].lists is None
     assert described[MOVING].spans[0].days == 7 and described[MOVING].spans[0].events > 600
     assert described[MARKOV].words == "counts the whole log (540 transitions of 12 items)"
     for name in (DECAYED, DECAYED_UNSEEN):

@@ -57,6 +57,11 @@ def test_the_figures_hold_what_the_report_and_the_funnel_read(evaluated):
     assert figures.latency_milliseconds > 0 and figures.size_megabytes > 0
     assert {row.protocol for row in figures.measures.metrics} == {"replay", "cutoff"}
     assert figures.measures.metrics[0].model == "candidate"
+    assert set(figures.lists) == {"candidate"} and figures.lists["candidate"].shown == 2400
+    for row in figures.measures.metrics:
+        assert row.values["mrr_rare"].value is not None
+        # In a ring of twelve with ten or more events of history hardly any item is new to a user.
+        assert (row.values["mrr_unseen"].value or 1.0) >= row.values["mrr"].value or row.delay_hours
     assert figures.not_finite is None and figures.reference_not_comparable is None
 
 
