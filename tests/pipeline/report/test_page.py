@@ -52,7 +52,7 @@ def test_an_accepted_cycle_is_reported_in_words_and_numbers():
     assert_has(
         words(page(accepted())),
         "Accepted: the candidate is now version 2, the new champion",
-        "It loses to the Markov chain (−9.1 %)",
+        "It loses to the Markov chain (−9.1 %). In training the MRR on held-out labels fell",
         "fine-tuned from version 1, cycle 2024-02-10",
         "champion before version 1, cycle 2024-02-10",
         "code revision 1234abcd events ran at 9876fedc",
