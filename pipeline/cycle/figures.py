@@ -137,9 +137,9 @@ class EvaluateFigures:
     window: EvaluationWindowFigures
     checkpoint_digest: str
     size_megabytes: float
-    """Size of the weights."""
+    """Size of what is served: weights, item features, items and their names."""
     latency_milliseconds: float | None
-    """Median time to score one history against the whole catalogue; None: scores were not finite."""
+    """Median time to score one history against the whole catalogue on the CPU; None: scores were not finite."""
     not_finite: str | None
     """Which score was not a finite number; the candidate then has no ranks. None: all were."""
     reference_not_comparable: str | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,20 +20,35 @@ from pipeline.cycle.context import StageContext
 
 def write(context: StageContext, folder: Path) -> None:
     """Writes this cycle's candidate as it will be served."""
+    _write(context, folder, _typical_rewards(context))
+
+
+def megabytes(context: StageContext) -> float:
+    """Size of this cycle's candidate as it will be served: weights, frozen features, items and their names.
+
+    The folder is written and removed again, as nothing else says what its formats come to.
+    """
+    context.settings.home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=context.settings.home, prefix=".serving-") as temporary:
+        # The typical rewards, a number an action, cost a pass over the sequences and weigh next to nothing.
+        _write(context, Path(temporary), (0.0,) * len(context.config.source.actions))
+        return sum(path.stat().st_size for path in Path(temporary).iterdir()) / 1e6
+
+
+def _write(context: StageContext, folder: Path, rewards: tuple[float, ...]) -> None:
     config, cycle, settings = context.config, context.cycle, context.settings
     network = config.network()
     tables = CycleTables(settings.lake, cycle.source, cycle.name, context.versions)
-    items = load_items(tables, network.features)
     write_serving_folder(
         folder,
         settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE) / WEIGHTS,
         network,
-        items,
+        load_items(tables, network.features),
         Meaning(
             source=cycle.source,
             cycle=cycle.name,
             actions=config.source.actions,
-            rewards=_typical_rewards(context),
+            rewards=rewards,
             context_length=config.sequences.context_length,
         ),
     )

@@ -16,7 +16,7 @@ from model.serving.profile import latency_milliseconds
 from pipeline.cycle.context import StageContext
 from pipeline.cycle.figures import EvaluateFigures
 from pipeline.cycle.records import StageResult
-from pipeline.evaluation.models import incomparable, open_contender, open_reference, weights_megabytes
+from pipeline.evaluation.models import incomparable, open_contender, open_reference
 from pipeline.evaluation.ranking import (
     applicable,
     rank_contender,
@@ -24,6 +24,7 @@ from pipeline.evaluation.ranking import (
     stored_ranks,
 )
 from pipeline.evaluation.window import open_window, window_figures
+from pipeline.registry import serving_folder
 
 
 def evaluate(context: StageContext) -> StageResult:
@@ -54,7 +55,7 @@ def evaluate(context: StageContext) -> StageResult:
     figures = EvaluateFigures(
         window=window_figures(window),
         checkpoint_digest=candidate.digest,
-        size_megabytes=weights_megabytes(context, CANDIDATE),
+        size_megabytes=serving_folder.megabytes(context),
         latency_milliseconds=latency,
         not_finite=not_finite,
         reference_not_comparable=problem,

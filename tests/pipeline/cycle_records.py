@@ -120,7 +120,9 @@ def _metrics(
                 "mrr_by_user": Estimate(value * 1.1, value, value * 1.3),
                 "hit_rate@10": Estimate(2 * value, 1.8 * value, 2.2 * value),
                 "ndcg@10": Estimate(1.2 * value, value, 1.4 * value),
-                "test_loss": Estimate(None) if model in (FROZEN, MOVING, MARKOV) else Estimate(7.1, 7.0, 7.2),
+                "test_loss": Estimate(7.1, 7.0, 7.2)
+                if model in (CANDIDATE, CHAMPION) or model.size
+                else Estimate(None),
             },
         )
         for protocol, delay in conditions
