@@ -415,6 +415,19 @@ RANKS = Table(
             "log-probability of the label over all eligible items; null for a yardstick",
             nullable=True,
         ),
+        Column(
+            "rank_unseen",
+            "double",
+            "rank among the eligible items without an event in the history that was ranked from; null for a label "
+            "whose item has one",
+            nullable=True,
+        ),
+        Column(
+            "label_events",
+            "bigint",
+            "events of the label's item up to the split; 0 for an item outside the vocabulary",
+            nullable=True,
+        ),
     ),
     partitions=("cycle", "model"),
     constraints=(("rank_in_range", "rank >= 1 AND rank <= catalogue_size + 1"),),

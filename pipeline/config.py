@@ -128,9 +128,9 @@ class FunnelConfig(Section):
     min_users: int = Field(200, ge=1)
     """A slice with fewer users is reported, not judged."""
     max_latency_milliseconds: float = Field(200.0, gt=0)
-    """Budget for scoring one history against the whole catalogue."""
+    """Budget for scoring one history against the whole catalogue on the CPU, where it is served."""
     max_size_megabytes: float = Field(8192.0, gt=0)
-    """Budget for the registered weights."""
+    """Budget for what is served: weights, item features, items and their names."""
 
     @model_validator(mode="after")
     def _rungs_ascend(self) -> FunnelConfig:

@@ -124,7 +124,8 @@ def replace_partition(lake: str, source: str, table: Table, rows: pa.Table, **pa
         stored = DeltaTable.create(address, arrow_schema(table), partition_by=list(table.partitions))
         stored.alter.add_constraint(dict(table.constraints))
     predicate = " AND ".join(f"{name} = '{value}'" for name, value in partition.items())
-    write_deltalake(stored, rows, mode="overwrite", predicate=predicate)
+    # A table from before a column was added takes the column on.
+    write_deltalake(stored, rows, mode="overwrite", predicate=predicate, schema_mode="merge")
     return PinnedTable(lake, source, table, DeltaTable(address).version())
 
 

@@ -41,6 +41,8 @@ class Examples:
     """int64 [X]."""
     event_at_us: Ints
     """int64 [X]; microseconds since 1970-01-01 UTC."""
+    label_events: Ints
+    """int64 [X]; events of the label's item up to the split, 0 for an item outside the vocabulary."""
     tasks: dict[str, Flags]
     """bool [X] for each task that applies to the source."""
     not_applicable: tuple[str, ...]
@@ -101,6 +103,7 @@ def build_examples(
         position=histories.first_position[user] + label - histories.offset[user],
         item_index=item,
         event_at_us=at_us,
+        label_events=vocabulary.event_count[item],
         tasks={name: flags for name, flags in applicable.items() if flags is not None},
         not_applicable=tuple(name for name, flags in applicable.items() if flags is None),
         slices=groups,

@@ -1,6 +1,6 @@
 """Measures of an evaluation as plain records, for reports and later cycles; `measures` computes them.
 
-Standard library only, so that reading a record loads neither NumPy nor torch.
+Nothing but the standard library and words, so that reading a record loads neither NumPy nor torch.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from expectations.wording import number
 
 
 class Estimate(NamedTuple):
@@ -21,6 +23,76 @@ class Estimate(NamedTuple):
     def is_significant(self) -> bool:
         """Of a difference: whether its interval excludes 0."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+class Span(NamedTuple):
+    """What a yardstick finds in a span of time."""
+
+    days: int | None
+    """Length; None is the whole log up to the instant."""
+    events: int
+    items: int
+    """Distinct items of the events."""
+
+    @property
+    def words(self) -> str:
+        """Its length for people."""
+        return "the whole log" if self.days is None else f"{self.days} days"
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The ten best items for every label, where the gates read: what they show of the catalogue."""
+
+    shown: int
+    """Places of all lists."""
+    covered: float
+    """Share of the eligible items that are in some list."""
+    gini: float
+    """Gini coefficient of the number of lists that each eligible item is in: 0 is even, near 1 is all on one
+    item."""
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What one yardstick counted."""
+
+    model: str
+    """Its name in `ranks`."""
+    spans: tuple[Span, ...]
+    """Spans of events (of the Markov chain, transitions) that were tried, the shortest first; the last one
+    is counted."""
+    not_applicable: str | None = None
+    """Why it has too little to count, in words; None: it was compared with."""
+    counts: str = "events"
+    """What it counts, for people."""
+    half_life_hours: float | None = None
+    """Of decayed popularity; None for the others."""
+    half_life_labels: int | None = None
+    """High-value events before the split that the half-life was chosen on."""
+    half_life_mrr: tuple[tuple[float, float], ...] = ()
+    """Half-lives tried, in hours, and MRR on these events."""
+    lists: Lists | None = None
+    """What its lists of ten show; None where that was not counted."""
+
+    @property
+    def words(self) -> str:
+        """What it counts, for people: `counts 28 days (1,204 events of 96 items), since 7 days hold 3 events
+        of 2 items`."""
+        *shorter, counted = self.spans
+        text = f"counts {counted.words} ({self._content(counted)})"
+        if shorter:
+            longest = shorter[-1]
+            text = f"{text}, since {longest.words} hold {self._content(longest)}"
+        return text
+
+    @property
+    def is_longer(self) -> bool:
+        """Whether a longer span than the first is counted."""
+        return len(self.spans) > 1
+
+    def _content(self, span: Span) -> str:
+        return f"{number(span.events)} {self.counts} of {number(span.items)} items"
 
 
 @dataclass(frozen=True)
@@ -40,7 +112,7 @@ class MetricRow:
     examples: int
     users: int
     values: Mapping[str, Estimate]
-    """Estimates by metric: `mrr`, `mrr_by_user`, `hit_rate@10`, …, `test_loss` (nats)."""
+    """Estimates by metric: `mrr`, `mrr_by_user`, `mrr_rare`, `mrr_unseen`, `hit_rate@10`, …, `test_loss` (nats)."""
 
     @property
     def condition(self) -> tuple[str, float]:

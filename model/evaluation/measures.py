@@ -137,6 +137,8 @@ def _curves(
         groups=groups,
         rank={delay: of_delay.rank[model] for delay, of_delay in ranked.items()},
         log_probability={delay: of_delay.log_probability[model] for delay, of_delay in ranked.items()},
+        rank_unseen={delay: of_delay.rank_unseen[model] for delay, of_delay in ranked.items()},
+        label_events=first.label_events,
     )
     measured = Summary(examples.only(kept), config.hits_at, config.bootstrap_samples)
     for group in measured.groups:

@@ -6,7 +6,7 @@ Shape legend
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +39,8 @@ class Group(NamedTuple):
 
 
 ALL = Group("all", "all")
+SMOOTHING_EVENTS = 10.0
+"""Events added to those of every item before labels are weighted by their inverse."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class RankedExamples:
     """float64 [X] for each model; 1 is best."""
     log_probability: dict[str, Floats]
     """float64 [X] for each model; NaN where there is none."""
+    rank_unseen: dict[str, Floats] = field(default_factory=dict)
+    """float64 [X] for each model; rank among the items that the user does not have, NaN where he has the
+    label's or it was not counted. A model may be left out."""
+    label_events: Floats | None = None
+    """float64 [X]; events of the label's item up to the split, NaN where that is not known; None as NaN."""
 
     def only(self, mask: Flags) -> RankedExamples:
         """The examples of a mask, bool [X]."""
@@ -61,6 +68,8 @@ class RankedExamples:
             groups={group: member[mask] for group, member in self.groups.items()},
             rank={model: rank[mask] for model, rank in self.rank.items()},
             log_probability={model: value[mask] for model, value in self.log_probability.items()},
+            rank_unseen={model: rank[mask] for model, rank in self.rank_unseen.items()},
+            label_events=None if self.label_events is None else self.label_events[mask],
         )
 
 
@@ -109,6 +118,17 @@ def test_loss(log_probability: Floats) -> Floats:
 test_loss.__test__ = False  # type: ignore[attr-defined]  # a metric, not a test
 
 
+def rarity(label_events: Floats) -> Floats:
+    """1 / (events of the label's item up to the split + 10), the weight of an example in `mrr_rare`.
+
+    A label of an item that nobody had yet weighs twice as much as one of an item with 10 events and 100 times
+    as much as one of an item with 990; without the 10 a few unseen items would be all that counts. Ranks 1
+    and 2 of labels with 990 and 0 events have the weights 1/1000 and 1/10, and an `mrr_rare` of
+    (1/1000 + 1/20) / (1/1000 + 1/10) = 51/101.
+    """
+    return 1.0 / (label_events + SMOOTHING_EVENTS)
+
+
 def example_values(rank: Floats, log_probability: Floats, hits_at: tuple[int, ...]) -> dict[str, Floats]:
     """Every metric of every example, by name: float64 [X] each."""
     values = {"mrr": reciprocal_rank(rank)}
@@ -123,7 +143,9 @@ class Summary:
     """Metrics of each model and group of some ranked examples, from one set of bootstrap draws.
 
     `mrr_by_user` is the mean over users of each user's own MRR; every other metric is pooled over
-    examples. Raises MetricsError when there is no example or a rank is not a finite number of at least 1.
+    examples. `mrr_rare` weights each example by the inverse popularity of its item, see `rarity`;
+    `mrr_unseen` ranks among the items that the user does not have, and leaves out labels of those that he
+    has. Raises MetricsError when there is no example or a rank is not a finite number of at least 1.
     """
 
     def __init__(self, ranked: RankedExamples, hits_at: tuple[int, ...] = (10,), samples: int = 1000) -> None:
@@ -133,6 +155,8 @@ class Summary:
         self.models = tuple(ranked.rank)
         self.groups = tuple(group for group, member in ranked.groups.items() if member.any())
         users = int(ranked.user.max()) + 1
+        unknown = np.full(ranked.user.size, np.nan)
+        rare = unknown if ranked.label_events is None else rarity(ranked.label_events)
         self._column: dict[tuple[str, Group, str], int] = {}
         columns: list[tuple[Floats, Floats]] = []
         for model in self.models:
@@ -140,15 +164,20 @@ class Summary:
             if not (np.isfinite(rank).all() and (rank >= 1).all()):
                 raise MetricsError(f"ranks of {model} are not all finite and at least 1")
             values = example_values(rank, ranked.log_probability[model], hits_at)
+            values["mrr_unseen"] = reciprocal_rank(ranked.rank_unseen.get(model, unknown))
+            known = np.where(np.isnan(rare), np.nan, values["mrr"])
             for group in self.groups:
                 member = ranked.groups[group]
                 for metric, value in values.items():
                     self._column[model, group, metric] = len(columns)
                     columns.append(bootstrap.pooled(ranked.user, value, member, users))
+                self._column[model, group, "mrr_rare"] = len(columns)
+                columns.append(bootstrap.pooled(ranked.user, known, member, users, rare))
                 self._column[model, group, "mrr_by_user"] = len(columns)
                 columns.append(bootstrap.by_user(ranked.user, values["mrr"], member, users))
         self._resampled = bootstrap.resample(bootstrap.stack(columns), samples)
-        self.metrics = ("mrr", "mrr_by_user", *(name for name in values if name != "mrr"))
+        first = ("mrr", "mrr_by_user", "mrr_rare", "mrr_unseen")
+        self.metrics = (*first, *(name for name in values if name not in first))
 
     def value(self, model: str, group: Group, metric: str = "mrr") -> Interval:
         """A model's metric in a group, with its 95 % interval; NaN where no example has a value."""

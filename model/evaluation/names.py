@@ -28,6 +28,9 @@ class Kind(StrEnum):
     FROZEN = "popularity_frozen"
     """The yardstick that every model must beat."""
     MOVING = "popularity_moving"
+    DECAYED = "popularity_decayed"
+    DECAYED_UNSEEN = "popularity_decayed_unseen"
+    """The same, with the items that the user has already below all others."""
     MARKOV = "markov"
 
 
@@ -49,6 +52,8 @@ _WORDS = {
     Kind.CHAMPION: "champion",
     Kind.FROZEN: "frozen popularity",
     Kind.MOVING: "moving popularity",
+    Kind.DECAYED: "decayed popularity",
+    Kind.DECAYED_UNSEEN: "decayed popularity, unseen first",
     Kind.MARKOV: "Markov chain",
 }
 _VARIANT_WORDS = {
@@ -111,6 +116,8 @@ CANDIDATE = ModelName(Kind.CANDIDATE)
 CHAMPION = ModelName(Kind.CHAMPION)
 FROZEN = ModelName(Kind.FROZEN)
 MOVING = ModelName(Kind.MOVING)
+DECAYED = ModelName(Kind.DECAYED)
+DECAYED_UNSEEN = ModelName(Kind.DECAYED_UNSEEN)
 MARKOV = ModelName(Kind.MARKOV)
 
 

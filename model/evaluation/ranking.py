@@ -24,8 +24,10 @@ from model.arrays import Flags, Floats, Ints
 from model.data.eligible_items import EligibleItems
 from model.data.histories import Histories
 from model.data.pair_signals import PairLists
+from model.evaluation.beside import Beside
 from model.evaluation.examples import Examples
 from model.evaluation.metrics import tied_rank
+from model.evaluation.seen import SeenItems
 from model.network.catalogue import Catalogue
 from model.network.recommender import Recommender, score
 from model.serving.encoding import (
@@ -67,6 +69,11 @@ class Ranking:
     """float64 [X]; 1 is best, a tie counts half, |C| + 1 for a label that is not eligible."""
     log_probability: Floats
     """float64 [X]; natural logarithm, over all eligible items; NaN for a label that is not eligible."""
+    rank_unseen: Floats | None = None
+    """float64 [X]; rank among the eligible items that the user does not have, NaN for a label whose item he
+    has. None: not counted."""
+    shown: Ints | None = None
+    """int64 [N]; in how many lists of ten, one a label, each item is. None: not counted."""
 
 
 def rank_examples(
@@ -78,8 +85,10 @@ def rank_examples(
     context_length: int,
     block_items: int = 65536,
     pairs: list[PairLists] | None = None,
+    listed: int | None = None,
 ) -> list[Ranking]:
-    """One `Ranking` per view, computed on the recommender's device without dropout.
+    """One `Ranking` per view, computed on the recommender's device without dropout; the lists of the view
+    number `listed` are counted.
 
     `pairs` holds each view's pair signals, in the order of the examples; a model without the term needs none.
 
@@ -102,17 +111,31 @@ def rank_examples(
             items = encode_items(recommender, catalogue, eligible.item_index)
             size = np.tile(eligible.sizes_at(examples.event_at_us), len(views))
             column = np.tile(eligible.column[examples.item_index], len(views))
+            beside = Beside(
+                SeenItems.of(examples.histories, *states[:, :2].T),
+                eligible.column,
+                column,
+                size,
+                np.repeat(np.arange(len(views)) == listed, examples.size),
+            )
             signals = None
             if recommender.item_term is not None or recommender.pair_term is not None:
                 at_us = np.concatenate([view.requested_at_us for view in views])
                 signals = _Signals(recommender, catalogue, eligible, at_us, pairs, examples.size)
-            whole = rank_targets(users, state.reshape(-1), items, column, size, block_items, signals)
+            whole = rank_targets(users, state.reshape(-1), items, column, size, block_items, beside, signals)
     finally:
         recommender.train(was_training)
     parts = [
         slice(start, start + examples.size) for start in range(0, len(views) * examples.size, examples.size)
     ]
-    return [Ranking(whole.rank[part], whole.log_probability[part]) for part in parts]
+    unseen = beside.rank_unseen(whole.rank)
+    shown = beside.shown(eligible.item_index, eligible.column.size)
+    return [
+        Ranking(
+            whole.rank[part], whole.log_probability[part], unseen[part], shown if view == listed else None
+        )
+        for view, part in enumerate(parts)
+    ]
 
 
 def _states(view: View, histories: Histories, timed: bool, always: bool) -> Ints:
@@ -196,9 +219,10 @@ def rank_targets(
     column: Ints,
     size: Ints,
     block_items: int = 65536,
+    beside: Beside | None = None,
     signals: _Signals | None = None,
 ) -> Ranking:
-    """Ranks labels by inner products, in blocks.
+    """Ranks labels by inner products, in blocks; `beside` is shown every block's scores.
 
     `users` [D, U]; `state` int64 [Q], the row of each query in it; `items` [M, d_out] in order of
     launch; `column` int64 [Q], the label's row of `items` (M for none); `size` int64 [Q]: the first `size`
@@ -209,7 +233,7 @@ def rank_targets(
     ranking = Ranking(np.empty(state.size), np.empty(state.size))
     blocks = _Blocks(items, block_items)
     if signals is None:
-        _rank(_Scores(users, state, blocks), column, size, np.arange(state.size), ranking)
+        _rank(_Scores(users, state, blocks), column, size, np.arange(state.size), ranking, beside)
         return ranking
     taste, weights = signals.split(users)
     for queries in signals.buckets():
@@ -222,7 +246,8 @@ def rank_targets(
         if added is not None:
             place = np.zeros(state.size, dtype=np.int64)
             place[queries] = np.arange(queries.size)
-        _rank(_Scores(taste, state, blocks, further, added, place), column, size, queries, ranking)
+        scores = _Scores(taste, state, blocks, further, added, place)
+        _rank(scores, column, size, queries, ranking, beside)
     return ranking
 
 
@@ -273,7 +298,9 @@ class _Scores:
         scores.index_put_((target[here], column[here] - begin), value[here], accumulate=True)
 
 
-def _rank(scores: _Scores, column: Ints, size: Ints, queries: Ints, ranking: Ranking) -> None:
+def _rank(
+    scores: _Scores, column: Ints, size: Ints, queries: Ints, ranking: Ranking, beside: Beside | None
+) -> None:
     """Fills in the ranks of some queries, int64 [q]."""
     blocks, users = scores.blocks, scores.users
     width, count = blocks.width, len(blocks.parts)
@@ -289,6 +316,8 @@ def _rank(scores: _Scores, column: Ints, size: Ints, queries: Ints, ranking: Ran
         higher = torch.zeros(chosen.size, dtype=torch.int64, device=users.device)
         equal = torch.zeros_like(higher)
         total_log = torch.full((chosen.size,), -torch.inf, device=users.device)
+        if beside is not None:
+            beside.begin(chosen, users.device)
         for number in range(count):
             begin = number * width
             if begin >= size[chosen].max():
@@ -299,11 +328,15 @@ def _rank(scores: _Scores, column: Ints, size: Ints, queries: Ints, ranking: Ran
             if size[chosen].min() < begin + width:
                 columns = torch.arange(begin, begin + width, device=users.device)
                 block = block.masked_fill(columns >= limit.unsqueeze(1), -torch.inf)
+            if beside is not None:
+                beside.block(block, target, begin)
             total_log = torch.logaddexp(total_log, block.logsumexp(dim=1))
             here = ((own >= begin) & (own < begin + width)).nonzero().squeeze(1)
             block[here, own[here] - begin] = -torch.inf  # the label is not its own rival
             higher += _count(block > target.unsqueeze(1))
             equal += _count(block == target.unsqueeze(1))
+        if beside is not None:
+            beside.end()
         outside = size[chosen] + 1.0
         ranks = tied_rank(higher.cpu().numpy(), equal.cpu().numpy())
         ranking.rank[chosen] = np.where(inside[chosen], ranks, outside)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from expectations.tables import RANKS
-from model.arrays import Flags, Ints, lengths
+from model.arrays import Flags, Floats, Ints, lengths
 from model.data.delta import PinnedTable, arrow_schema, latest, replace_partition
 from model.data.eligible_items import EligibleItems
 from model.evaluation.examples import Examples
@@ -54,7 +55,7 @@ def rank_rows(
     histories, user = examples.histories, examples.user
     order = np.lexsort((examples.position, user))
     size = eligible.sizes_at(examples.event_at_us)[order]
-    tasks = [_names(examples.tasks, example) for example in order]
+    users, tasks = pa.array(histories.user_id, pa.string()).take(user[order]), _names(examples.tasks, order)
     parts = []
     for condition, ends, ranking in sorted(conditions, key=lambda part: part[0]):
         length = (ends - histories.offset[user])[order]
@@ -62,23 +63,25 @@ def rank_rows(
         slices = examples.slices | {NEW_USER: np.empty_like(is_new)}
         slices[NEW_USER][order] = is_new
         columns = {
-            "cycle": np.full(order.size, cycle, dtype=object),
-            "model": np.full(order.size, model, dtype=object),
-            "model_digest": np.full(order.size, model_digest, dtype=object),
-            "protocol": np.full(order.size, condition.protocol, dtype=object),
-            "delay_hours": np.full(order.size, condition.delay_hours),
-            "user_id": histories.user_id[user[order]],
+            "cycle": pa.repeat(cycle, order.size),
+            "model": pa.repeat(model, order.size),
+            "model_digest": pa.repeat(model_digest, order.size),
+            "protocol": pa.repeat(condition.protocol, order.size),
+            "delay_hours": pa.repeat(condition.delay_hours, order.size),
+            "user_id": users,
             "position": examples.position[order],
             "item_index": examples.item_index[order],
             "event_at_us": examples.event_at_us[order],
             "history_length": length,
             "tasks": tasks,
-            "slices": [_names(slices, example) for example in order],
+            "slices": _names(slices, order),
             "rank": ranking.rank[order],
             "catalogue_size": size,
             "log_probability": ranking.log_probability[order],
+            "rank_unseen": _or_nan(ranking.rank_unseen, order.size)[order],
+            "label_events": examples.label_events[order],
         }
-        arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in SCHEMA]
+        arrays = [_as_type(columns[field.name], field.type) for field in SCHEMA]
         parts.append(pa.Table.from_arrays(arrays, schema=SCHEMA))
     return pa.concat_tables(parts)
 
@@ -113,7 +116,7 @@ class StoredRanks:
     @classmethod
     def read(cls, lake: str, source: str, cycle: str, version: int) -> StoredRanks:
         """Every model's ranks of a cycle at a Delta version. Raises TableError when it cannot be read."""
-        return cls(PinnedTable(lake, source, RANKS, version).read(SCHEMA.names, cycle=cycle))
+        return cls(_read(PinnedTable(lake, source, RANKS, version), cycle=cycle))
 
     def examples(self, condition: Condition, models: tuple[str, ...]) -> RankedExamples:
         """The models' ranks of the same examples under one condition.
@@ -133,10 +136,12 @@ class StoredRanks:
         groups |= {Group("task", name): flags for name, flags in _members(first["tasks"]).items()}
         groups |= {Group("slice", name): flags for name, flags in _members(first["slices"]).items()}
         user = first["user_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-        log = {model: part["log_probability"].to_numpy().astype(np.float64) for model, part in parts.items()}
-        return RankedExamples(
-            user, groups, {model: part["rank"].to_numpy() for model, part in parts.items()}, log
-        )
+        by_model = {
+            column: {model: part[column].to_numpy().astype(np.float64) for model, part in parts.items()}
+            for column in ("rank", "log_probability", "rank_unseen")
+        }
+        label_events = first["label_events"].to_numpy().astype(np.float64)
+        return RankedExamples(user, groups, **by_model, label_events=label_events)
 
     def has_history(self, condition: Condition, model: str) -> Flags:
         """Examples with a visible event under a condition, bool [X] in the order of `examples`."""
@@ -152,12 +157,37 @@ class StoredRanks:
 
 def _stored_rows(table: PinnedTable, cycle: str, model: str) -> pa.Table:
     """One model's rows of one cycle in the order of ORDER."""
-    rows = table.read(SCHEMA.names, cycle=cycle, model=model)
+    rows = _read(table, cycle=cycle, model=model)
     return rows.sort_by(list(ORDER)).cast(SCHEMA).combine_chunks()
 
 
-def _names(flags: dict[str, Flags], example: int) -> list[str]:
-    return [name for name, member in flags.items() if member[example]]
+def _read(table: PinnedTable, **partition: str) -> pa.Table:
+    """Rows with every column of SCHEMA; one that the table had not yet at this version is null."""
+    stored = set(table.dataset().schema.names)
+    rows = table.read([name for name in SCHEMA.names if name in stored], **partition)
+    for place, column in enumerate(SCHEMA):
+        if column.name not in stored:
+            rows = rows.add_column(place, column, pa.nulls(rows.num_rows, column.type))
+    return rows
+
+
+def _or_nan(values: Floats | None, size: int) -> Floats:
+    return np.full(size, np.nan) if values is None else values
+
+
+def _names(flags: dict[str, Flags], order: Ints) -> pa.Array:
+    """The names whose flags are set, a list for each example in the given order."""
+    member = np.zeros((order.size, len(flags)), bool)
+    for column, of_name in enumerate(flags.values()):
+        member[:, column] = of_name[order]
+    offsets = np.concatenate([[0], np.cumsum(member.sum(axis=1))]).astype(np.int32)
+    names = pa.array(list(flags), pa.string()).take(np.nonzero(member)[1])
+    return pa.ListArray.from_arrays(offsets, names)
+
+
+def _as_type(values: pa.Array | NDArray[np.generic], kind: pa.DataType) -> pa.Array:
+    """As an Arrow array of a type; null where a number is NaN."""
+    return values.cast(kind) if isinstance(values, pa.Array) else pa.array(values, kind, from_pandas=True)
 
 
 def _members(column: pa.ChunkedArray) -> dict[str, Flags]:

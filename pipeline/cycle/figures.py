@@ -6,10 +6,11 @@ The Spark jobs' own are in `spark_jobs.figures`; a record carries the name of it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from expectations.figures import Drift, JudgementRow, NewLines, Window
-from model.evaluation.figures import Measures
+from model.evaluation.figures import Lists, Measures, Yardstick
 from pipeline.gates.rules import Verdict
 
 
@@ -95,6 +96,15 @@ class EvaluationWindowFigures:
 
 
 @dataclass(frozen=True)
+class YardsticksFigures:
+    """What the yardsticks of a cycle counted, for the stages that find them ranked already."""
+
+    key: str
+    """Digest of everything that they were counted from."""
+    yardsticks: tuple[Yardstick, ...]
+
+
+@dataclass(frozen=True)
 class RungFigures:
     """One small model of the funnel."""
 
@@ -114,6 +124,10 @@ class RungFigures:
     """What the refusal saved, in words; None: the rung passed."""
     measures: Measures | None = None
     """None: no rank is stored, since a loss or score was not a finite number."""
+    yardsticks: tuple[Yardstick, ...] = ()
+    """What the yardsticks counted; empty in records from before this was kept."""
+    lists: Mapping[str, Lists] = field(default_factory=dict)
+    """What the lists of each model show, by its name in `ranks`; empty as `yardsticks`."""
 
 
 @dataclass(frozen=True)
@@ -123,15 +137,19 @@ class EvaluateFigures:
     window: EvaluationWindowFigures
     checkpoint_digest: str
     size_megabytes: float
-    """Size of the weights."""
+    """Size of what is served: weights, item features, items and their names."""
     latency_milliseconds: float | None
-    """Median time to score one history against the whole catalogue; None: scores were not finite."""
+    """Median time to score one history against the whole catalogue on the CPU; None: scores were not finite."""
     not_finite: str | None
     """Which score was not a finite number; the candidate then has no ranks. None: all were."""
     reference_not_comparable: str | None
     """Why the reference cannot be ranked on today's tables; None: it was, or there is none."""
     measures: Measures
     """Of the candidate beside the champion and the yardsticks, as far as they were ranked."""
+    yardsticks: tuple[Yardstick, ...] = ()
+    """What the yardsticks counted; empty in records from before this was kept."""
+    lists: Mapping[str, Lists] = field(default_factory=dict)
+    """What the lists of each model show, by its name in `ranks`; empty as `yardsticks`."""
 
 
 @dataclass(frozen=True)

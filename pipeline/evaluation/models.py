@@ -22,7 +22,6 @@ from model.evaluation.names import ModelName
 from model.network.catalogue import OUT_OF_VOCABULARY, Catalogue
 from model.network.recommender import Recommender
 from model.training.checkpoint import (
-    WEIGHTS,
     CheckpointError,
     digest_of_weights,
     finished_state,
@@ -83,11 +82,6 @@ def open_reference(
 def checkpoint_folder(context: StageContext, name: ModelName) -> Path:
     """Folder of a model that this cycle trained."""
     return context.settings.checkpoint_folder(context.cycle.source, context.cycle.name, name)
-
-
-def weights_megabytes(context: StageContext, name: ModelName) -> float:
-    """Size of the weights of a model that this cycle trained."""
-    return (checkpoint_folder(context, name) / WEIGHTS).stat().st_size / 1e6
 
 
 def reference_has(context: StageContext, reference: AcceptedVersion, checkpoint: ModelName) -> bool:

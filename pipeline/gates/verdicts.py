@@ -6,9 +6,11 @@ The rules are in `rules`. Nothing is ranked or trained here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from model.evaluation.figures import Yardstick
 from model.evaluation.metrics import ALL, Group, Summary
-from model.evaluation.names import ModelName
+from model.evaluation.names import FROZEN, ModelName
 from pipeline.config import Config
 from pipeline.gates import rules
 from pipeline.gates.rules import Strictness, Verdict
@@ -16,6 +18,11 @@ from pipeline.gates.rules import Strictness, Verdict
 HISTORY_WORTH = 0.05
 """Relative MRR that a rung must gain from ranking by the right user's history."""
 NOTHING_BEFORE = "no version was accepted before this cycle"
+NOTHING_TO_BEAT = "anything to beat"
+NOTHING_COUNTED = (
+    "no yardstick has enough events to count and there is no earlier model to compare with, so that nothing "
+    "shows the model to be of use; a longer log is needed"
+)
 
 
 def non_inferiority(
@@ -80,14 +87,32 @@ def reads_history(measured: Summary, name: str, exchanged: str | None) -> Verdic
     return rules.paired(check, measured.difference(name, exchanged, ALL), HISTORY_WORTH, measured.users(ALL))
 
 
-def beats(measured: Summary, model: str, yardstick: str, *, binding: bool) -> Verdict:
-    """Whether a model is better than a yardstick over all labels; `binding`: whether it must be."""
-    return rules.beats(
-        f"{ALL.words} against {ModelName(yardstick).in_a_sentence}",
-        measured.difference(model, yardstick, ALL),
-        measured.users(ALL),
-        binding=binding,
-    )
+def against_yardsticks(
+    measured: Summary, model: str, described: Sequence[Yardstick], *, must_beat: bool, has_other: bool
+) -> list[Verdict]:
+    """Verdicts of `model` against every yardstick that has enough to count, over all labels.
+
+    With `must_beat` frozen popularity must be beaten, or where it is not applicable every yardstick that is.
+    Where none is, and the model is compared with no other one either (`has_other`), the last verdict fails:
+    nothing that could speak against the model was counted.
+    """
+    known = [one.model for one in described if one.not_applicable is None]
+    required = ({FROZEN} if FROZEN in known else set(known)) if must_beat else set()
+    verdicts = []
+    for one in described:
+        name = ModelName(one.model)
+        check = f"{ALL.words} against {name.in_a_sentence}"
+        if one.not_applicable is not None:
+            verdicts.append(rules.not_applicable(check, one.not_applicable))
+            continue
+        difference, users = measured.difference(model, name, ALL), measured.users(ALL)
+        verdict = rules.beats(check, difference, users, binding=name in required)
+        if one.is_longer:
+            verdict = replace(verdict, explanation=f"{verdict.explanation}; the yardstick {one.words}")
+        verdicts.append(verdict)
+    if not known and not has_other:
+        verdicts.append(Verdict(NOTHING_TO_BEAT, "fail", NOTHING_COUNTED))
+    return verdicts
 
 
 def relative(measured: Summary, model: str, reference: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +23,22 @@ from pipeline.cycle.signals import signals_shape
 
 def write(context: StageContext, folder: Path) -> None:
     """Writes this cycle's candidate as it will be served."""
+    _write(context, folder, _typical_rewards(context))
+
+
+def megabytes(context: StageContext) -> float:
+    """Size of this cycle's candidate as it will be served: weights, frozen features, items and their names.
+
+    The folder is written and removed again, as nothing else says what its formats come to.
+    """
+    context.settings.home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=context.settings.home, prefix=".serving-") as temporary:
+        # The typical rewards, a number an action, cost a pass over the sequences and weigh next to nothing.
+        _write(context, Path(temporary), (0.0,) * len(context.config.source.actions))
+        return sum(path.stat().st_size for path in Path(temporary).iterdir()) / 1e6
+
+
+def _write(context: StageContext, folder: Path, rewards: tuple[float, ...]) -> None:
     config, cycle, settings = context.config, context.cycle, context.settings
     network = config.network()
     tables = CycleTables(settings.lake, cycle.source, cycle.name, context.versions)
@@ -41,7 +58,7 @@ def write(context: StageContext, folder: Path) -> None:
             source=cycle.source,
             cycle=cycle.name,
             actions=config.source.actions,
-            rewards=_typical_rewards(context),
+            rewards=rewards,
             context_length=config.sequences.context_length,
             known_until_us=microseconds(cycle.cutoff),
             half_lives_days=shape.half_lives_days,

@@ -5,13 +5,22 @@ Made from the record of the stage that ranked; `model.evaluation.measures` compu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from markupsafe import Markup
 
-from model.evaluation.figures import DelayCurve, DifferenceRow, Estimate, Measures, MetricRow
+from expectations.wording import number
+from model.evaluation.figures import (
+    DelayCurve,
+    DifferenceRow,
+    Estimate,
+    Lists,
+    Measures,
+    MetricRow,
+    Yardstick,
+)
 from model.evaluation.metrics import Group
 from model.evaluation.names import CANDIDATE, Kind, ModelName, in_order
 from pipeline.cycle.figures import EvaluateFigures, EvaluationWindowFigures, RungFigures
@@ -21,7 +30,13 @@ from pipeline.report.charts import Series
 
 Row = TypeVar("Row", MetricRow, DifferenceRow)
 
-METRICS = {"mrr": "MRR", "mrr_by_user": "MRR by user", "test_loss": "test loss, nats"}
+METRICS = {
+    "mrr": "MRR",
+    "mrr_by_user": "MRR by user",
+    "mrr_rare": "MRR, rare items first",
+    "mrr_unseen": "MRR, unseen items",
+    "test_loss": "test loss, nats",
+}
 """Metrics for people, where the stored name does not read well."""
 CHART_ROWS = 12
 """Groups that the MRR chart shows at most; the table has all."""
@@ -35,6 +50,9 @@ class Measured:
     """The model that is compared with the others."""
     window: EvaluationWindowFigures
     measures: Measures
+    yardsticks: tuple[Yardstick, ...] = ()
+    lists: Mapping[str, Lists] = field(default_factory=dict)
+    """What the lists of the models that were trained show."""
 
     @property
     def judged(self) -> list[MetricRow]:
@@ -91,6 +109,10 @@ class Quality:
     chart: Markup
     measure_names: tuple[str, ...]
     measures: tuple[MeasureRow, ...]
+    yardsticks: tuple[str, ...]
+    """What each yardstick counted, a sentence each."""
+    lists: tuple[tuple[str, Lists], ...]
+    """What the lists of each model show, by its name for people."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +155,9 @@ def measured(records: Records) -> Measured | None:
             model = ModelName(figures.measures.metrics[0].model)
             # Where the candidate's scores were not finite, the stage measured the champion and yardsticks only.
             if model.kind in (Kind.CANDIDATE, Kind.RUNG):
-                ranked[model] = Measured(model, figures.window, figures.measures)
+                ranked[model] = Measured(
+                    model, figures.window, figures.measures, figures.yardsticks, figures.lists
+                )
     return ranked.get(CANDIDATE) or next(reversed(ranked.values()), None)
 
 
@@ -161,6 +185,8 @@ def quality(ranked: Measured) -> Quality:
         chart=charts.dots([row.title for row in shown], series, "MRR"),
         measure_names=tuple(_metric_words(name) for name in names),
         measures=_measure_rows(ranked.measures.metrics, names),
+        yardsticks=tuple(map(_yardstick_words, ranked.yardsticks)),
+        lists=_lists(ranked),
     )
 
 
@@ -227,6 +253,35 @@ def _measure_rows(rows: Sequence[MetricRow], names: Sequence[str]) -> tuple[Meas
         )
         for row in whole
     )
+
+
+def _lists(ranked: Measured) -> tuple[tuple[str, Lists], ...]:
+    counted = {one.model: one.lists for one in ranked.yardsticks if one.not_applicable is None}
+    known = {**ranked.lists, **counted}
+    return tuple((name.words, known[name]) for name in in_order(known) if known[name] is not None)
+
+
+def _yardstick_words(yardstick: Yardstick) -> str:
+    """`Decayed popularity counts the whole log (640 events of 31 items), with a half-life of 3 days, chosen by
+    MRR on 240 labels before the split.`"""
+    name = ModelName(yardstick.model).in_a_sentence
+    if yardstick.not_applicable is not None:
+        return f"{name[0].upper()}{name[1:]} is not applicable: {yardstick.not_applicable}."
+    words = f"{name[0].upper()}{name[1:]} {yardstick.words}"
+    if yardstick.half_life_hours is not None:
+        words += f", with a half-life of {_hours_words(yardstick.half_life_hours)}"
+        labels = yardstick.half_life_labels
+        words += (
+            f", chosen by MRR on {number(labels)} labels before the split"
+            if labels
+            else (", since no label before the split says which is best")
+        )
+    return f"{words}."
+
+
+def _hours_words(hours: float) -> str:
+    """`6 h`, `3 days`."""
+    return f"{hours:g} h" if hours < 24 else f"{hours / 24:g} day{'' if hours == 24 else 's'}"
 
 
 def _metric_words(name: str) -> str:

@@ -36,6 +36,8 @@ from spark_jobs.figures import EventsFigures, SequencesFigures, VocabularyFigure
 WIDTH = 120
 INDENT = " " * 11
 """Width of the column of titles; lines without one begin after it."""
+MODELS_A_TABLE = 5
+"""Models whose MRR fits beside each other; more of them make another table."""
 REASONS_SHOWN = 3
 """Reasons of rejected lines that a cycle's screen names at most."""
 
@@ -166,18 +168,23 @@ def _mrr_lines(records: Records) -> list[str]:
     rows = [row for row in ranked.judged if row.kind != "slice"]
     # Variants of a rung do not fit on the screen; the report has them.
     models = [name for name in in_order(row.model for row in rows) if name.variant is Variant.OWN]
-    table = _table(f"MRR with 95 % intervals: {condition_words(rows[0])}")
-    table.add_column("labels")
-    for name in models:
-        table.add_column(name.words, justify="right", no_wrap=True)
-    for kind, group in dict.fromkeys((row.kind, row.group) for row in rows):
-        cells = {row.model: row for row in rows if (row.kind, row.group) == (kind, group)}
-        labels = "all" if kind == "all" else Group(kind, group).words
-        table.add_row(
-            f"{labels} ({cells[models[0]].examples:,})",
-            *(_interval(cells[name].values["mrr"]) for name in models),
-        )
-    return [line.rstrip() for line in _text(table).rstrip().splitlines()]
+    lines = []
+    for start in range(0, len(models), MODELS_A_TABLE):
+        title = f"MRR with 95 % intervals: {condition_words(rows[0])}" if start == 0 else None
+        table = _table(title)
+        table.add_column("labels")
+        shown = models[start : start + MODELS_A_TABLE]
+        for name in shown:
+            table.add_column(name.words, justify="right", no_wrap=True)
+        for kind, group in dict.fromkeys((row.kind, row.group) for row in rows):
+            cells = {row.model: row for row in rows if (row.kind, row.group) == (kind, group)}
+            labels = "all" if kind == "all" else Group(kind, group).words
+            table.add_row(
+                f"{labels} ({cells[models[0]].examples:,})",
+                *(_interval(cells[name].values["mrr"]) for name in shown),
+            )
+        lines += [line.rstrip() for line in _text(table).rstrip().splitlines()]
+    return lines
 
 
 def _interval(estimate: Estimate) -> str:
@@ -243,7 +250,7 @@ def _titled(title: str, words: str) -> str:
     return f"{title:<{len(INDENT)}}{words}"
 
 
-def _table(title: str) -> Table:
+def _table(title: str | None) -> Table:
     return Table(
         title=title,
         title_justify="left",

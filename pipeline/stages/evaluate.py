@@ -16,29 +16,31 @@ from model.serving.profile import latency_milliseconds
 from pipeline.cycle.context import StageContext
 from pipeline.cycle.figures import EvaluateFigures
 from pipeline.cycle.records import StageResult
-from pipeline.evaluation.models import incomparable, open_contender, open_reference, weights_megabytes
+from pipeline.evaluation.models import incomparable, open_contender, open_reference
 from pipeline.evaluation.ranking import (
-    YARDSTICKS,
+    applicable,
     rank_contender,
     rank_yardsticks,
     stored_ranks,
 )
 from pipeline.evaluation.window import open_window, window_figures
+from pipeline.registry import serving_folder
 
 
 def evaluate(context: StageContext) -> StageResult:
     """The stage. A candidate whose scores are not finite gets no ranks; the figures say so, and the
     funnel then refuses it."""
     window = open_window(context)
-    version = rank_yardsticks(context, window)
-    ranked = list(YARDSTICKS)
+    version, described = rank_yardsticks(context, window)
+    ranked, lists = list(applicable(described)), {}
     reference, problem = context.cycle.reference, None
     if reference is not None and (problem := incomparable(context, reference)) is None:
-        version = rank_contender(context, window, open_reference(context, reference, CANDIDATE, CHAMPION))
+        champion = open_reference(context, reference, CANDIDATE, CHAMPION)
+        version, lists[CHAMPION] = rank_contender(context, window, champion)
         ranked = [CHAMPION, *ranked]
     candidate, latency, not_finite = open_contender(context, CANDIDATE), None, None
     try:
-        version = rank_contender(context, window, candidate)
+        version, lists[CANDIDATE] = rank_contender(context, window, candidate)
         ranked = [CANDIDATE, *ranked]
         latency = latency_milliseconds(
             candidate.recommender,
@@ -53,10 +55,12 @@ def evaluate(context: StageContext) -> StageResult:
     figures = EvaluateFigures(
         window=window_figures(window),
         checkpoint_digest=candidate.digest,
-        size_megabytes=weights_megabytes(context, CANDIDATE),
+        size_megabytes=serving_folder.megabytes(context),
         latency_milliseconds=latency,
         not_finite=not_finite,
         reference_not_comparable=problem,
         measures=measures(stored, list(window.ends), tuple(ranked), context.config.evaluation),
+        yardsticks=described,
+        lists=lists,
     )
     return StageResult(figures, versions={"ranks": version})

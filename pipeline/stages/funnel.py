@@ -13,15 +13,15 @@ from pathlib import Path
 
 from model.evaluation.measures import judged, summary
 from model.evaluation.metrics import MetricsError
-from model.evaluation.names import CANDIDATE, CHAMPION, FROZEN
+from model.evaluation.names import CANDIDATE, CHAMPION
 from model.sizes import SIZES
 from pipeline.cycle.context import StageContext, figures_of
 from pipeline.cycle.figures import Agreement, CyclePair, EvaluateFigures, FunnelFigures, RungFigures
 from pipeline.cycle.records import Records, StageResult, read_records
-from pipeline.evaluation.ranking import YARDSTICKS, stored_ranks
+from pipeline.evaluation.ranking import UNDESCRIBED, applicable, stored_ranks
 from pipeline.gates import rules
 from pipeline.gates.rules import Verdict
-from pipeline.gates.verdicts import NOTHING_BEFORE, beats, non_inferiority, refusal, relative
+from pipeline.gates.verdicts import NOTHING_BEFORE, against_yardsticks, non_inferiority, refusal, relative
 
 RUNGS_FOR_A_FORECAST = 4
 
@@ -80,16 +80,16 @@ def _compare(
     difference to the champion (None without one)."""
     config, problem = context.config, evaluated.reference_not_comparable
     has_champion = context.cycle.reference is not None and problem is None
-    models = (CANDIDATE, *((CHAMPION,) if has_champion else ()), *YARDSTICKS)
+    described = evaluated.yardsticks or UNDESCRIBED
+    yardsticks = applicable(described)
+    models = (CANDIDATE, *((CHAMPION,) if has_champion else ()), *yardsticks)
     stored = stored_ranks(context, context.versions["ranks"])
     try:
         measured = summary(stored, judged(config.evaluation), models, config.evaluation)
     except MetricsError as error:
         return [Verdict("ranks", "fail", str(error))], (), None
-    verdicts = [
-        beats(measured, CANDIDATE, yardstick, binding=yardstick == FROZEN) for yardstick in YARDSTICKS
-    ]
-    loses_to = tuple(name for name in YARDSTICKS if relative(measured, CANDIDATE, name) < 0)
+    verdicts = against_yardsticks(measured, CANDIDATE, described, must_beat=True, has_other=has_champion)
+    loses_to = tuple(name for name in yardsticks if relative(measured, CANDIDATE, name) < 0)
     if not has_champion:
         verdicts.append(rules.not_applicable(CHAMPION.in_a_sentence, problem or NOTHING_BEFORE))
         return verdicts, loses_to, None

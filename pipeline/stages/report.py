@@ -50,7 +50,7 @@ def _close_runs(context: StageContext, outcome: Headline, origin: dict[str, Any]
         if isinstance(record.figures, EvaluateFigures):
             tracking.log_figures(context, CANDIDATE, run_figures(CANDIDATE, record.figures.measures))
     tracking.tag_lineage(context, origin)
-    reason = " ".join((f"{outcome.title}.", *outcome.reasons))
+    reason = " ".join((f"{outcome.title}.", *outcome.sentences))
     tracking.close_run(context, CANDIDATE, outcome.outcome, reason, [path])
 
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from expectations.wording import listing, seconds
+from model.evaluation.figures import Lists
 from model.evaluation.measures import measures, summary
 from model.evaluation.metrics import Summary
-from model.evaluation.names import FROZEN, ModelName, Variant
+from model.evaluation.names import ModelName, Variant
 from model.evaluation.ranking import NotFiniteScoreError
 from model.sizes import SIZES
 from model.training.progress import NotFiniteError
@@ -31,7 +32,7 @@ from pipeline.evaluation.models import (
     reference_has,
 )
 from pipeline.evaluation.ranking import (
-    YARDSTICKS,
+    applicable,
     rank_contender,
     rank_exchanged,
     rank_yardsticks,
@@ -42,7 +43,7 @@ from pipeline.gates import rules
 from pipeline.gates.rules import Verdict
 from pipeline.gates.verdicts import (
     NOTHING_BEFORE,
-    beats,
+    against_yardsticks,
     non_inferiority,
     reads_history,
     refusal,
@@ -76,22 +77,25 @@ def rung(context: StageContext) -> StageResult:
     """
     name = ModelName.rung(context.config.funnel.rungs[context.stage.rung - 1])
     window = open_window(context)
-    version = rank_yardsticks(context, window)
-    figures = RungFigures(name.size, window_figures(window), verdicts=(), outcome="passed")
+    version, described = rank_yardsticks(context, window)
+    figures = RungFigures(
+        name.size, window_figures(window), verdicts=(), outcome="passed", yardsticks=described
+    )
     try:
         figures = replace(figures, training=_train(context, name))
         comparison = _rank_comparison(context, window, name)
-        version, exchanged = _rank_rung(context, window, name)
+        version, exchanged, lists = _rank_rung(context, window, name)
     except (NotFiniteError, NotFiniteScoreError) as error:
         return _result(context, replace(figures, verdicts=(rules.finite(str(error)),)), version)
     compared = [model for model in (comparison.name, exchanged) if model is not None]
-    models, config = (name, *compared, *YARDSTICKS), context.config.evaluation
+    models, config = (name, *compared, *applicable(described)), context.config.evaluation
     stored = stored_ranks(context, version)
     measured = summary(stored, window.judged, models, config)
     figures = replace(
         figures,
         verdicts=tuple(_verdicts(context, measured, figures, comparison, exchanged)),
         measures=measures(stored, [window.judged], models, config),
+        lists={name: lists},
     )
     if comparison.name is not None:
         difference = relative(measured, name, comparison.name)
@@ -126,17 +130,17 @@ def _rank_comparison(context: StageContext, window: Window, name: ModelName) -> 
     return Comparison(contender.name, f"the same rung of cycle {reference.cycle}")
 
 
-def _rank_rung(context: StageContext, window: Window, name: ModelName) -> tuple[int, ModelName | None]:
+def _rank_rung(context: StageContext, window: Window, name: ModelName) -> tuple[int, ModelName | None, Lists]:
     """Ranks the rung from its users' own histories and from other users'.
 
-    Returns the version of `ranks`, and the name of the latter there; None where the window has a single
-    user.
+    Returns the version of `ranks`, the name of the latter there (None where the window has a single user),
+    and what the rung's lists show.
     """
     contender = open_contender(context, name)
-    version = rank_contender(context, window, contender, (window.judged,))
+    version, lists = rank_contender(context, window, contender, (window.judged,))
     exchanged = ModelName.rung(name.size, Variant.EXCHANGED)
     later = rank_exchanged(context, window, contender, exchanged)
-    return (version, None) if later is None else (later, exchanged)
+    return (version, None, lists) if later is None else (later, exchanged, lists)
 
 
 def _verdicts(
@@ -148,10 +152,10 @@ def _verdicts(
 ) -> list[Verdict]:
     name = ModelName.rung(figures.size)
     verdicts = [rules.finite(None), reads_history(measured, name, exchanged)]
-    verdicts += [
-        beats(measured, name, yardstick, binding=yardstick == FROZEN and comparison.name is None)
-        for yardstick in YARDSTICKS
-    ]
+    is_compared = comparison.name is not None
+    verdicts += against_yardsticks(
+        measured, name, figures.yardsticks, must_beat=not is_compared, has_other=is_compared
+    )
     if comparison.name is None:
         return [*verdicts, rules.not_applicable("the same rung of an earlier cycle", comparison.words)]
     missing = figures.window.tasks_not_applicable

@@ -19,10 +19,13 @@ from model.evaluation.figures import (
     DelayPoint,
     DifferenceRow,
     Estimate,
+    Lists,
     Measures,
     MetricRow,
+    Span,
+    Yardstick,
 )
-from model.evaluation.names import CANDIDATE, CHAMPION, FROZEN, MARKOV, MOVING, ModelName, Variant
+from model.evaluation.names import CANDIDATE, CHAMPION, DECAYED, FROZEN, MARKOV, MOVING, ModelName, Variant
 from model.sizes import SIZES
 from pipeline.config import Config
 from pipeline.cycle.context import StageContext
@@ -119,7 +122,9 @@ def _metrics(
                 "mrr_by_user": Estimate(value * 1.1, value, value * 1.3),
                 "hit_rate@10": Estimate(2 * value, 1.8 * value, 2.2 * value),
                 "ndcg@10": Estimate(1.2 * value, value, 1.4 * value),
-                "test_loss": Estimate(None) if model in (FROZEN, MOVING, MARKOV) else Estimate(7.1, 7.0, 7.2),
+                "test_loss": Estimate(7.1, 7.0, 7.2)
+                if model in (CANDIDATE, CHAMPION) or model.size
+                else Estimate(None),
             },
         )
         for protocol, delay in conditions
@@ -215,6 +220,20 @@ WINDOW = EvaluationWindowFigures(
     catalogue_items=31,
     labels_outside_catalogue=2,
     tasks_not_applicable=("C",),
+)
+YARDSTICKS = (
+    Yardstick(FROZEN, (Span(7, 3, 2), Span(28, 1204, 30))),
+    Yardstick(MOVING, (Span(7, 310, 28),), lists=Lists(9000, 0.355, 0.7)),
+    Yardstick(
+        DECAYED,
+        (Span(None, 640, 31),),
+        half_life_hours=72.0,
+        half_life_labels=240,
+        half_life_mrr=((24.0, 0.02), (72.0, 0.03)),
+    ),
+    Yardstick(
+        MARKOV, (Span(None, 40, 9),), "the whole log up to the split holds 40 transitions", "transitions"
+    ),
 )
 FINITE = Verdict("scores", "pass", "every score is a finite number")
 
@@ -345,6 +364,8 @@ def figures_by_stage(rungs: Sequence[str] = ONE_RUNG) -> dict[str, Any]:
             not_finite=None,
             reference_not_comparable=None,
             measures=measures(STRENGTHS),
+            yardsticks=YARDSTICKS,
+            lists={CANDIDATE: Lists(9000, 0.871, 0.42), CHAMPION: Lists(9000, 0.839, 0.4567)},
         ),
         "funnel": FunnelFigures(
             verdicts=(

@@ -39,6 +39,12 @@ def test_events_between_two_instants_are_read_in_order_of_time(lake):
     assert [(time - at(0)) / HOUR_US for time in log.event_at_us.tolist()] == [30, 50]
 
 
+def test_a_log_may_begin_with_its_first_event(lake):
+    log = read_events(lake, "s", 0, pa.array(["a", "b"]), None, at(50))
+    assert log.item_index.tolist() == [0, 0, 1]
+    assert log.until(at(30)).item_index.tolist() == [0, 0]
+
+
 def test_a_span_without_events_is_an_empty_log(lake):
     log = read_events(lake, "s", 0, pa.array(["a", "b"]), at(200), at(300))
     assert log.item_index.size == log.event_at_us.size == 0

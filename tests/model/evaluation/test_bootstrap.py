@@ -66,6 +66,15 @@ def test_the_same_data_give_the_same_interval_and_chunks_do_not_matter(monkeypat
     np.testing.assert_allclose(resample(columns, 64).samples, whole, rtol=1e-6)
 
 
+def test_columns_that_share_a_denominator_are_divided_by_their_own():
+    some = [pooled(USER, VALUE, mask, 2) for mask in (EVERYBODY, USER == 0, EVERYBODY, USER == 1)]
+    alone = [resample(stack([column]), 50) for column in some]
+    together = resample(stack(some), 50)
+    assert together.point.tolist() == [one.point[0] for one in alone] == [3 / 4, 1, 3 / 4, 0]
+    for place, one in enumerate(alone):
+        np.testing.assert_allclose(together.samples[:, place], one.samples[:, 0], rtol=1e-6)
+
+
 def test_intervals_have_the_width_of_the_normal_theory():
     generator = np.random.default_rng(5)
     value = generator.normal(3.0, 2.0, 2000)

@@ -65,6 +65,17 @@ def test_a_summary_pools_examples_and_also_averages_over_users():
     assert (summary.examples(TASK), summary.users(TASK)) == (2, 2)
 
 
+def test_rare_items_weigh_more_and_labels_that_a_user_has_are_left_out_of_the_unseen():
+    events, unseen = np.array([990.0, 0.0, np.nan]), {"new": np.array([1.0, np.nan, 2.0])}
+    summary = Summary(ranked(label_events=events, rank_unseen=unseen), samples=100)
+    assert summary.value("new", ALL, "mrr_rare").value == pytest.approx(51 / 101)
+    assert summary.value("new", ALL, "mrr_unseen").value == pytest.approx(3 / 4)
+    assert np.isnan(summary.value("old", ALL, "mrr_unseen").value)
+    assert np.isnan(Summary(ranked(), samples=100).value("new", ALL, "mrr_rare").value)
+    kept = ranked(label_events=events, rank_unseen=unseen).only(np.array([False, True, False]))
+    assert kept.label_events.tolist() == [0] and np.isnan(kept.rank_unseen["new"]).all()
+
+
 def test_a_difference_is_between_two_models():
     difference = Summary(ranked(), samples=100).difference("new", "old", ALL)
     assert difference.absolute.value == pytest.approx(7 / 12 - 5 / 12)

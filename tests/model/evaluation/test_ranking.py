@@ -125,7 +125,10 @@ def test_examples_are_ranked_as_by_brute_force_in_float64():
         [View(found.user, one, found.event_at_us) for one in ends],
         8,
         block_items=5,
+        listed=1,
     )
+    assert results[0].shown is None
+    shown = np.zeros(12, np.int64)
     exact, doubled = tiny.double(tiny.recommender(8), catalogue)
     for result, end in zip(results, ends, strict=True):
         with torch.no_grad():
@@ -135,12 +138,24 @@ def test_examples_are_ranked_as_by_brute_force_in_float64():
         for number in range(found.size):
             hour, own = found.event_at_us[number] / 3.6e9, found.item_index[number]
             rivals = [item for item in range(12) if item != 9 and launched.get(item, -1.0) <= hour]
+            has = found.histories.item_index[found.histories.offset[found.user[number]] : end[number]]
+            unseen = [item for item in rivals if item not in has]
+            if result.shown is not None:
+                shown[sorted(rivals, key=lambda item: -scores[number][item])[:10]] += 1
+            if own in has:
+                assert np.isnan(result.rank_unseen[number])
+            elif own not in rivals:
+                assert result.rank_unseen[number] == len(unseen) + 1
+            else:
+                assert result.rank_unseen[number] == 1 + (scores[number][unseen] > scores[number][own]).sum()
             if own not in rivals:
                 assert result.rank[number] == len(rivals) + 1
                 continue
             assert result.rank[number] == 1 + (scores[number][rivals] > scores[number][own]).sum()
             lse = np.log(np.exp(scores[number][rivals]).sum())
             assert result.log_probability[number] == pytest.approx(scores[number][own] - lse, abs=1e-4)
+
+    assert results[1].shown.tolist() == shown.tolist()
 
 
 def test_items_with_equal_features_and_no_id_row_tie():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from expectations.tables import RANKS, location
@@ -62,7 +62,8 @@ def test_the_table_has_the_contracts_schema_and_constraints(tmp_path):
     table = DeltaTable(location(lake, "s", "ranks"))
     assert table.metadata().partition_columns == list(RANKS.partitions)
     assert [field.name for field in table.schema().fields] == list(RANKS.column_names)
-    assert [field.name for field in table.schema().fields if field.nullable] == ["log_probability"]
+    nullable = [field.name for field in table.schema().fields if field.nullable]
+    assert nullable == ["log_probability", "rank_unseen", "label_events"]
     with pytest.raises(DeltaError, match="validation check"):
         write_ranks(rows(ranks=(0.5, 1.0, 1.0)), lake, "s", "now", "candidate")
     with pytest.raises(DeltaError, match="validation check"):
@@ -102,3 +103,19 @@ def test_ranks_are_kept_for_the_same_digest_only(tmp_path):
     assert ranked_with(lake, "s", "now", "candidate", "d") == version
     assert ranked_with(lake, "s", "now", "candidate", "other") is None
     assert ranked_with(lake, "s", "now", "markov", "d") is None
+
+
+def test_a_table_from_before_a_column_was_added_is_read_and_written(tmp_path):
+    lake = str(tmp_path)
+    whole = rows()
+    older = whole.drop_columns(["rank_unseen", "label_events"])
+    address = location(lake, "s", "ranks")
+    write_deltalake(address, older, partition_by=list(RANKS.partitions))
+    (condition,) = {Condition(row["protocol"], row["delay_hours"]) for row in older.slice(0, 1).to_pylist()}
+    before = StoredRanks.read(lake, "s", "now", 0).examples(condition, ("candidate",))
+    assert np.isnan(before.rank_unseen["candidate"]).all() and np.isnan(before.label_events).all()
+    assert write_ranks(whole, lake, "s", "now", "candidate") == 1
+    after = StoredRanks.read(lake, "s", "now", 1)
+    assert after.rows["label_events"].null_count == 0
+    assert after.rows.select(older.column_names).sort_by("position") == older.sort_by("position")
+    assert write_ranks(whole, lake, "s", "now", "candidate") == 1

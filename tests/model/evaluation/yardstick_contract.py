@@ -99,6 +99,8 @@ class YardstickContract:
     """The yardstick's name in `ranks`, a key of `yardsticks.DEFINITIONS`."""
     by_hand: ClassVar[tuple[float, ...]]
     """Ranks of the items 0 to 4 as labels of `evidence()`, as fractions."""
+    without_evidence: ClassVar[tuple[float, ...]] = ((1 + ELIGIBLE) / 2,) * ELIGIBLE
+    """The same where no event and no transition is known."""
     is_frozen: ClassVar[bool] = True
     """Whether it counts other users' events up to the split alone; else up to the request."""
 
@@ -112,9 +114,9 @@ class YardstickContract:
     def test_labels_that_are_not_eligible_have_the_rank_after_all(self):
         assert self.ranks(evidence()).tolist()[ELIGIBLE:] == [ELIGIBLE + 1] * 2
 
-    def test_items_without_evidence_share_the_middle_rank(self):
+    def test_items_without_evidence_tie(self):
         nothing = evidence(log=log_of(), transitions=transitions_of(ITEMS))
-        assert self.ranks(nothing).tolist()[:ELIGIBLE] == [(1 + ELIGIBLE) / 2] * ELIGIBLE
+        assert self.ranks(nothing).tolist()[:ELIGIBLE] == list(self.without_evidence)
 
     @pytest.mark.parametrize("delay_hours", [0.0, 48.0])
     def test_events_that_it_must_not_know_change_no_rank(self, delay_hours):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
+from model.network.catalogue import Catalogue
 from model.serving import profile
 from model.serving.profile import RUNS, latency_milliseconds
 from tests.model import tiny
@@ -25,3 +27,34 @@ def test_latency_is_the_median_of_runs_over_the_longest_history_after_one_that_w
     latency = latency_milliseconds(tiny.recommender(8), tiny.catalogue(12, 8), found, np.arange(12), 8)
     assert latency == 3.0
     assert encoded == [([1], [3])] * (RUNS + 1)
+
+
+class Elsewhere(torch.nn.Module):
+    """A model whose weights are on another device until it is moved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.empty(1, device="meta"))
+        self.moved_to: list[str] = []
+
+    def to(self, device):
+        self.moved_to.append(device)
+        return self
+
+
+def test_a_model_on_another_device_is_measured_on_the_cpu_and_stays_there(monkeypatch):
+    found, given, devices = histories([[(1, 0.0)]], [[]]), Elsewhere(), []
+    catalogue = tiny.catalogue(12, 8)
+
+    def encoded(recommender, catalogue, *_):
+        devices.append((recommender.moved_to, str(catalogue.item_token.device)))
+        return torch.ones(1, 4)
+
+    monkeypatch.setattr(profile, "encode_items", encoded)
+    monkeypatch.setattr(profile, "encode_histories", encoded)
+    moved = []
+    to = Catalogue.to
+    monkeypatch.setattr(Catalogue, "to", lambda self, device: moved.append(device) or to(self, device))
+    assert latency_milliseconds(given, catalogue, found, np.arange(12), 8) >= 0
+    assert devices == [(["cpu"], "cpu")] * (RUNS + 2)
+    assert given.moved_to == [] and moved == ["cpu"]

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import numpy as np
+import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from expectations.tables import location
 from model.data.events import read_events as read
-from model.evaluation.names import CANDIDATE, ModelName, Variant
+from model.evaluation import spans
+from model.evaluation.figures import Lists, Span
+from model.evaluation.names import (
+    CANDIDATE,
+    DECAYED,
+    DECAYED_UNSEEN,
+    FROZEN,
+    MARKOV,
+    MOVING,
+    ModelName,
+    Variant,
+)
 from model.evaluation.ranks import Condition
 from pipeline.evaluation.models import open_contender
 from pipeline.evaluation.ranking import (
     YARDSTICKS,
+    applicable,
     exchange,
     rank_contender,
     rank_exchanged,
@@ -45,7 +61,8 @@ def latest(context) -> int:
 def test_a_model_is_ranked_under_the_conditions_given_or_all_of_them(trained):
     window, candidate = open_window(trained), open_contender(trained, CANDIDATE)
     for conditions, wanted in (((window.judged,), [window.judged]), (None, list(window.ends))):
-        version = rank_contender(trained, window, candidate, conditions)
+        version, lists = rank_contender(trained, window, candidate, conditions)
+        assert lists.shown == 240 * 10 and lists.covered == 1 and 0 < lists.gini < 1
         rows = [row for row in stored_ranks(trained, version).rows.to_pylist() if row["model"] == CANDIDATE]
         assert {Condition(row["protocol"], row["delay_hours"]) for row in rows} == set(wanted)
         assert len(rows) == 240 * len(wanted)
@@ -64,7 +81,7 @@ def test_exchanged_histories_are_ranked_under_their_own_name_where_gates_read(tr
 
 def test_yardsticks_are_counted_again_only_where_the_table_holds_others(trained, monkeypatch):
     window = open_window(trained)
-    version = rank_yardsticks(trained, window)
+    version, described = rank_yardsticks(trained, window)
     rank_contender(trained, window, open_contender(trained, CANDIDATE))
     times_read = []
 
@@ -73,7 +90,8 @@ def test_yardsticks_are_counted_again_only_where_the_table_holds_others(trained,
         return read(*arguments)
 
     monkeypatch.setattr("pipeline.evaluation.ranking.read_events", read_events)
-    assert rank_yardsticks(trained, window) >= version
+    again = rank_yardsticks(trained, window)
+    assert again.version >= version and again.figures == described
     assert not times_read
     # A run under another configuration that was broken off leaves other rows in their place.
     evaluation = trained.config.evaluation.model_copy(update={"weak_id_events": 1})
@@ -83,6 +101,75 @@ def test_yardsticks_are_counted_again_only_where_the_table_holds_others(trained,
         assert len(times_read) == times
     stored = stored_ranks(trained, latest(trained))
     assert stored.examples(window.judged, (CANDIDATE, *YARDSTICKS))
+
+
+def moved_back(context, days: int):
+    """The same cycle, every event up to the split so much earlier in the table `events`."""
+    address = location(context.settings.lake, small_lake.SOURCE, "events")
+    table, split = DeltaTable(address).to_pyarrow_table(), context.cycle.split
+    at = [at - timedelta(days=days) if at <= split else at for at in table["event_at"].to_pylist()]
+    moved = table.set_column(table.schema.get_field_index("event_at"), table.schema.field("event_at"), [at])
+    dates = pa.array([instant.date() for instant in at])
+    moved = moved.set_column(
+        table.schema.get_field_index("event_date"), table.schema.field("event_date"), dates
+    )
+    write_deltalake(address, moved, mode="overwrite")
+    record = context.finished["vocabulary"]
+    versions = {**record.versions, "events": DeltaTable(address).version()}
+    return replace(context, finished={"vocabulary": replace(record, versions=versions)})
+
+
+def test_what_the_yardsticks_counted_is_described(tmp_path):
+    context = small_lake.write_cycle(Settings.at(tmp_path))
+    described = {one.model: one for one in rank_yardsticks(context, open_window(context)).figures}
+    assert list(described) == list(YARDSTICKS) and applicable(list(described.values())) == YARDSTICKS
+    assert described[FROZEN].spans == (Span(7, 600, 12),)
+    # Ten of the twelve items are shown to everybody: Σ (2 i − 13) x_i / (12 Σ x) = 1/6.
+    assert described[FROZEN].lists == Lists(2400, 10 / 12, pytest.approx(1 / 6))
+    assert described[MOVING].lists.covered >= 10 / 12 and described[MARKOV].lists is None
+    assert described[MOVING].spans[0].days == 7 and described[MOVING].spans[0].events > 600
+    assert described[MARKOV].words == "counts the whole log (540 transitions of 12 items)"
+    for name in (DECAYED, DECAYED_UNSEEN):
+        assert described[name].spans == (Span(None, 600, 12),)
+        assert described[name].half_life_labels == 600
+        tried = dict(described[name].half_life_mrr)
+        assert tried[described[name].half_life_hours] == max(tried.values())
+
+
+def test_with_nothing_in_the_days_before_the_split_longer_spans_are_counted(tmp_path):
+    context = moved_back(small_lake.write_cycle(Settings.at(tmp_path)), days=20)
+    described = {one.model: one for one in rank_yardsticks(context, open_window(context)).figures}
+    assert described[FROZEN].spans == (Span(7, 0, 0), Span(28, 600, 12))
+    assert described[FROZEN].not_applicable is None and described[FROZEN].is_longer
+    assert (
+        described[FROZEN].words
+        == "counts 28 days (600 events of 12 items), since 7 days hold 0 events of 0 items"
+    )
+
+
+def test_a_log_that_is_too_small_leaves_no_yardstick(tmp_path, monkeypatch):
+    context = small_lake.write_cycle(Settings.at(tmp_path))
+    monkeypatch.setattr(spans, "FEWEST_EVENTS", 100_000)
+    described = rank_yardsticks(context, open_window(context)).figures
+    assert applicable(described) == ()
+    assert [span.days for span in described[1].spans] == [7, 28, 180, None]
+    assert described[1].not_applicable == (
+        "the whole log up to the split holds 600 events of 12 items; at least 100000 of 10 items are needed"
+    )
+
+
+def test_what_follows_the_split_changes_neither_the_half_life_nor_a_frozen_count(tmp_path):
+    context = small_lake.write_cycle(Settings.at(tmp_path))
+    before = rank_yardsticks(context, open_window(context)).figures
+    address = location(context.settings.lake, small_lake.SOURCE, "events")
+    rows = DeltaTable(address).to_pyarrow_table().slice(0, 1).to_pylist() * 500
+    planted = [
+        row | {"event_at": context.cycle.cutoff, "event_date": context.cycle.cutoff.date()} for row in rows
+    ]
+    schema = DeltaTable(address).to_pyarrow_table().schema
+    write_deltalake(address, pa.Table.from_pylist(planted, schema), mode="append")
+    after = rank_yardsticks(moved_back(context, days=0), open_window(context)).figures
+    assert [one for one in after if one.model != MOVING] == [one for one in before if one.model != MOVING]
 
 
 def test_exchanged_examples_are_a_permutation_between_users():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from model.evaluation.figures import Span, Yardstick
 from model.evaluation.metrics import ALL, Group, RankedExamples, Summary
 from pipeline.config import FunnelConfig
 from pipeline.gates import verdicts
@@ -82,15 +83,67 @@ def test_without_a_second_user_no_history_can_be_exchanged():
     assert verdict.outcome == "not applicable"
 
 
-def test_a_yardstick_is_named_in_words_and_binds_where_it_must_be_beaten():
+ENOUGH = (Span(7, 500, 40),)
+TOO_LITTLE = "the whole log up to the split holds 12 events of 3 items"
+
+
+def against(summary: Summary, *described: Yardstick, must_beat=True, has_other=False) -> list[Verdict]:
+    return verdicts.against_yardsticks(
+        summary, "candidate", described, must_beat=must_beat, has_other=has_other
+    )
+
+
+def binding(judged: list[Verdict]) -> list[str]:
+    return [verdict.check for verdict in judged if verdict.binding]
+
+
+def test_a_yardstick_is_named_in_words_and_frozen_popularity_must_be_beaten():
     summary = measured({"candidate": 2.0, "markov": 1.0, "popularity_frozen": 4.0})
-    frozen = verdicts.beats(summary, "candidate", "popularity_frozen", binding=True)
-    markov = verdicts.beats(summary, "candidate", "markov", binding=False)
-    assert outcomes([frozen, markov]) == {
+    described = Yardstick("popularity_frozen", ENOUGH), Yardstick("markov", ENOUGH)
+    judged = against(summary, *described)
+    assert outcomes(judged) == {
         "all labels against frozen popularity": "pass",
         "all labels against the Markov chain": "fail",
     }
-    assert frozen.binding and not markov.binding
+    assert binding(judged) == ["all labels against frozen popularity"]
+    assert binding(against(summary, *described, must_beat=False)) == []
+
+
+def test_a_yardstick_that_counts_a_longer_span_says_so():
+    summary = measured({"candidate": 2.0, "popularity_frozen": 4.0})
+    spans = (Span(7, 3, 2), Span(28, 1204, 96))
+    (verdict,) = against(summary, Yardstick("popularity_frozen", spans))
+    assert verdict.outcome == "pass"
+    assert verdict.explanation.endswith(
+        "; the yardstick counts 28 days (1,204 events of 96 items), since 7 days hold 3 events of 2 items"
+    )
+
+
+def test_a_yardstick_with_too_little_to_count_is_not_applicable_and_the_others_must_be_beaten():
+    summary = measured({"candidate": 2.0, "popularity_moving": 4.0, "markov": 4.0})
+    judged = against(
+        summary,
+        Yardstick("popularity_frozen", (Span(None, 12, 3),), TOO_LITTLE),
+        Yardstick("popularity_moving", ENOUGH),
+        Yardstick("markov", ENOUGH),
+    )
+    assert [verdict.outcome for verdict in judged] == ["not applicable", "pass", "pass"]
+    assert judged[0].explanation == TOO_LITTLE
+    assert binding(judged)[1:] == [
+        "all labels against moving popularity",
+        "all labels against the Markov chain",
+    ]
+    assert verdicts.refusal(judged, "strict", lambda line: None) is None
+
+
+@pytest.mark.parametrize("strictness", ["strict", "lenient"])
+def test_where_nothing_can_be_compared_with_the_model_is_refused(strictness):
+    nothing = Yardstick("popularity_frozen", (Span(None, 12, 3),), TOO_LITTLE)
+    judged = against(measured({"candidate": 1.0}), nothing)
+    reason = verdicts.refusal(judged, strictness, lambda line: None)
+    assert reason.startswith("anything to beat: fail, no yardstick has enough events to count")
+    compared = against(measured({"candidate": 1.0}), nothing, has_other=True)
+    assert [verdict.outcome for verdict in compared] == ["not applicable"]
 
 
 def test_a_relative_difference_is_of_the_reference():

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from model.evaluation.names import CANDIDATE
-from model.serving.scoring import Scorer
+from model.serving.scoring import CATALOGUE, WEIGHTS, Scorer
 from pipeline.registry import serving_folder
 from pipeline.settings import Settings
 from pipeline.training.fit import fit
@@ -15,9 +15,14 @@ from tests.pipeline.small_lake import RING, at, write_cycle
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def context(tmp_path_factory):
     context = at(write_cycle(Settings.at(tmp_path_factory.mktemp("home"))), "train")
     fit(context, CANDIDATE, context.config.model.size)
+    return context
+
+
+@pytest.fixture(scope="module")
+def folder(context, tmp_path_factory):
     folder = tmp_path_factory.mktemp("serving") / "weights"
     serving_folder.write(at(context, "register"), folder)
     return folder
@@ -44,3 +49,11 @@ def test_its_meaning_names_source_and_cycle(folder):
     texts = [path.read_text() for path in folder.glob("*.json")]
     meaning = next(content["meaning"] for content in map(json.loads, texts) if "meaning" in content)
     assert (meaning["source"], meaning["cycle"]) == ("tiny", "2024-02-10")
+
+
+def test_its_size_is_that_of_all_that_is_served_and_leaves_nothing_behind(context, folder):
+    size = {path.name: path.stat().st_size / 1e6 for path in folder.iterdir()}
+    measured = serving_folder.megabytes(at(context, "evaluate"))
+    assert measured == pytest.approx(sum(size.values()), abs=0.001)
+    assert measured > size[WEIGHTS] + size[CATALOGUE] > size[WEIGHTS]
+    assert not list(context.settings.home.glob(".serving-*"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from model.evaluation.figures import Estimate
-from model.evaluation.names import CHAMPION, MARKOV
+from model.evaluation.names import CANDIDATE, CHAMPION, FROZEN, MARKOV
 from pipeline.cycle.figures import PromoteFigures
 from pipeline.gates.rules import Verdict
 from pipeline.report.outcome import REASONS_SHOWN, failing_checks, headline, judged_model, refused_where
@@ -33,26 +33,89 @@ def with_differences(records: dict, differences: dict[str, Estimate]) -> dict:
 
 
 def reasons(records: dict) -> list[str]:
-    """The sentences under the headline, without no-break spaces."""
+    """Why, and what the candidate beats, without no-break spaces."""
     return [reason.replace("\u00a0", " ") for reason in headline(records).reasons]
+
+
+def losses(records: dict) -> list[str]:
+    """What the candidate loses to and what got worse, without no-break spaces."""
+    return [loss.replace("\u00a0", " ") for loss in headline(records).losses]
+
+
+FELL = "In training the MRR on held-out labels fell from 0.0340 at step 30 to 0.0330 at step 40."
 
 
 def test_a_promoted_version_is_the_champion_and_its_standing_is_said():
     shown = headline(accepted())
     assert (shown.outcome, shown.tone) == ("accepted", "pass")
     assert shown.title == "Accepted: the candidate is now version 2, the new champion"
+    assert losses(accepted()) == ["It loses to the Markov chain (−9.1 %).", FELL]
+    assert shown.sentences == (*shown.losses, *shown.reasons)
     assert reasons(accepted()) == [
-        "It loses to the Markov chain (−9.1 %).",
         "It beats the champion (+11.1 %), frozen popularity (+150.0 %) and moving popularity (+100.0 %).",
     ]
 
 
 def test_a_difference_whose_interval_holds_zero_is_not_significant():
     differences = {CHAMPION: Estimate(0.01, -0.02, 0.04), MARKOV: Estimate(-0.03, -0.05, -0.01)}
+    assert losses(with_differences(accepted(), differences))[0] == "It loses to the Markov chain (−3.0 %)."
     assert reasons(with_differences(accepted(), differences)) == [
-        "It loses to the Markov chain (−3.0 %).",
         "No significant difference from the champion (+1.0 %).",
     ]
+
+
+def with_figures(records: dict, stage: str, **changes) -> dict:
+    return records | {stage: record(stage, replace(records[stage].figures, **changes))}
+
+
+def test_losses_are_said_by_task_and_slice_before_what_is_beaten():
+    measures = accepted()["evaluate"].figures.measures
+    chain = next(row for row in measures.differences if row.against == MARKOV)
+    frozen = next(row for row in measures.differences if row.against == FROZEN)
+    behind = Estimate(-0.4, -0.5, -0.3)
+    rows = (
+        *measures.differences,
+        replace(frozen, kind="task", group="A", relative=behind),
+        replace(chain, kind="task", group="A", relative=Estimate(-0.2, -0.3, -0.1)),
+        replace(chain, kind="task", group="B", relative=Estimate(-0.2, -0.3, 0.1)),
+        replace(frozen, kind="slice", group="cold_start", relative=behind),
+        replace(frozen, kind="slice", group="new_user", relative=behind, users=9),
+        replace(chain, kind="task", group="A", relative=behind, delay_hours=48.0),
+    )
+    records = with_figures(accepted(), "evaluate", measures=replace(measures, differences=rows))
+    whole, by_group = losses(records)[:2]
+    assert whole == "It loses to the Markov chain (−9.1 %)."
+    assert by_group == (
+        "It loses on task A to frozen popularity (−40.0 %) and the Markov chain (−20.0 %); "
+        "on cold-start items to frozen popularity (−40.0 %)."
+    )
+
+
+def test_a_held_out_mrr_that_ends_near_its_best_is_not_a_fall():
+    training = accepted()["train"].figures.training
+    steady = replace(training, validation_mrr=((10, 0.02), (20, 0.034), (30, 0.0335)))
+    assert FELL not in losses(with_figures(accepted(), "train", training=steady))
+    assert FELL not in losses(
+        with_figures(accepted(), "train", training=replace(training, validation_mrr=()))
+    )
+
+
+def test_a_test_loss_above_the_champions_is_said():
+    measures = accepted()["evaluate"].figures.measures
+    rows = tuple(
+        replace(row, values={**row.values, "test_loss": Estimate(7.4)}) if row.model == CANDIDATE else row
+        for row in measures.metrics
+    )
+    records = with_figures(accepted(), "evaluate", measures=replace(measures, metrics=rows))
+    said = "The test loss over the full catalogue rose from the champion's 7.100 to 7.400 nats."
+    assert losses(records)[-1] == said
+    assert said not in losses(accepted())
+
+
+def test_a_refusal_says_why_before_what_the_rung_loses_to():
+    shown = headline(refused_by_first_rung())
+    assert losses(refused_by_first_rung()) == ["Rung 25k loses to the Markov chain (−9.1 %).", FELL]
+    assert shown.sentences == (*shown.reasons, *shown.losses)
 
 
 def test_a_version_that_was_not_promoted_says_why():

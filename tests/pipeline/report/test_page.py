@@ -52,7 +52,7 @@ def test_an_accepted_cycle_is_reported_in_words_and_numbers():
     assert_has(
         words(page(accepted())),
         "Accepted: the candidate is now version 2, the new champion",
-        "It loses to the Markov chain (−9.1 %)",
+        "It loses to the Markov chain (−9.1 %). In training the MRR on held-out labels fell",
         "fine-tuned from version 1, cycle 2024-02-10",
         "champion before version 1, cycle 2024-02-10",
         "code revision 1234abcd events ran at 9876fedc",
@@ -60,8 +60,14 @@ def test_an_accepted_cycle_is_reported_in_words_and_numbers():
         "cold-start items 60 30",
         "Not applicable to this source: C.",
         "2 labels had an item that was not and count at the last rank",
+        "Frozen popularity counts 28 days (1,204 events of 30 items), since 7 days hold 3 events of 2 items.",
+        "Moving popularity counts 7 days (310 events of 28 items).",
+        "Decayed popularity counts the whole log (640 events of 31 items), with a half-life of 3 days, "
+        "chosen by MRR on 240 labels before the split.",
+        "The Markov chain is not applicable: the whole log up to the split holds 40 transitions.",
         "MRR by user hit rate@10 NDCG@10 test loss, nats",
         "replay, 48 h delay candidate 0.0350",
+        "candidate 87.1 % 0.420 champion 83.9 % 0.457 moving popularity 35.5 % 0.700",
         "cutoff, history up to the split candidate 0.0500",
         "all labels candidate 890 98.9 %",
         "−40.0 %",

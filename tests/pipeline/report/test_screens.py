@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from model.evaluation.figures import Estimate
+from model.evaluation.names import DECAYED, DECAYED_UNSEEN
 from pipeline.cycle.figures import PromoteFigures
 from pipeline.registry import tracking
 from pipeline.report import screens
@@ -78,6 +79,16 @@ def test_an_accepted_cycle_is_shown_whole(settings):
     assert "report 16 s · 334 s of stage time" in "\n".join(lines)
     assert after(lines, "  all cycles") == "python -m pipeline status --source tiny"
     assert after(lines, "  report of 2024-02-20") == str(settings.report_folder("tiny", NAME) / "cycle.html")
+
+
+def test_more_models_than_fit_beside_each_other_make_another_table(settings):
+    figures = accepted()["evaluate"].figures
+    many = cycle_records.measures({**cycle_records.STRENGTHS, DECAYED: 0.6, DECAYED_UNSEEN: 0.7})
+    lines = shown(settings, accepted() | {"evaluate": record("evaluate", replace(figures, measures=many))})
+    heads = [line.removeprefix("labels").strip() for line in lines if line.startswith("labels")]
+    assert [head.split("  ")[-1].strip() for head in heads] == ["decayed popularity", "Markov chain"]
+    assert sum(line.startswith("all (900)") for line in lines) == 2
+    assert max(len(line) for line in lines if "/" not in line) <= screens.WIDTH
 
 
 def test_four_rungs_are_on_one_screen(settings):

@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 from expectations.tables import location
 from model.evaluation.names import CANDIDATE
 from model.evaluation.ranks import Condition
-from pipeline.evaluation.ranking import stored_ranks
+from pipeline.evaluation.ranking import YARDSTICKS, stored_ranks
 from pipeline.settings import Settings
 from pipeline.stages import evaluate as stage
 from pipeline.stages.evaluate import evaluate
@@ -35,7 +35,7 @@ def evaluated(trained):
 def test_every_label_is_ranked_by_every_model_under_every_condition(trained, evaluated):
     rows = stored_ranks(trained, evaluated.versions["ranks"]).rows.to_pylist()
     conditions = {(row["model"], row["protocol"], row["delay_hours"]) for row in rows}
-    models = ("candidate", "markov", "popularity_frozen", "popularity_moving")
+    models = ("candidate", *YARDSTICKS)
     assert conditions == {
         (model, condition.protocol, condition.delay_hours)
         for model in models
@@ -51,11 +51,17 @@ def test_the_figures_hold_what_the_report_and_the_funnel_read(evaluated):
     figures = evaluated.figures
     assert (figures.window.labels, figures.window.label_users) == (240, 60)
     assert figures.window.tasks_not_applicable == ("C",)
-    assert set(figures.measures.mrr) == {"candidate", "markov", "popularity_frozen", "popularity_moving"}
+    assert set(figures.measures.mrr) == {"candidate", *YARDSTICKS}
+    assert [one.model for one in figures.yardsticks] == list(YARDSTICKS)
     assert figures.measures.mrr["markov"] == 1  # the chain predicts a ring exactly
     assert figures.latency_milliseconds > 0 and figures.size_megabytes > 0
     assert {row.protocol for row in figures.measures.metrics} == {"replay", "cutoff"}
     assert figures.measures.metrics[0].model == "candidate"
+    assert set(figures.lists) == {"candidate"} and figures.lists["candidate"].shown == 2400
+    for row in figures.measures.metrics:
+        assert row.values["mrr_rare"].value is not None
+        # In a ring of twelve with ten or more events of history hardly any item is new to a user.
+        assert (row.values["mrr_unseen"].value or 1.0) >= row.values["mrr"].value or row.delay_hours
     assert figures.not_finite is None and figures.reference_not_comparable is None
 
 

@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 
 from expectations.tables import location
 from model.evaluation.examples import history_ends
-from model.evaluation.figures import Measures
+from model.evaluation.figures import Measures, Span, Yardstick
 from model.evaluation.measures import judged
 from model.evaluation.ranking import Ranking
 from model.evaluation.ranks import rank_rows, write_ranks
@@ -84,6 +84,19 @@ def test_a_full_model_that_does_not_beat_frozen_popularity_is_refused(tmp_path):
     result = full(tmp_path, candidate=8.0, strictness="lenient")
     assert result.refused.startswith("all labels against frozen popularity: fail")
     assert result.figures.outcome == "refused"
+
+
+def test_a_full_model_without_any_yardstick_or_champion_is_refused(tmp_path):
+    described = tuple(
+        Yardstick(name, (Span(None, 3, 2),), "it has too little to count")
+        for name in ("popularity_frozen", "popularity_moving", "markov")
+    )
+    evaluated = replace(EVALUATED, yardsticks=described)
+    result = full(tmp_path / "first", candidate=1.0, evaluated=evaluated, strictness="lenient")
+    assert result.refused.startswith("anything to beat: fail, no yardstick has enough events to count")
+    assert result.figures.loses_to == ()
+    later = full(tmp_path / "later", candidate=3.0, champion=3.0, evaluated=evaluated)
+    assert later.refused is None
 
 
 def test_a_full_model_worse_than_the_champion_is_refused_on_every_task_and_slice(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model.data.batches import TrainingBatches
+from model.evaluation import spans
 from model.evaluation.names import CANDIDATE, ModelName, Variant
 from model.evaluation.ranking import NotFiniteScoreError
 from model.training.checkpoint import finished_state
@@ -79,6 +80,16 @@ def test_frozen_popularity_must_be_beaten_where_there_is_no_earlier_rung(first, 
     frozen, chain = "all labels against frozen popularity", "all labels against the Markov chain"
     assert binding(first[1])[frozen] and not binding(first[1])[chain]
     assert not binding(later)[frozen] and not binding(later)[chain]
+
+
+def test_a_first_rung_with_nothing_to_be_compared_with_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(spans, "FEWEST_EVENTS", 100_000)
+    context = small_lake.write_cycle(Settings.at(tmp_path))
+    quick = context.config.training.model_copy(update={"epochs": 1.0})
+    result = rung(small_lake.with_config(context, training=quick))
+    assert "anything to beat: fail, no yardstick has enough events to count" in result.refused
+    assert outcomes(result)["all labels against frozen popularity"] == "not applicable"
+    assert {row.against for row in result.figures.measures.differences} == {"rung-25k-exchanged"}
 
 
 def test_a_rung_trained_on_shuffled_label_sets_is_refused_and_says_what_was_saved(tmp_path, monkeypatch):
