@@ -11,9 +11,10 @@ import torch
 
 from model.arrays import Ints
 from model.data.histories import Histories
+from model.data.signals import Signals
 from model.network.catalogue import Catalogue
-from model.network.recommender import Recommender, score
-from model.serving.encoding import encode_histories, encode_items
+from model.network.recommender import Recommender
+from model.serving.request_scores import RequestScores
 
 RUNS = 20
 """Timed repetitions, after one that warms up."""
@@ -27,10 +28,13 @@ def latency_milliseconds(
     histories: Histories,
     item_index: Ints,
     context_length: int,
+    at_us: int,
+    signals: Signals | None = None,
 ) -> float:
     """Median wall time of scoring the longest history against the items `item_index`, int64 [M], on the CPU.
 
-    The item vectors are computed beforehand, as a server does. The model must be in evaluation mode; one on
+    The item vectors are computed beforehand, as a server does; `signals`, which a model with signals needs, are
+    read as of the request at `at_us`, not before the end of the history. The model must be in evaluation mode; one on
     another device stays there, and a copy is measured.
     """
     if next(recommender.parameters()).device.type != "cpu":
@@ -39,11 +43,11 @@ def latency_milliseconds(
     user = np.array([np.diff(histories.offset).argmax()])
     end = histories.offset[user + 1]
     with torch.inference_mode():
-        items = encode_items(recommender, catalogue, item_index)
+        requests = RequestScores(recommender, catalogue, context_length, signals)
         seconds = []
         for _ in range(RUNS + 1):
             started = time.perf_counter()
-            vector = encode_histories(recommender, catalogue, histories, user, end, context_length)
-            score(vector, items).topk(min(TOP_ITEMS, items.shape[0]))
+            _, scores = requests.scores(histories, user, end, np.array([at_us]), item_index)
+            scores.topk(min(TOP_ITEMS, item_index.size))
             seconds.append(time.perf_counter() - started)
     return round(1000 * float(np.median(seconds[1:])), 3)

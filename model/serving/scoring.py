@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,19 +29,14 @@ from model.data.context import column_value, context_code
 from model.data.cycle_items import CycleItems
 from model.data.histories import Histories
 from model.data.items import UNKNOWN_LAUNCH
-from model.data.pair_signals import HISTORY_EVENTS, PairLists, Requests, pair_lists
+from model.data.pair_signals import HISTORY_EVENTS
 from model.data.signals import Signals
-from model.data.successors import Counts, SuccessorLog
+from model.data.successors import SuccessorLog
 from model.network.catalogue import Catalogue
 from model.network.item_signals import ItemSignals
-from model.network.recommender import Recommender, score
-from model.serving.encoding import (
-    UNKNOWN_TIME,
-    encode_histories,
-    encode_item_signals,
-    encode_items,
-    pair_scores,
-)
+from model.network.recommender import Recommender
+from model.serving.encoding import UNKNOWN_TIME
+from model.serving.request_scores import RequestScores
 
 WEIGHTS, CATALOGUE, SIGNALS, ITEMS, MEANING = (
     "model.safetensors",
@@ -162,8 +157,6 @@ class Scorer:
         self.signals: Signals | None = None
         if self.config.reads_signals:
             self.signals = _read_signals(folder / SIGNALS, self.meaning)
-            self.catalogue = replace(self.catalogue, signals=self.signals.items)
-            self._counts = Counts(self.signals.successors, len(items))
         state = load_file(folder / WEIGHTS)
         self.recommender = Recommender(self.config, self.catalogue.vocabulary_size)
         self.recommender.load_state_dict(state)
@@ -172,8 +165,9 @@ class Scorer:
         self.title = items["title"].to_pylist()
         self.index = {item: number for number, item in enumerate(self.item_id)}
         self.launched_at_us = np.where(items["retired"].to_numpy(), np.iinfo(np.int64).max, launched)
-        with torch.inference_mode():
-            self.vectors = encode_items(self.recommender, self.catalogue, np.arange(len(self.item_id)))
+        self._requests = RequestScores(
+            self.recommender, self.catalogue, self.meaning.context_length, self.signals
+        )
 
     def recommend(
         self,
@@ -205,11 +199,9 @@ class Scorer:
             )
             at_us = np.maximum(last, self.meaning.known_until_us)
         with torch.inference_mode():
-            users = encode_histories(
-                self.recommender, self.catalogue, tokens, user, end, self.meaning.context_length,
-                None if as_of is None and not self.config.request_time else at_us,
-            )  # fmt: skip
-            scores = self._scores(users, tokens, user, end, at_us, eligible)
+            users, scores = self._requests.scores(
+                tokens, user, end, at_us, eligible, is_timed=as_of is not None or self.config.request_time
+            )
             if exclude_seen:
                 column = np.full(len(self.item_id), -1)
                 column[eligible] = np.arange(eligible.size)
@@ -230,43 +222,6 @@ class Scorer:
                 )
             )
         return answers
-
-    def _scores(
-        self, users: torch.Tensor, tokens: Histories, user: Ints, end: Ints, at_us: Ints, eligible: Ints
-    ) -> torch.Tensor:
-        """Scores of the eligible items, float32 [U, M]; the requests of one bucket share their item signals."""
-        taste, weights, _ = self.recommender.split(users)
-        scores = score(taste, self.vectors[torch.from_numpy(eligible)])
-        if self.signals is None:
-            return scores
-        bucket = at_us // self.signals.bucket_us
-        pairs = None
-        if self.recommender.pair_term is not None:
-            pairs = self._pairs(tokens, Requests(user, end, at_us))
-            column = np.full(len(self.item_id), -1)
-            column[eligible] = np.arange(eligible.size)
-        for number in np.unique(bucket):
-            rows = np.flatnonzero(bucket == number)
-            chosen, at = torch.from_numpy(rows), int(at_us[rows[0]])
-            if self.recommender.item_term is not None:
-                features = encode_item_signals(self.recommender, self.catalogue, eligible, at)
-                scores[chosen] += score(weights[chosen], features)
-            if pairs is not None:
-                row, item, value = pair_scores(
-                    self.recommender, self.catalogue, users[chosen], pairs, rows, at
-                )
-                here = np.flatnonzero(column[item] >= 0)
-                place = torch.from_numpy(rows[row[here]]), torch.from_numpy(column[item[here]])
-                scores.index_put_(place, value[torch.from_numpy(here)], accumulate=True)
-        return scores
-
-    def _pairs(self, tokens: Histories, requests: Requests) -> PairLists:
-        """Pair signals of requests. Counts move forward only, so an earlier request counts from the start."""
-        signals, items = self.signals, len(self.item_id)
-        earliest = int(requests.at_us.min()) if requests.at_us.size else self.meaning.known_until_us
-        floor = earliest // signals.bucket_us * signals.bucket_us
-        counts = self._counts if self._counts.merged_before_us < floor else None
-        return pair_lists(tokens, requests, signals.successors, items, signals.bucket_us, counts)
 
     def _tokens(self, histories: list[list[dict[str, Any]]]) -> tuple[Histories, list[int], list[Ints]]:
         """The last events of each history that are known, at most as many as any part of the model reads; how

@@ -40,7 +40,8 @@ class WindowSignals:
         self._lists: dict[tuple[bytes, ...], PairLists] = {}
 
     @cached_property
-    def _tables(self) -> Signals:
+    def tables(self) -> Signals:
+        """Both tables up to the cutoff."""
         cycle, lake = self._context.cycle, self._context.settings.lake
         shape = signals_shape(self._context)
         return window_signals(lake, cycle.source, cycle.name, self._context.versions, shape, self._count)
@@ -48,14 +49,14 @@ class WindowSignals:
     @property
     def items(self) -> ItemSignals:
         """Item signals up to the cutoff."""
-        return self._tables.items
+        return self.tables.items
 
     def pairs(self, histories: Histories, view: View) -> PairLists:
         """Pair signals of a view's requests; the same view is counted once."""
         key = tuple(column.tobytes() for column in (view.user, view.end, view.requested_at_us))
         if key not in self._lists:
             requests = Requests(view.user, view.end, view.requested_at_us)
-            tables = self._tables
+            tables = self.tables
             self._lists[key] = pair_lists(
                 histories, requests, tables.successors, self._count, tables.bucket_us
             )

@@ -9,6 +9,7 @@ stage `funnel`.
 
 from __future__ import annotations
 
+from expectations.instants import microseconds
 from model.evaluation.measures import measures
 from model.evaluation.names import CANDIDATE, CHAMPION
 from model.evaluation.ranking import NotFiniteScoreError
@@ -48,6 +49,8 @@ def evaluate(context: StageContext) -> StageResult:
             window.examples.histories,
             window.eligible.item_index,
             context.config.sequences.context_length,
+            microseconds(context.cycle.cutoff),
+            window.signals.tables if candidate.recommender.config.reads_signals else None,
         )
     except NotFiniteScoreError as error:
         not_finite = str(error)

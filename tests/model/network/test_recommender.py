@@ -221,11 +221,11 @@ def _by_definition(model, batch, catalogue):
         row = catalogue.signals.rows_of(everything, at.expand(ITEMS))
         values = catalogue.signals.signals(row, everything, at, None).to(users.dtype)
         total = scores[position] + model.item_term.features(values) @ item_weights[position]
-        for owner, item, given in zip(
+        for owner, item, values_of_pair in zip(
             batch.pairs.position.tolist(), batch.pairs.item.tolist(), batch.pairs.signals, strict=True
         ):
             if owner == position:
-                phi, term = given.to(users.dtype), model.pair_term
+                phi, term = values_of_pair.to(users.dtype), model.pair_term
                 with_pair = term.from_pair(phi) + term.from_item(values[item])
                 without = term.from_pair.bias + term.from_item(values[item])
                 gelu = torch.nn.functional.gelu

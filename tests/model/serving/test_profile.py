@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from model.network.catalogue import Catalogue
-from model.serving import profile
+from model.serving import profile, request_scores
 from model.serving.profile import RUNS, latency_milliseconds
 from tests.model import tiny
 from tests.model.window_of import histories
@@ -17,14 +17,14 @@ def test_latency_is_the_median_of_runs_over_the_longest_history_after_one_that_w
     # The first run takes 9 s; then half of the runs take 2 ms and half 4 ms.
     clock = iter(np.cumsum([0.0, 9.0, *[value for _ in range(RUNS // 2) for value in (1, 0.002, 1, 0.004)]]))
     monkeypatch.setattr(profile.time, "perf_counter", lambda: float(next(clock)))
-    encoded, encode = [], profile.encode_histories
+    encoded, encode = [], request_scores.encode_histories
 
-    def watched(recommender, catalogue, histories, user, end, context_length):
+    def watched(recommender, catalogue, histories, user, end, *more):
         encoded.append((user.tolist(), end.tolist()))
-        return encode(recommender, catalogue, histories, user, end, context_length)
+        return encode(recommender, catalogue, histories, user, end, *more)
 
-    monkeypatch.setattr(profile, "encode_histories", watched)
-    latency = latency_milliseconds(tiny.recommender(8), tiny.catalogue(12, 8), found, np.arange(12), 8)
+    monkeypatch.setattr(request_scores, "encode_histories", watched)
+    latency = latency_milliseconds(tiny.recommender(8), tiny.catalogue(12, 8), found, np.arange(12), 8, 0)
     assert latency == 3.0
     assert encoded == [([1], [3])] * (RUNS + 1)
 
@@ -41,6 +41,9 @@ class Elsewhere(torch.nn.Module):
         self.moved_to.append(device)
         return self
 
+    def split(self, users):
+        return users, users[:, :0], users[:, :0]
+
 
 def test_a_model_on_another_device_is_measured_on_the_cpu_and_stays_there(monkeypatch):
     found, given, devices = histories([[(1, 0.0)]], [[]]), Elsewhere(), []
@@ -48,13 +51,13 @@ def test_a_model_on_another_device_is_measured_on_the_cpu_and_stays_there(monkey
 
     def encoded(recommender, catalogue, *_):
         devices.append((recommender.moved_to, str(catalogue.item_token.device)))
-        return torch.ones(1, 4)
+        return torch.ones(12, 4)
 
-    monkeypatch.setattr(profile, "encode_items", encoded)
-    monkeypatch.setattr(profile, "encode_histories", encoded)
+    monkeypatch.setattr(request_scores, "encode_items", encoded)
+    monkeypatch.setattr(request_scores, "encode_histories", encoded)
     moved = []
     to = Catalogue.to
     monkeypatch.setattr(Catalogue, "to", lambda self, device: moved.append(device) or to(self, device))
-    assert latency_milliseconds(given, catalogue, found, np.arange(12), 8) >= 0
+    assert latency_milliseconds(given, catalogue, found, np.arange(12), 8, 0) >= 0
     assert devices == [(["cpu"], "cpu")] * (RUNS + 2)
     assert given.moved_to == [] and moved == ["cpu"]
