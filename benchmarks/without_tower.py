@@ -31,6 +31,7 @@ from pipeline.evaluation.models import open_contender
 from pipeline.evaluation.window import Window, open_window
 from pipeline.settings import Settings
 from pipeline.training.fit import fit
+from pipeline.training.search import found_passes
 from pipeline.workflows.refresh_cycle import workflow
 
 
@@ -82,7 +83,7 @@ def train_again(
     records = read_records(settings.cycle_folder(source, cycle))
     resolved = replace(load_cycle(settings, source, cycle), parent=parent, reference=parent)
     context = StageContext(workflow(config)["train"], config, resolved, scratch, records)
-    digest = fit(context, CANDIDATE, config.model.size).checkpoint_digest
+    digest = fit(context, CANDIDATE, config.model.size, passes=found_passes(context)).checkpoint_digest
     folder = scratch.cycle_folder(source, cycle)
     folder.mkdir(parents=True)
     for path in settings.cycle_folder(source, cycle).glob("*.json"):

@@ -85,17 +85,39 @@ def clip_dense_gradient(model: Recommender, largest_norm: float) -> Tensor:
     return torch.nn.utils.clip_grad_norm_(parameters, largest_norm)
 
 
-def learning_rate_factor(step: int, total_steps: int, warmup_fraction: float) -> float:
-    """Share of the peak learning rate at a step counted from 0: linear warm-up, then half a cosine.
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate by step: linear warm-up, a constant, then half a cosine down to 0.
 
-    1 / warm-up steps at the first step, 1 at the last warm-up step; it would reach 0 at `total_steps`.
-    10 steps, warm-up 0.2 → 1/2, 1, 1, …, and 1/2 at step 6.
+    Only the fall depends on where a run ends, so that one run of constant rate shows what runs of any
+    length would have come to before their fall.
     """
-    warmup = math.ceil(warmup_fraction * total_steps)
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(1, total_steps - warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    total_steps: int
+    warmup_steps: int
+    decay_steps: int
+    """0: the rate stays at its peak."""
+
+    @classmethod
+    def of(cls, total_steps: int, configured_steps: int, training: TrainingConfig) -> Schedule:
+        """The schedule of a run. The warm-up follows from `configured_steps`, those of all configured passes,
+        and so is the same however many passes were found."""
+        return cls(
+            total_steps,
+            math.ceil(training.warmup_fraction * configured_steps),
+            math.ceil(training.decay_fraction * total_steps),
+        )
+
+    def factor(self, step: int) -> float:
+        """Share of the peak learning rate at a step counted from 0; it would reach 0 at `total_steps`.
+
+        10 steps, 2 of warm-up, 4 of decay → 1/2, 1, 1, …, 1 at step 6, 1/2 at step 8.
+        """
+        rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        fallen = step - (self.total_steps - self.decay_steps)
+        if fallen <= 0:
+            return rise
+        return min(rise, 0.5 * (1 + math.cos(math.pi * min(1.0, fallen / self.decay_steps))))
 
 
 def moments(model: Recommender, optimizers: Optimizers) -> dict[str, Tensor]:

@@ -34,6 +34,30 @@ class ValidateSequencesFigures:
 
 
 @dataclass(frozen=True)
+class PassesFigures:
+    """How many passes over the loss positions the models of a cycle make, and how that was found."""
+
+    passes: float
+    why: str
+    """In words: what the number follows from."""
+    fine_tuned: bool
+    """Whether the run that found it started from a parent; a run that starts otherwise does not use it."""
+    most_passes: float
+    """Configured passes."""
+    held_out_after: str | None = None
+    """Held-out labels lie after this instant, ISO 8601 in UTC …; None: nothing was held out."""
+    held_out_until: str | None = None
+    """… and not after this one."""
+    held_out_labels: int = 0
+    """Held-out labels that were ranked."""
+    held_out_mrr: tuple[tuple[float, float], ...] = ()
+    """Passes and MRR on held-out labels, as measured at a constant learning rate."""
+    steps: int = 0
+    """Steps that the search took."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class TrainingFigures:
     """How one model was trained."""
 
@@ -46,7 +70,7 @@ class TrainingFigures:
     final_loss: float
     """Mean of the last points of the training curve, nats."""
     validation_mrr: tuple[tuple[int, float], ...]
-    """Step and MRR on held-out labels."""
+    """Step and MRR on held-out labels; empty where the run trains on every label."""
     validation_examples: int
     training_curve: tuple[tuple[int, float], ...]
     """Step and loss, nats."""
@@ -70,6 +94,8 @@ class TrainingFigures:
     """SHA-256 of the weights it started from."""
     checkpoint_digest: str = ""
     """SHA-256 of the trained weights."""
+    passes: PassesFigures | None = None
+    """How the number of passes was found; None: the configured passes were made unasked."""
 
 
 @dataclass(frozen=True)

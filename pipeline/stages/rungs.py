@@ -21,7 +21,7 @@ from model.training.progress import NotFiniteError
 from pipeline.config import Config
 from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext
-from pipeline.cycle.figures import RungFigures, TrainingFigures
+from pipeline.cycle.figures import PassesFigures, RungFigures, TrainingFigures
 from pipeline.cycle.records import StageResult
 from pipeline.evaluation.models import (
     incomparable,
@@ -50,6 +50,7 @@ from pipeline.gates.verdicts import (
 )
 from pipeline.registry import tracking
 from pipeline.training.fit import fit
+from pipeline.training.search import find_passes, found_passes
 
 COMPARED_SECTIONS = ("model", "objective", "training")
 """Sections of the configuration; when one has changed, the reference's rung as it is would be an unfair
@@ -79,8 +80,9 @@ def rung(context: StageContext) -> StageResult:
     version = rank_yardsticks(context, window)
     figures = RungFigures(name.size, window_figures(window), verdicts=(), outcome="passed")
     try:
-        figures = replace(figures, training=_train(context, name))
-        comparison = _rank_comparison(context, window, name)
+        training = _train(context, name)
+        figures = replace(figures, training=training)
+        comparison = _rank_comparison(context, window, name, training.passes)
         version, exchanged = _rank_rung(context, window, name)
     except (NotFiniteError, NotFiniteScoreError) as error:
         return _result(context, replace(figures, verdicts=(rules.finite(str(error)),)), version)
@@ -100,23 +102,37 @@ def rung(context: StageContext) -> StageResult:
 
 
 def _train(context: StageContext, name: ModelName) -> TrainingFigures:
-    shorter = replace(context, config=_as_rungs_train(context.config))
-    return fit(shorter, name, name.size, tracking.live_metrics(context, name)).figures
+    """Trains the rung. The first one finds the number of passes; the later ones read it."""
+    live = tracking.live_metrics(context, name)
+    passes = find_passes(context, name, live) if context.stage.rung == 1 else found_passes(context)
+    return fit(context, name, name.size, live, passes=passes, share=_share(context.config)).figures
 
 
-def _rank_comparison(context: StageContext, window: Window, name: ModelName) -> Comparison:
+def _rank_comparison(
+    context: StageContext, window: Window, name: ModelName, passes: PassesFigures | None = None
+) -> Comparison:
     """Ranks what the rung is compared with, if there is anything; trains the control where one is needed."""
     reference = context.cycle.reference
     if reference is None:
         return Comparison(None, NOTHING_BEFORE)
     if (problem := incomparable(context, reference)) is not None:
         return Comparison(None, problem)
-    older = _as_rungs_train(reference_config(context, reference))
-    if _compared(older, name.size) != _compared(_as_rungs_train(context.config), name.size):
+    older = reference_config(context, reference)
+    if _compared(older, name.size) != _compared(context.config, name.size):
         control = ModelName.rung(name.size, Variant.CONTROL)
         sections = {section: getattr(older, section) for section in COMPARED_SECTIONS}
         config = context.config.model_copy(update=sections)
-        fit(replace(context, config=config), control, name.size, parent_model=name)
+        # A search of its own would cost as much as the rung's; its configured passes stay the most.
+        searched = passes is not None and passes.held_out_after is not None
+        own = passes if searched and older.training.validation_days else None
+        fit(
+            replace(context, config=config),
+            control,
+            name.size,
+            parent_model=name,
+            passes=own,
+            share=_share(older),
+        )
         rank_contender(context, window, open_contender(context, control), (window.judged,))
         return Comparison(control, f"the configuration of cycle {reference.cycle} on the same data")
     if not reference_has(context, reference, name):
@@ -186,14 +202,12 @@ def _saved(context: StageContext) -> str:
     return words
 
 
-def _as_rungs_train(config: Config) -> Config:
-    """The configuration with the rungs' number of passes over the data."""
-    training, fraction = config.training, config.funnel.rung_epochs_fraction
-    passes = {name: fraction * getattr(training, name) for name in ("epochs", "finetune_epochs")}
-    return config.model_copy(update={"training": training.model_copy(update=passes)})
+def _share(config: Config) -> float:
+    """Share of the full model's passes that a rung makes."""
+    return config.funnel.rung_epochs_fraction
 
 
-def _compared(config: Config, size: str) -> str:
-    """Digest of what a rung's training depends on, which does not include the full model's size."""
+def _compared(config: Config, size: str) -> tuple[str, float]:
+    """What a rung's training depends on, which does not include the full model's size."""
     model = config.model.model_copy(update={"size": size})
-    return config.model_copy(update={"model": model}).digest_of(*COMPARED_SECTIONS)
+    return config.model_copy(update={"model": model}).digest_of(*COMPARED_SECTIONS), _share(config)

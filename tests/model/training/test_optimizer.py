@@ -13,10 +13,10 @@ from torch.utils._pytree import tree_leaves
 from model.config import TrainingConfig
 from model.network.recommender import Recommender
 from model.training.optimizer import (
+    Schedule,
     build_optimizers,
     clip_dense_gradient,
     dense_parameters,
-    learning_rate_factor,
     load_moments,
     moments,
 )
@@ -33,13 +33,25 @@ def _step(model: Recommender, optimizers, catalogue, step: int = 0, eligible: in
     optimizers.step()
 
 
-def test_the_schedule_warms_up_then_follows_half_a_cosine():
-    factors = [learning_rate_factor(step, 10, 0.2) for step in range(11)]
-    assert factors[:3] == [1 / 2, 1, 1]
-    assert factors[6] == pytest.approx(1 / 2) and factors[10] == 0
-    assert all(later <= earlier for earlier, later in itertools.pairwise(factors[1:]))
-    assert learning_rate_factor(0, 10, 0.0) == 1 and learning_rate_factor(99, 10, 0.5) == 0
-    assert learning_rate_factor(9, 10, 1.0) == 1
+def test_the_schedule_warms_up_stays_and_falls_by_half_a_cosine():
+    schedule = Schedule(total_steps=10, warmup_steps=2, decay_steps=4)
+    factors = [schedule.factor(step) for step in range(11)]
+    assert factors[:7] == [1 / 2, 1, 1, 1, 1, 1, 1]
+    assert factors[8] == pytest.approx(1 / 2) and factors[10] == 0
+    assert all(later < earlier for earlier, later in itertools.pairwise(factors[6:]))
+    assert Schedule(10, 0, 0).factor(0) == Schedule(10, 0, 0).factor(9) == 1
+
+
+def test_a_run_that_ends_within_its_warm_up_never_exceeds_it():
+    factors = [Schedule(total_steps=4, warmup_steps=8, decay_steps=2).factor(step) for step in range(5)]
+    assert factors == [1 / 8, 2 / 8, 3 / 8, 1 / 2, 0]
+
+
+def test_the_warm_up_follows_from_the_configured_passes_and_the_fall_from_those_made():
+    training = TrainingConfig(warmup_fraction=0.1, decay_fraction=0.25)
+    assert Schedule.of(40, 100, training) == Schedule(40, 10, 10)
+    rates = [Schedule.of(steps, 100, training) for steps in (40, 100)]
+    assert len({tuple(schedule.factor(step) for step in range(30)) for schedule in rates}) == 1
 
 
 def test_the_schedule_applies_to_both_optimizers():

@@ -116,6 +116,26 @@ def test_rungs_of_another_length_are_not_compared_as_they_are(second):
     assert result.figures.compared_with == "the configuration of cycle 2024-02-10 on the same data"
 
 
+def test_the_first_rung_finds_the_passes_and_the_later_models_make_them(tmp_path):
+    lake = small_lake.write_cycle(Settings.at(tmp_path))
+    held_out = {"validation_days": 0.1, "epochs": 3.0}
+    context = small_lake.with_config(
+        lake,
+        training=lake.config.training.model_copy(update=held_out),
+        funnel=FunnelConfig(rungs=("25k", "50k"), strictness="lenient", min_users=5),
+        model=lake.config.model.model_copy(update={"size": "50k"}),
+    )
+    context = small_lake.after(context, "rung_1", rung(context))
+    second = rung(small_lake.at(context, "rung_2"))
+    full = train(small_lake.at(context, "train"))
+    found = context.finished["rung_1"].figures.training.passes
+    assert found.held_out_labels >= 100 and len(found.held_out_mrr) > 1 and found.passes <= 3
+    for training in (second.figures.training, full.figures.training):
+        assert training.passes == found
+        assert training.epochs == pytest.approx(found.passes, abs=0.1)
+        assert training.labels > context.finished["rung_1"].figures.window.labels
+
+
 def test_a_later_rung_is_fine_tuned_and_compared_with_the_same_rung_before(later):
     assert later.figures.compared_with == "the same rung of cycle 2024-02-10"
     assert later.figures.training.start.startswith("version 1")
@@ -158,7 +178,7 @@ def test_a_reference_without_this_rung_leaves_the_yardsticks(second):
     ],
 )
 def test_a_rung_whose_loss_or_scores_are_not_finite_is_refused(first, monkeypatch, fails, error, is_trained):
-    def broken(*_):
+    def broken(*_, **__):
         raise error
 
     monkeypatch.setattr(module, fails, broken)
