@@ -96,9 +96,13 @@ def ranks_of(context: StageContext, window: Window) -> np.ndarray:
     """Rank of every label by the candidate of a context's cycle, float64 [X]."""
     candidate = open_contender(context, CANDIDATE)
     view = window.view(window.judged)
-    length = context.config.sequences.context_length
     (ranking,) = rank_examples(
-        candidate.recommender, candidate.catalogue, window.examples, window.eligible, [view], length
+        candidate.recommender,
+        candidate.catalogue,
+        window.examples,
+        window.eligible,
+        [view],
+        candidate.context_length,
     )
     return ranking.rank
 

@@ -50,6 +50,8 @@ class Contender:
     """Vocabulary and features of this cycle's items, on the same device."""
     digest: str
     """SHA-256 of the weights."""
+    context_length: int
+    """Events that a window repeats of the one before, as in the rows that the model was trained on."""
 
 
 def open_contender(context: StageContext, name: ModelName) -> Contender:
@@ -57,14 +59,15 @@ def open_contender(context: StageContext, name: ModelName) -> Contender:
     checkpoint is missing, unfinished or altered."""
     folder = checkpoint_folder(context, name)
     recommender = _load(context, folder)
-    return Contender(name, recommender, _catalogue(context, recommender), digest_of_weights(folder))
+    catalogue, length = _catalogue(context, recommender), context.config.sequences.context_length
+    return Contender(name, recommender, catalogue, digest_of_weights(folder), length)
 
 
 def open_reference(
     context: StageContext, reference: AcceptedVersion, checkpoint: ModelName, name: ModelName
 ) -> Contender:
-    """A model of the reference's cycle as it would be served today: its own weights and vocabulary, over
-    this cycle's items and features.
+    """A model of the reference's cycle as it would be served today: its own weights, vocabulary and length
+    of histories, over this cycle's items and features.
 
     `checkpoint` is its name in that cycle, `name` the one in `ranks`. Raises as `open_contender`.
     """
@@ -77,7 +80,8 @@ def open_reference(
     tokens = catalogue.item_token
     is_known = torch.from_numpy(older.member).to(tokens.device)
     own = Catalogue(torch.where(is_known, tokens, OUT_OF_VOCABULARY), catalogue.features)
-    return Contender(name, recommender, own, digest_of_weights(folder))
+    length = reference_config(context, reference).sequences.context_length
+    return Contender(name, recommender, own, digest_of_weights(folder), length)
 
 
 def checkpoint_folder(context: StageContext, name: ModelName) -> Path:

@@ -128,15 +128,14 @@ def stored_ranks(context: StageContext, version: int) -> StoredRanks:
 
 
 def _rank(context: StageContext, window: Window, contender: Contender, views: list[View]) -> list[Ranking]:
-    config = context.config
     return rank_examples(
         contender.recommender,
         contender.catalogue,
         window.examples,
         window.eligible,
         views,
-        config.sequences.context_length,
-        config.evaluation.block_items,
+        contender.context_length,
+        context.config.evaluation.block_items,
     )
 
 

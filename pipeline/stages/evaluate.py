@@ -45,7 +45,7 @@ def evaluate(context: StageContext) -> StageResult:
             candidate.catalogue,
             window.examples.histories,
             window.eligible.item_index,
-            context.config.sequences.context_length,
+            candidate.context_length,
         )
     except NotFiniteScoreError as error:
         not_finite = str(error)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from deltalake import DeltaTable
 
 from expectations.tables import location
 from model.data.events import read_events as read
-from model.evaluation.names import CANDIDATE, ModelName, Variant
-from model.evaluation.ranks import Condition
-from pipeline.evaluation.models import open_contender
+from model.evaluation.names import CANDIDATE, CHAMPION, ModelName, Variant
+from model.evaluation.ranks import Condition, StoredRanks
+from pipeline.evaluation.models import open_contender, open_reference
 from pipeline.evaluation.ranking import (
     YARDSTICKS,
     exchange,
@@ -22,6 +24,7 @@ from pipeline.evaluation.ranking import (
 from pipeline.evaluation.window import open_window
 from pipeline.settings import Settings
 from pipeline.training.fit import fit
+from spark_jobs.config import SequencesConfig
 from tests.pipeline import small_lake
 
 EXCHANGED = ModelName.rung("25k", Variant.EXCHANGED)
@@ -51,6 +54,31 @@ def test_a_model_is_ranked_under_the_conditions_given_or_all_of_them(trained):
         assert len(rows) == 240 * len(wanted)
         assert {row["model_digest"] for row in rows} == {candidate.digest}
     assert version == latest(trained)
+
+
+def test_a_champion_is_ranked_with_its_own_length_of_histories(tmp_path):
+    """Its rows had 10 events and repeated 2; today's repeat 12, more than its own hold."""
+    short = SequencesConfig(max_length=10, context_length=2, max_targets=8, context_buckets=32)
+    today = small_lake.write_cycle(Settings.at(tmp_path))
+    quick = today.config.training.model_copy(update={"epochs": 1.0})
+    first = small_lake.with_config(today, sequences=short, training=quick)
+    fit(first, CANDIDATE, first.config.model.size)
+    alone = rank_contender(first, open_window(first), open_contender(first, CANDIDATE))
+    expected = ranks_of(stored_ranks(first, alone), CANDIDATE)
+    longer = SequencesConfig(max_length=16, context_length=12, max_targets=8, context_buckets=32)
+    later = small_lake.with_config(today, sequences=longer, training=quick)
+    champion = open_reference(later, small_lake.accept(first), CANDIDATE, CHAMPION)
+    assert (champion.recommender.config.max_length, champion.context_length) == (10, 2)
+    beside = rank_contender(later, open_window(later), champion)
+    assert ranks_of(stored_ranks(later, beside), CHAMPION) == expected
+    with pytest.raises(ValueError, match=r"below max_length \(10\), given 12"):
+        rank_contender(later, open_window(later), replace(champion, context_length=12))
+
+
+def ranks_of(stored: StoredRanks, model: str) -> list[tuple]:
+    """Every stored rank of a model, in an order that does not depend on its name."""
+    keys = ("protocol", "delay_hours", "user_id", "position", "rank")
+    return sorted(tuple(row[key] for key in keys) for row in stored.rows.to_pylist() if row["model"] == model)
 
 
 def test_exchanged_histories_are_ranked_under_their_own_name_where_gates_read(trained):
