@@ -172,6 +172,9 @@ class TrainingConfig(Section):
     features_as_of: Literal["split", "parent split"] = "split"
     """Item features that a fine-tuning cycle trains on: its own, or, for items that had them, its
     parent's, which were computed before the new labels. Evaluation always uses the cycle's own."""
+    row_step_counts: bool = True
+    """Whether each row of the ID table counts its own steps for Adam's bias correction, so that a row that is
+    first touched late, or is new after a warm start, takes steps of the right size. False: one count."""
     carry_moments: bool = True
     """Whether a warm start keeps the parent's optimizer moments for known rows."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from model.config import TrainingConfig
 from model.network.recommender import Recommender
+from model.training.row_adam import STEPS as ROW_STEPS
+from model.training.row_adam import RowAdam
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 STEP = "step"
@@ -27,7 +29,7 @@ class Optimizers:
     """The two optimizers of a recommender, always stepped together."""
 
     dense: torch.optim.AdamW
-    sparse: torch.optim.SparseAdam
+    sparse: RowAdam | torch.optim.SparseAdam
 
     def step(self) -> None:
         """Updates the weights by their gradients, then clears the gradients."""
@@ -65,7 +67,10 @@ def build_optimizers(model: Recommender, training: TrainingConfig, finetune: boo
         fused=not torch.cuda.is_available(),
     )
     table = model.item_tower.table.weight
-    sparse = torch.optim.SparseAdam([{"params": [table], "peak_learning_rate": table_peak}], lr=table_peak)
+    groups = [{"params": [table], "peak_learning_rate": table_peak}]
+    if training.row_step_counts:
+        return Optimizers(dense, RowAdam(groups, lr=table_peak))
+    sparse = torch.optim.SparseAdam(groups, lr=table_peak)
     sparse.state[table] = {STEP: 0} | {moment: torch.zeros_like(table.data) for moment in MOMENTS}
     return Optimizers(dense, sparse)
 
@@ -136,18 +141,21 @@ def moments(model: Recommender, optimizers: Optimizers) -> dict[str, Tensor]:
 def load_moments(model: Recommender, optimizers: Optimizers, flat: Mapping[str, Tensor]) -> None:
     """Restores saved optimizer state, so that training continues as if it had not stopped.
 
+    Step counts of the table that were saved in the other form, one for all rows or one a row, are converted.
     Raises ValueError for state of an unknown parameter or with another shape.
     """
     owners = {name: (parameter, optimizer) for name, parameter, optimizer in _owners(model, optimizers)}
-    for address, value in flat.items():
+    for address, value in _with_counts(model, optimizers, flat).items():
         name, _, key = address.rpartition("/")
-        if name not in owners or key not in (*MOMENTS, STEP):
+        if name not in owners or key not in (*MOMENTS, STEP, ROW_STEPS):
             raise ValueError(f"optimizer state {address!r} belongs to no parameter of this model")
         parameter, optimizer = owners[name]
         state = optimizer.state[parameter]
         if key == STEP:
             is_sparse = optimizer is optimizers.sparse
             state[STEP] = int(value) if is_sparse else torch.tensor(float(value), dtype=torch.float32)
+        elif key == ROW_STEPS and value.shape == parameter.shape[:1]:
+            state[ROW_STEPS] = value.to(parameter.device, torch.int32, copy=True)
         elif value.shape != parameter.shape:
             raise ValueError(
                 f"optimizer state {address!r} has shape {tuple(value.shape)}; "
@@ -155,6 +163,25 @@ def load_moments(model: Recommender, optimizers: Optimizers, flat: Mapping[str, 
             )
         else:
             state[key] = value.to(parameter.device, parameter.dtype, copy=True)
+
+
+def _with_counts(model: Recommender, optimizers: Optimizers, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state with the table's step counts in the form that its optimizer keeps.
+
+    One count of a whole table becomes that of every row with a second moment: its moments are those of many
+    steps, or at worst are taken for it. Of counts a row, the largest stands for the table.
+    """
+    table = model.item_tower.table.weight
+    name = next(name for name, parameter in model.named_parameters() if parameter is table)
+    whole, by_row, square = f"{name}/{STEP}", f"{name}/{ROW_STEPS}", f"{name}/{MOMENTS[1]}"
+    counted = dict(flat)
+    if isinstance(optimizers.sparse, RowAdam) and whole in counted and square in counted:
+        touched = (counted[square] != 0).any(dim=1)
+        counted[by_row] = touched.to(torch.int32) * int(counted.pop(whole))
+    elif not isinstance(optimizers.sparse, RowAdam) and by_row in counted:
+        steps = counted.pop(by_row)
+        counted[whole] = steps.max() if steps.numel() else torch.tensor(0)
+    return counted
 
 
 def _owners(
