@@ -111,8 +111,11 @@ class FunnelConfig(Section):
 
     rungs: tuple[str, ...] = Field(("25k", "100k"), min_length=1, max_length=MAX_RUNGS)
     """Backbone sizes of the small models that must pass first, ascending, none above `model.size`."""
-    rung_epochs_fraction: float = Field(1.0, gt=0, le=1)
-    """Passes over the data that a rung makes, as a fraction of the full model's."""
+    rung_cost_fraction: float = Field(0.25, gt=0, le=MAX_RUNGS)
+    """Positions that all rungs together train on, as a fraction of the full model's; each makes an equal share
+    of its passes, below one pass over a sample of the packed rows."""
+    rung_min_steps: int = Field(300, ge=1)
+    """Fewest steps of a rung, whatever its share, but never more than the full model's passes come to."""
     strictness: Literal["strict", "lenient"] = "strict"
     """Whether an inconclusive check refuses (strict) or passes (lenient)."""
     task_margin: float = Field(-0.02, le=0)
@@ -262,8 +265,14 @@ def parse(content: dict[str, Any], origin: str) -> Config:
 def parse_stored(content: dict[str, Any], origin: str) -> Config:
     """A `Config` from the plain values in a cycle's record. Raises ConfigError as `parse`.
 
-    Records of the first versions held the derived values in `[model]`, and modalities with widths.
+    Records of the first versions held the derived values in `[model]`, and modalities with widths; later
+    ones the passes of each rung instead of the cost of all.
     """
+    funnel = dict(content.get("funnel", {}))
+    if "rung_epochs_fraction" in funnel:
+        funnel["rung_cost_fraction"] = funnel.pop("rung_epochs_fraction") * len(funnel["rungs"])
+        funnel["rung_min_steps"] = 1
+        content = content | {"funnel": funnel}
     model = content.get("model", {})
     if "output_width" in model:
         kept = {key: value for key, value in model.items() if f"model.{key}" not in DERIVED}

@@ -6,15 +6,19 @@ The rules are in `rules`. Nothing is ranked or trained here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from expectations.wording import percent
 from model.evaluation.metrics import ALL, Group, Summary
-from model.evaluation.names import ModelName
+from model.evaluation.names import MARKOV, MOVING, ModelName
 from pipeline.config import Config
 from pipeline.gates import rules
 from pipeline.gates.rules import Strictness, Verdict
 
 HISTORY_WORTH = 0.05
-"""Relative MRR that a rung must gain from ranking by the right user's history."""
+"""Relative MRR that a rung must gain from ranking by the right user's history …"""
+HISTORY_CARRIES = 0.25
+"""… where the Markov chain, which reads histories, surpasses moving popularity, which reads none, by this much."""
 NOTHING_BEFORE = "no version was accepted before this cycle"
 
 
@@ -71,13 +75,25 @@ def non_inferiority(
 def reads_history(measured: Summary, name: str, exchanged: str | None) -> Verdict:
     """Whether a model ranks better from its users' own histories than from other users'.
 
-    A model whose labels have nothing to do with its inputs ranks as well from any history. `exchanged` is
-    the name under which other users' histories were ranked; None where the window has a single user.
+    A model whose labels have nothing to do with its inputs ranks as well from any history; so does a good
+    one where what is new or popular explains the labels. The check refuses only where histories are shown
+    to carry more. `exchanged` is the name under which other users' histories were ranked; None where the
+    window has a single user. `measured` holds the Markov chain and moving popularity.
     """
     check = "own histories against other users'"
     if exchanged is None:
         return rules.not_applicable(check, "the window has a single user")
-    return rules.paired(check, measured.difference(name, exchanged, ALL), HISTORY_WORTH, measured.users(ALL))
+    verdict = rules.paired(
+        check, measured.difference(name, exchanged, ALL), HISTORY_WORTH, measured.users(ALL)
+    )
+    if measured.difference(MARKOV, MOVING, ALL).lower_bound > HISTORY_CARRIES:
+        return verdict
+    gain = percent(relative(measured, MARKOV, MOVING))
+    why = (
+        f"reported only, since the Markov chain is {gain} beside moving popularity, not surely above "
+        f"{percent(HISTORY_CARRIES)}: histories need not tell more than recency does"
+    )
+    return replace(verdict, explanation=f"{verdict.explanation}; {why}", binding=False)
 
 
 def beats(measured: Summary, model: str, yardstick: str, *, binding: bool) -> Verdict:

@@ -10,6 +10,7 @@ changed), their rows in `ranks`, and verdicts. A refusal ends the cycle and says
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from expectations.wording import listing, seconds
 from model.evaluation.measures import measures, summary
@@ -70,7 +71,8 @@ class Comparison:
 def rung(context: StageContext) -> StageResult:
     """The stage: trains one rung, ranks it beside what it is compared with, and judges it.
 
-    Every rung must rank better from its users' own histories than from other users'. It is compared with
+    Where histories tell more than recency does, a rung must rank better from its users' own histories than
+    from other users'. It is compared with
     the same rung of the reference's cycle or, where the configuration has changed since, with a control:
     the reference's configuration, trained on this cycle's data. Where neither exists, it must beat frozen
     popularity.
@@ -105,7 +107,7 @@ def _train(context: StageContext, name: ModelName) -> TrainingFigures:
     """Trains the rung. The first one finds the number of passes; the later ones read it."""
     live = tracking.live_metrics(context, name)
     passes = find_passes(context, name, live) if context.stage.rung == 1 else found_passes(context)
-    return fit(context, name, name.size, live, passes=passes, share=_share(context.config)).figures
+    return fit(context, name, name.size, live, passes=passes, **_amount(context.config)).figures
 
 
 def _rank_comparison(
@@ -131,7 +133,7 @@ def _rank_comparison(
             name.size,
             parent_model=name,
             passes=own,
-            share=_share(older),
+            **_amount(older),
         )
         rank_contender(context, window, open_contender(context, control), (window.judged,))
         return Comparison(control, f"the configuration of cycle {reference.cycle} on the same data")
@@ -202,12 +204,14 @@ def _saved(context: StageContext) -> str:
     return words
 
 
-def _share(config: Config) -> float:
-    """Share of the full model's passes that a rung makes."""
-    return config.funnel.rung_epochs_fraction
+def _amount(config: Config) -> dict[str, Any]:
+    """How much of the full model's passes a rung makes, as arguments of `fit`."""
+    funnel = config.funnel
+    share = min(1.0, funnel.rung_cost_fraction / len(funnel.rungs))
+    return {"share": share, "least_steps": funnel.rung_min_steps}
 
 
-def _compared(config: Config, size: str) -> tuple[str, float]:
+def _compared(config: Config, size: str) -> tuple[str, dict[str, Any]]:
     """What a rung's training depends on, which does not include the full model's size."""
     model = config.model.model_copy(update={"size": size})
-    return config.model_copy(update={"model": model}).digest_of(*COMPARED_SECTIONS), _share(config)
+    return config.model_copy(update={"model": model}).digest_of(*COMPARED_SECTIONS), _amount(config)

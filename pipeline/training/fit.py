@@ -48,13 +48,14 @@ def fit(
     parent_model: ModelName | None = None,
     passes: PassesFigures | None = None,
     share: float = 1.0,
+    least_steps: int = 1,
 ) -> Fitted:
     """A finished model of this cycle: the stored one, where it was trained on the same inputs, else one
     that is resumed or trained now.
 
     `size` is the backbone's. `log_metrics` receives figures during training. `parent_model` is the model
-    of the parent's cycle to start from, by default the one of the same name. The model makes `share` of the
-    `passes` found; None: of those that are configured. Raises CycleError when the full model's parent is
+    of the parent's cycle to start from, by default the one of the same name. The model makes the `passes`
+    found; None: those that are configured. Of their steps it takes a `share`, at least `least_steps`. Raises CycleError when the full model's parent is
     missing, altered or of another architecture, DatasetError when the tables cannot be trained on,
     NotFiniteError when the loss is not a finite number.
     """
@@ -64,14 +65,15 @@ def fit(
     start = find_start(context, parent_model or model_name, config)
     most = configured_passes(context, start)
     passes = _fitting(context, model_name, passes, start, most)
-    made = share * (most if passes is None else min(most, passes.passes))
-    digest = inputs_digest(context, config, start, {"passes": made, "most_passes": share * most})
+    made = most if passes is None else min(most, passes.passes)
+    what = {"passes": made, "most_passes": most, "share": share, "least_steps": least_steps}
+    digest = inputs_digest(context, config, start, what)
     stored = _stored(context, folder, digest)
     if stored is not None:
         say(f"{model_name}: already trained on the same inputs")
         return replace(stored, figures=replace(stored.figures, passes=passes))
     data = load_data(context, config, start)
-    run = Run(data.interval, passes=made, most_passes=share * most)
+    run = Run(data.interval, made, most, share, least_steps)
     session = Session(context, config, start, digest, folder, data, run)
     session.train(model_name, log_metrics)
     figures = _figures(session, start, passes)

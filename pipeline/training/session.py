@@ -59,6 +59,10 @@ class Run:
     """Passes over the loss positions of the interval."""
     most_passes: float
     """Those that are configured; the warm-up follows from them."""
+    share: float = 1.0
+    """Share of all these passes that the run makes; below one pass, a sample of the packed rows by the seed …"""
+    least_steps: int = 1
+    """… but at least this many steps, and at most those of the whole passes."""
     decays: bool = True
     """Whether the learning rate falls at the end."""
     held_out: HeldOut | None = None
@@ -91,8 +95,10 @@ class Session:
             epochs=run.passes,
             seed=training.seed,
         )
-        steps, per_epoch = self.batches.total_steps, self.batches.steps_per_epoch
-        schedule = Schedule.of(steps, round(run.most_passes * per_epoch), training)
+        whole, per_epoch = self.batches.total_steps, self.batches.steps_per_epoch
+        steps = self.batches.total_steps = min(whole, max(run.least_steps, round(run.share * whole)))
+        configured = round(steps / whole * run.most_passes * per_epoch)
+        schedule = Schedule.of(steps, configured, training)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(Purpose.INITIAL_WEIGHTS, training.seed, 0))
             self.model = Recommender(config, data.items.catalogue.vocabulary_size)

@@ -181,6 +181,13 @@ def test_a_configuration_stored_with_derived_keys_is_read_as_it_was():
     assert parse_stored(old, "version 1") == config
 
 
+def test_a_stored_share_of_passes_a_rung_becomes_the_cost_of_all_rungs():
+    content = parse(MINIMAL, "test").model_dump(mode="json")
+    content["funnel"] = {"rungs": ["25k", "50k"], "rung_epochs_fraction": 0.5}
+    funnel = parse_stored(content, "version 1").funnel
+    assert (funnel.rung_cost_fraction, funnel.rung_min_steps) == (1.0, 1)
+
+
 # --- schedule and rungs ---------------------------------------------------------------------------
 
 
