@@ -190,6 +190,8 @@ class FunnelFigures:
     """Yardsticks with a higher MRR over all labels."""
     relative_difference: float | None = None
     """(MRR − champion's MRR) / champion's MRR, all labels."""
+    by_hand: str | None = None
+    """Why only a person may promote the version; None: promotion is as configured."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,10 +129,15 @@ def stored_ranks(context: StageContext, version: int) -> StoredRanks:
 
 
 def _rank(context: StageContext, window: Window, contender: Contender, views: list[View]) -> list[Ranking]:
+    examples = window.examples
+    if contender.action_code is not None:
+        histories = examples.histories
+        own = replace(histories, action=contender.action_code[histories.action])
+        examples = replace(examples, histories=own)
     return rank_examples(
         contender.recommender,
         contender.catalogue,
-        window.examples,
+        examples,
         window.eligible,
         views,
         contender.context_length,

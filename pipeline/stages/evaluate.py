@@ -33,7 +33,9 @@ def evaluate(context: StageContext) -> StageResult:
     version = rank_yardsticks(context, window)
     ranked = list(YARDSTICKS)
     reference, problem = context.cycle.reference, None
-    if reference is not None and (problem := incomparable(context, reference)) is None:
+    if reference is not None:
+        problem = incomparable(context, reference, window.examples.histories)
+    if reference is not None and problem is None:
         version = rank_contender(context, window, open_reference(context, reference, CANDIDATE, CHAMPION))
         ranked = [CHAMPION, *ranked]
     candidate, latency, not_finite = open_contender(context, CANDIDATE), None, None

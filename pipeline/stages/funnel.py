@@ -47,6 +47,7 @@ def funnel(context: StageContext) -> StageResult:
         agreement=agreement(context, difference),
         loses_to=loses_to,
         relative_difference=difference,
+        by_hand=_by_hand(evaluated),
     )
     return StageResult(figures, refused=reason)
 
@@ -86,8 +87,10 @@ def _compare(
         measured = summary(stored, judged(config.evaluation), models, config.evaluation)
     except MetricsError as error:
         return [Verdict("ranks", "fail", str(error))], (), None
+    # Where a champion exists that nobody could compare with, every yardstick stands in for it.
     verdicts = [
-        beats(measured, CANDIDATE, yardstick, binding=yardstick == FROZEN) for yardstick in YARDSTICKS
+        beats(measured, CANDIDATE, yardstick, binding=yardstick == FROZEN or problem is not None)
+        for yardstick in YARDSTICKS
     ]
     loses_to = tuple(name for name in YARDSTICKS if relative(measured, CANDIDATE, name) < 0)
     if not has_champion:
@@ -96,6 +99,11 @@ def _compare(
     missing = evaluated.window.tasks_not_applicable
     verdicts += non_inferiority(measured, CANDIDATE, CHAMPION, CHAMPION.in_a_sentence, config, missing)
     return verdicts, loses_to, relative(measured, CANDIDATE, CHAMPION)
+
+
+def _by_hand(evaluated: EvaluateFigures) -> str | None:
+    problem = evaluated.reference_not_comparable
+    return None if problem is None else f"the champion could not be ranked: {problem}"
 
 
 def _forecast(rungs: int) -> Verdict:

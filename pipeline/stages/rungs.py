@@ -25,7 +25,7 @@ from pipeline.cycle.context import StageContext
 from pipeline.cycle.figures import PassesFigures, RungFigures, TrainingFigures
 from pipeline.cycle.records import StageResult
 from pipeline.evaluation.models import (
-    incomparable,
+    new_lineage,
     open_contender,
     open_reference,
     reference_config,
@@ -117,8 +117,8 @@ def _rank_comparison(
     reference = context.cycle.reference
     if reference is None:
         return Comparison(None, NOTHING_BEFORE)
-    if (problem := incomparable(context, reference)) is not None:
-        return Comparison(None, problem)
+    if names := new_lineage(context, reference):
+        return Comparison(None, f"{', '.join(names)} changed since cycle {reference.cycle}")
     older = reference_config(context, reference)
     if _compared(older, name.size) != _compared(context.config, name.size):
         control = ModelName.rung(name.size, Variant.CONTROL)
@@ -137,6 +137,10 @@ def _rank_comparison(
         )
         rank_contender(context, window, open_contender(context, control), (window.judged,))
         return Comparison(control, f"the configuration of cycle {reference.cycle} on the same data")
+    if context.cycle.parent is None:
+        return Comparison(
+            None, f"it began from scratch, and the same rung of cycle {reference.cycle} may not have"
+        )
     if not reference_has(context, reference, name):
         return Comparison(None, f"cycle {reference.cycle} has no rung of this size")
     contender = open_reference(context, reference, name, ModelName.rung(name.size, Variant.OLDER))

@@ -247,7 +247,7 @@ def _registry(rungs: Sequence[str], earlier: Sequence[str]) -> list[Stage]:
             after=("register",),
             phase="registry",
             reads=("registered version",),
-            records=("register",),
+            records=("funnel", "register"),
             writes=("alias",),
             sections=("registry",),
             retries=1,

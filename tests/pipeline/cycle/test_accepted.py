@@ -12,7 +12,7 @@ import pytest
 from model.evaluation.names import CANDIDATE
 from model.training.checkpoint import WEIGHTS, digest_of_weights
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import AcceptedVersion, CycleError, write_cycle
+from pipeline.cycle.definition import AcceptedVersion, Cycle, CycleError, write_cycle
 from pipeline.cycle.records import StageRecord, write_record
 from pipeline.registry import tracking
 from pipeline.stages.resolve import check_files, pin_cycle
@@ -95,6 +95,9 @@ def test_a_broken_chain_says_what_to_do_and_a_cold_start_goes_on(home, monkeypat
     folder.mkdir(parents=True)
     (folder / WEIGHTS).write_bytes(content)
     write_record(folder.parent, record("vocabulary", {"vocabulary": 3}))
+    write_cycle(home, Cycle("tiny", cutoff, timedelta(days=10), None), tiny_config(), cold_start=True)
+    (home.cycle_folder("tiny", "2026-03-01") / "cycle.json").rename(folder.parent / "cycle.json")
+    home.cycle_folder("tiny", "2026-03-01").rmdir()
     assert pin_cycle(tiny_config(), cutoff - timedelta(days=1), home).parent == version
 
     if lost == "weights":

@@ -75,6 +75,19 @@ def test_a_champion_is_ranked_with_its_own_length_of_histories(tmp_path):
         rank_contender(later, open_window(later), replace(champion, context_length=12))
 
 
+def test_a_champion_reads_the_codes_of_actions_that_it_learned(trained):
+    window, champion = open_window(trained), open_contender(trained, CANDIDATE)
+    version = rank_contender(trained, window, replace(champion, name=CHAMPION))
+    expected = ranks_of(stored_ranks(trained, version), CHAMPION)
+    histories = window.examples.histories
+    swap = np.array([1, 0, *range(2, len(trained.config.source.actions))])
+    today = replace(
+        window, examples=replace(window.examples, histories=replace(histories, action=swap[histories.action]))
+    )
+    version = rank_contender(trained, today, replace(champion, name=CHAMPION, action_code=swap))
+    assert ranks_of(stored_ranks(trained, version), CHAMPION) == expected
+
+
 def ranks_of(stored: StoredRanks, model: str) -> list[tuple]:
     """Every stored rank of a model, in an order that does not depend on its name."""
     keys = ("protocol", "delay_hours", "user_id", "position", "rank")

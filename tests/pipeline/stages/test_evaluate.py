@@ -100,8 +100,13 @@ def test_the_reference_is_ranked_beside_the_candidate_where_it_can_be(trained):
     beside = evaluate(small_lake.at(second, "evaluate")).figures
     assert set(list(beside.measures.mrr)[:2]) == {"candidate", "champion"}
     assert {row.against for row in beside.measures.differences} >= {"champion", "popularity_frozen"}
-    grown = second.config.source.model_copy(update={"actions": (*second.config.source.actions, "shared")})
-    changed = small_lake.with_config(second, source=grown)
+    source = second.config.source
+    grown = small_lake.with_config(
+        second, source=source.model_copy(update={"actions": (*source.actions, "shared")})
+    )
+    still = evaluate(small_lake.at(grown, "evaluate")).figures  # no event of the window has the new action
+    assert still.measures.mrr["champion"] == beside.measures.mrr["champion"]
+    changed = small_lake.with_config(second, source=source.model_copy(update={"reward": "2.0"}))
     alone = evaluate(small_lake.at(changed, "evaluate")).figures
-    assert alone.reference_not_comparable == "actions changed since cycle 2024-02-10"
+    assert alone.reference_not_comparable == "reward changed since cycle 2024-02-10"
     assert "champion" not in alone.measures.mrr

@@ -102,14 +102,21 @@ def test_a_full_model_as_good_as_the_champion_passes(tmp_path):
     assert result.refused is None
 
 
-def test_a_champion_that_cannot_be_ranked_is_not_compared(tmp_path):
-    why = "actions changed since cycle 2024-01-31"
-    result = full(
-        tmp_path, candidate=4.0, champion=3.0, evaluated=replace(EVALUATED, reference_not_comparable=why)
-    )
+def test_beside_a_champion_that_cannot_be_ranked_every_yardstick_must_be_beaten(tmp_path):
+    why = "reward changed since cycle 2024-01-31"
+    unranked = replace(EVALUATED, reference_not_comparable=why)
+    weak = full(tmp_path / "weak", candidate=4.0, champion=3.0, evaluated=unranked)
+    assert weak.refused.startswith("all labels against the Markov chain: fail")
+    result = full(tmp_path / "strong", candidate=1.0, champion=3.0, evaluated=unranked)
     (verdict,) = [verdict for verdict in result.figures.verdicts if verdict.check == "the champion"]
     assert (verdict.outcome, verdict.explanation) == ("not applicable", why)
     assert result.refused is None and result.figures.relative_difference is None
+    assert result.figures.by_hand == f"the champion could not be ranked: {why}"
+
+
+def test_a_first_cycle_and_a_ranked_champion_leave_promotion_as_configured(tmp_path):
+    for champion in (None, 3.0):
+        assert full(tmp_path / str(champion), candidate=3.0, champion=champion).figures.by_hand is None
 
 
 @pytest.mark.parametrize(
