@@ -122,6 +122,9 @@ class FunnelConfig(Section):
     """Relative difference of a task's MRR down to which the candidate is non-inferior."""
     slice_margin: float = Field(-0.05, le=0)
     """The same for a slice."""
+    compare_back: int = Field(4, ge=0)
+    """Promotions between the champion and an earlier one that the candidate is compared with too, by
+    `task_margin`, so that losses too small to detect do not add up; 0: it is not."""
     min_users: int = Field(200, ge=1)
     """A slice with fewer users is reported, not judged."""
     max_latency_milliseconds: float = Field(200.0, gt=0)

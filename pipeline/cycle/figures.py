@@ -158,6 +158,10 @@ class EvaluateFigures:
     """Why the reference cannot be ranked on today's tables; None: it was, or there is none."""
     measures: Measures
     """Of the candidate beside the champion and the yardsticks, as far as they were ranked."""
+    earlier: str | None = None
+    """The earlier champion in words, `version 3, cycle 2026-02-01`; None: there is none so many promotions back."""
+    earlier_not_comparable: str | None = None
+    """Why the earlier champion cannot be ranked on today's tables; None: it was, or there is none."""
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ def non_inferiority(
     words: str,
     config: Config,
     tasks_not_applicable: Sequence[str],
+    with_slices: bool = True,
 ) -> list[Verdict]:
-    """Verdicts of `model` against `reference`: one for all labels, one a task, one a slice.
+    """Verdicts of `model` against `reference`: one for all labels, one a task, one a slice (if wanted).
 
     `words` names the reference for people. A task or slice with too few users is not judged, nor is a
     task without a label in this window.
@@ -67,7 +68,7 @@ def non_inferiority(
             funnel.min_users,
         )
         for group in measured.groups
-        if group.kind == "slice"
+        if with_slices and group.kind == "slice"
     ]
     return verdicts
 

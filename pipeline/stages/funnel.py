@@ -9,12 +9,14 @@ Lightning, which takes longer than the judgement.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from model.evaluation.measures import judged, summary
-from model.evaluation.metrics import MetricsError
-from model.evaluation.names import CANDIDATE, CHAMPION, FROZEN
+from model.evaluation.metrics import MetricsError, Summary
+from model.evaluation.names import CANDIDATE, CHAMPION, EARLIER, FROZEN
 from model.sizes import SIZES
+from pipeline.config import Config
 from pipeline.cycle.context import StageContext, figures_of
 from pipeline.cycle.figures import Agreement, CyclePair, EvaluateFigures, FunnelFigures, RungFigures
 from pipeline.cycle.records import Records, StageResult, read_records
@@ -77,11 +79,13 @@ def agreement(context: StageContext, today: float | None) -> tuple[Agreement, ..
 def _compare(
     context: StageContext, evaluated: EvaluateFigures
 ) -> tuple[list[Verdict], tuple[str, ...], float | None]:
-    """Verdicts against yardsticks and champion, the yardsticks that rank better, and the relative
+    """Verdicts against yardsticks and champions, the yardsticks that rank better, and the relative
     difference to the champion (None without one)."""
     config, problem = context.config, evaluated.reference_not_comparable
     has_champion = context.cycle.reference is not None and problem is None
-    models = (CANDIDATE, *((CHAMPION,) if has_champion else ()), *YARDSTICKS)
+    has_earlier = evaluated.earlier is not None and evaluated.earlier_not_comparable is None
+    champions = (*((CHAMPION,) if has_champion else ()), *((EARLIER,) if has_earlier else ()))
+    models = (CANDIDATE, *champions, *YARDSTICKS)
     stored = stored_ranks(context, context.versions["ranks"])
     try:
         measured = summary(stored, judged(config.evaluation), models, config.evaluation)
@@ -92,13 +96,29 @@ def _compare(
         beats(measured, CANDIDATE, yardstick, binding=yardstick == FROZEN or problem is not None)
         for yardstick in YARDSTICKS
     ]
+    missing = evaluated.window.tasks_not_applicable
+    verdicts += _against_earlier(measured, evaluated, config, missing)
     loses_to = tuple(name for name in YARDSTICKS if relative(measured, CANDIDATE, name) < 0)
     if not has_champion:
         verdicts.append(rules.not_applicable(CHAMPION.in_a_sentence, problem or NOTHING_BEFORE))
         return verdicts, loses_to, None
-    missing = evaluated.window.tasks_not_applicable
     verdicts += non_inferiority(measured, CANDIDATE, CHAMPION, CHAMPION.in_a_sentence, config, missing)
     return verdicts, loses_to, relative(measured, CANDIDATE, CHAMPION)
+
+
+def _against_earlier(
+    measured: Summary, evaluated: EvaluateFigures, config: Config, missing: Sequence[str]
+) -> list[Verdict]:
+    """Verdicts against the champion of some promotions ago, for all labels and every task."""
+    words = EARLIER.in_a_sentence
+    if evaluated.earlier is None:
+        back = config.funnel.compare_back
+        why = f"there is none {back} promotions before the champion" if back else "funnel.compare_back is 0"
+        return [rules.not_applicable(words, why)]
+    if evaluated.earlier_not_comparable is not None:
+        return [rules.not_applicable(words, evaluated.earlier_not_comparable)]
+    named = f"{words} ({evaluated.earlier})"
+    return non_inferiority(measured, CANDIDATE, EARLIER, named, config, missing, with_slices=False)
 
 
 def _by_hand(evaluated: EvaluateFigures) -> str | None:

@@ -204,7 +204,7 @@ def _full_model(rungs: Sequence[str]) -> list[Stage]:
             reads=(*_EVALUATED, "checkpoint"),
             continues=True,
             writes=("ranks",),
-            sections=(*_MODEL, "sequences", "features", "evaluation"),
+            sections=(*_MODEL, "sequences", "features", "evaluation", "funnel"),
             retries=1,
         ),
         Stage(

@@ -110,3 +110,21 @@ def test_a_broken_chain_says_what_to_do_and_a_cold_start_goes_on(home, monkeypat
         pin_cycle(tiny_config(), cutoff, home)
     assert not home.cycle_folder("tiny", "2026-03-01").exists()
     assert pin_cycle(tiny_config(), cutoff, home, cold_start=True).parent is None
+
+
+def test_the_chain_of_champions_is_walked_back_by_what_each_cycle_was_compared_with(home):
+    before = None
+    versions = []
+    for number in (1, 2, 3):
+        cutoff = datetime(2026, number, 1, tzinfo=UTC)
+        cycle = Cycle("tiny", cutoff, timedelta(days=7), None, before)
+        write_cycle(home, cycle, tiny_config(), cold_start=False)
+        before = AcceptedVersion(number, cycle.name, cycle.split, f"{number:064d}"[::-1])
+        folder = home.accepted_folder("tiny", before.checkpoint_digest)
+        folder.mkdir(parents=True)
+        (home.cycle_folder("tiny", cycle.name) / "cycle.json").rename(folder / "cycle.json")
+        versions.append(before)
+    found = [accepted.ancestor(home, "tiny", versions[2], promotions) for promotions in range(4)]
+    assert found == [versions[2], versions[1], versions[0], None]
+    (home.accepted_folder("tiny", versions[1].checkpoint_digest) / "cycle.json").unlink()
+    assert accepted.ancestor(home, "tiny", versions[2], 2) is None
