@@ -2,9 +2,10 @@
 
     python -m pipeline rung_N --source my.toml --cutoff 2026-03-01      # N counts from 1
 
-Reads the tables of training and evaluation, the vocabulary's masking rate, and the checkpoints of the
-cycle's parent and reference. Leaves the rung's checkpoint (and the control's, where the configuration
-changed), their rows in `ranks`, and verdicts. A refusal ends the cycle and says what it saved.
+Reads the tables of training and evaluation, the vocabulary's masking rate, the checkpoints of the cycle's
+parent and reference, and the number of passes that the first rung found. Leaves the rung's checkpoint (and
+the control's, where the configuration changed), their rows in `ranks`, and verdicts. A refusal ends the
+cycle and says what it saved.
 """
 
 from __future__ import annotations
