@@ -27,7 +27,7 @@ from model.network.recommender import Recommender
 from model.network.sampled_softmax import negatives_count
 from model.scaling.cost import standard_reduced
 from model.training.lightning_module import Plan, RefreshModule, Watch, run
-from model.training.optimizer import build_optimizers, clip_dense_gradient
+from model.training.optimizer import Schedule, build_optimizers, clip_dense_gradient
 from model.training.progress import Progress
 
 MAX_LENGTH = 256
@@ -148,7 +148,8 @@ def measure(
     stream = torch.Generator().manual_seed(0)
     features = {name: torch.randn(items, width, generator=stream) for name, width in config.modalities}
     training = TrainingConfig(threads=threads, checkpoint_every_steps=10**6, batch_tokens=batch_tokens)
-    plan = Plan(objective, training, 0.1, Catalogue(torch.arange(items), features), torch.arange(items), None)
+    catalogue, schedule = Catalogue(torch.arange(items), features), Schedule.of(steps, steps, training)
+    plan = Plan(objective, training, schedule, 0.1, catalogue, torch.arange(items), None)
     model = Recommender(config, items)
     optimizers = build_optimizers(model, training, finetune=False)
     module = RefreshModule(model, optimizers, plan, Progress(steps, batches.steps_per_epoch))

@@ -31,6 +31,7 @@ from pipeline.evaluation.models import open_contender
 from pipeline.evaluation.window import Window, open_window
 from pipeline.settings import Settings
 from pipeline.training.fit import fit
+from pipeline.training.search import found_passes
 from pipeline.workflows.refresh_cycle import workflow
 
 
@@ -82,7 +83,7 @@ def train_again(
     records = read_records(settings.cycle_folder(source, cycle))
     resolved = replace(load_cycle(settings, source, cycle), parent=parent, reference=parent)
     context = StageContext(workflow(config)["train"], config, resolved, scratch, records)
-    digest = fit(context, CANDIDATE, config.model.size).checkpoint_digest
+    digest = fit(context, CANDIDATE, config.model.size, passes=found_passes(context)).checkpoint_digest
     folder = scratch.cycle_folder(source, cycle)
     folder.mkdir(parents=True)
     for path in settings.cycle_folder(source, cycle).glob("*.json"):
@@ -95,9 +96,13 @@ def ranks_of(context: StageContext, window: Window) -> np.ndarray:
     """Rank of every label by the candidate of a context's cycle, float64 [X]."""
     candidate = open_contender(context, CANDIDATE)
     view = window.view(window.judged)
-    length = context.config.sequences.context_length
     (ranking,) = rank_examples(
-        candidate.recommender, candidate.catalogue, window.examples, window.eligible, [view], length
+        candidate.recommender,
+        candidate.catalogue,
+        window.examples,
+        window.eligible,
+        [view],
+        candidate.context_length,
     )
     return ranking.rank
 

@@ -174,6 +174,12 @@ ITEMS = Table(
         Column(
             "edges", "array<struct<relation: string, entity: string>>", "knowledge-graph edges of the item"
         ),
+        Column(
+            "retired",
+            "boolean",
+            "whether the source has withdrawn the item; null when it does not say",
+            nullable=True,
+        ),
     ),
     constraints=(("item_index_not_negative", "item_index >= 0"),),
 )

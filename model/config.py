@@ -161,9 +161,9 @@ class TrainingConfig(Section):
     batch_tokens: int = Field(4096, ge=64)
     """Tokens of one packed batch."""
     epochs: float = Field(10.0, gt=0)
-    """Passes over the loss positions of a cold start."""
+    """Passes over the loss positions of a cold start; the most, where held-out labels find the number."""
     finetune_epochs: float = Field(5.0, gt=0)
-    """Passes over the loss positions of a fine-tuning cycle."""
+    """The same of a fine-tuning cycle."""
     learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate of the dense weights in a cold start."""
     finetune_learning_rate: float = Field(5e-4, gt=0)
@@ -176,16 +176,28 @@ class TrainingConfig(Section):
     weight_decay: float = Field(0.01, ge=0)
     """Decoupled weight decay of the dense weights."""
     warmup_fraction: float = Field(0.05, ge=0, le=1)
-    """Fraction of the steps over which the learning rate rises."""
+    """Fraction of the steps of all configured passes over which the learning rate rises."""
+    decay_fraction: float = Field(0.3, ge=0, le=1)
+    """Fraction of a run's last steps over which the learning rate falls, by half a cosine."""
     gradient_clip: float = Field(1.0, gt=0)
     """Largest norm of the dense gradient."""
     validation_days: float = Field(1.0, ge=0)
-    """Days before the split whose labels are held out for the validation MRR; 0 holds out none."""
+    """Days before the split whose labels find the number of passes; at most a quarter of the interval and of
+    its labels. They are trained on afterwards. 0: the configured passes are made."""
+    validation_min_labels: int = Field(100, ge=1)
+    """Fewest held-out labels that may decide; with fewer the configured passes are made."""
+    validations_per_epoch: int = Field(4, ge=1)
+    """How often a pass of the search measures held-out MRR."""
+    patience: int = Field(4, ge=1)
+    """Measurements in a row without a better held-out MRR after which the search stops."""
     checkpoint_every_steps: int = Field(50, ge=1)
     """Steps between two resumable states."""
     features_as_of: Literal["split", "parent split"] = "split"
     """Item features that a fine-tuning cycle trains on: its own, or, for items that had them, its
     parent's, which were computed before the new labels. Evaluation always uses the cycle's own."""
+    row_step_counts: bool = True
+    """Whether each row of the ID table counts its own steps for Adam's bias correction, so that a row that is
+    first touched late, or is new after a warm start, takes steps of the right size. False: one count."""
     carry_moments: bool = True
     """Whether a warm start keeps the parent's optimizer moments for known rows."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"

@@ -43,6 +43,7 @@ DERIVED = {
     "model.context_fields": "they are the context fields that source.events maps",
     "model.context_buckets": "it is sequences.context_buckets",
     "model.max_length": "it is sequences.max_length",
+    "model.half_lives": "it is the number of signals.half_lives_days, where model.item_signals is set",
     "model.output_width": f"it is model.semantic_output_width, plus {FRESHNESS_WIDTH} with model.freshness",
 }
 """What a person might take for a key, and where its value comes from."""
@@ -117,14 +118,20 @@ class FunnelConfig(Section):
 
     rungs: tuple[str, ...] = Field(("25k", "100k"), min_length=1, max_length=MAX_RUNGS)
     """Backbone sizes of the small models that must pass first, ascending, none above `model.size`."""
-    rung_epochs_fraction: float = Field(1.0, gt=0, le=1)
-    """Passes over the data that a rung makes, as a fraction of the full model's."""
+    rung_cost_fraction: float = Field(0.25, gt=0, le=MAX_RUNGS)
+    """Positions that all rungs together train on, as a fraction of the full model's; each makes an equal share
+    of its passes, below one pass over a sample of the packed rows."""
+    rung_min_steps: int = Field(300, ge=1)
+    """Fewest steps of a rung, whatever its share, but never more than the full model's passes come to."""
     strictness: Literal["strict", "lenient"] = "strict"
     """Whether an inconclusive check refuses (strict) or passes (lenient)."""
     task_margin: float = Field(-0.02, le=0)
     """Relative difference of a task's MRR down to which the candidate is non-inferior."""
     slice_margin: float = Field(-0.05, le=0)
     """The same for a slice."""
+    compare_back: int = Field(4, ge=0)
+    """Promotions between the champion and an earlier one that the candidate is compared with too, by
+    `task_margin`, so that losses too small to detect do not add up; 0: it is not."""
     min_users: int = Field(200, ge=1)
     """A slice with fewer users is reported, not judged."""
     max_latency_milliseconds: float = Field(200.0, gt=0)
@@ -212,12 +219,14 @@ class Config(Section):
             )
         return self
 
-    def network(self, size: str | None = None) -> ModelConfig:
+    def network(self, size: str | None = None, half_lives: int | None = None) -> ModelConfig:
         """What the network is built from: `[model]`, and what follows from source, features and sequences.
 
-        `size` is that of a rung; None is the full model's.
+        `size` is that of a rung; None is the full model's. `half_lives` is the number that a cycle's
+        `item_signals` has, None the configured one; a model without item signals has 0 either way.
         """
         model = self.model
+        half_lives = self.signals.half_lives if half_lives is None else half_lives
         return ModelConfig(
             size=size or model.size,
             item_width=model.item_width,
@@ -225,7 +234,7 @@ class Config(Section):
             freshness=model.freshness,
             pair_signals=model.pair_signals,
             request_time=model.request_time,
-            half_lives=self.signals.half_lives if model.item_signals else 0,
+            half_lives=half_lives if model.item_signals else 0,
             output_width=model.output_width,
             modalities=tuple((name, self.features.widths[name]) for name in model.modalities),
             actions=len(self.source.actions),
@@ -272,8 +281,14 @@ def parse(content: dict[str, Any], origin: str) -> Config:
 def parse_stored(content: dict[str, Any], origin: str) -> Config:
     """A `Config` from the plain values in a cycle's record. Raises ConfigError as `parse`.
 
-    Records of the first versions held the derived values in `[model]`, and modalities with widths.
+    Records of the first versions held the derived values in `[model]`, and modalities with widths; later
+    ones the passes of each rung instead of the cost of all.
     """
+    funnel = dict(content.get("funnel", {}))
+    if "rung_epochs_fraction" in funnel:
+        funnel["rung_cost_fraction"] = funnel.pop("rung_epochs_fraction") * len(funnel["rungs"])
+        funnel["rung_min_steps"] = 1
+        content = content | {"funnel": funnel}
     model = content.get("model", {})
     if "output_width" in model:
         kept = {key: value for key, value in model.items() if f"model.{key}" not in DERIVED}

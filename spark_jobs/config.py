@@ -80,6 +80,9 @@ class ItemMapping(FileMapping):
     """When the item became available; before this instant it is not an eligible item."""
     launched_at_unit: TimeUnit = "iso"
     """Unit of `launched_at`."""
+    retired: str | None = None
+    """Whether the item is withdrawn, a boolean as of the landing: it keeps its token and is no longer scored.
+    Where it is null or not mapped, an item stays as it was."""
 
 
 class TagMapping(FileMapping):

@@ -39,7 +39,8 @@ from spark_jobs.landing.item_lines import (
 )
 from spark_jobs.landing.reading import read_mapped
 
-_DESCRIBED = ("title", "description", "launched_at", "tags", "edges")
+_SAID = ("title", "description", "launched_at", "retired")
+_DESCRIBED = (*_SAID, "tags", "edges")
 
 
 def main(spark: SparkSession, job: Job) -> JobResult:
@@ -103,7 +104,7 @@ def items(
     first = events.groupBy("item_id").agg(
         F.min(F.when(F.col("event_at") <= split_at, F.col("event_at"))).alias("first_event_at")
     )
-    about = [accepted(lines).select("item_id", "title", "description", "launched_at") for lines in described]
+    about = [accepted(lines).select("item_id", *_SAID) for lines in described]
     named = [lines.select("item_id") for lines in (known, first, *about)]
     whole = reduce(DataFrame.unionByName, named).distinct().join(first, on="item_id", how="left")
     was = known.select("item_id", "item_index", *(F.col(name).alias(f"was_{name}") for name in _DESCRIBED))
@@ -119,7 +120,7 @@ def items(
             whole = whole.join(gathered.withColumnRenamed("gathered", name), on="item_id", how="left")
     columns = {name: F.col(f"was_{name}") for name in _DESCRIBED}
     if about:
-        for name in ("title", "description", "launched_at"):
+        for name in _SAID:
             columns[name] = F.when(F.col("is_described"), F.col(name)).otherwise(F.col(f"was_{name}"))
     for name, gathered in now.items():
         landed = F.col(name) if gathered is not None else F.lit(None)
@@ -134,7 +135,7 @@ def items(
     return whole.select(
         "item_id",
         F.coalesce("item_index", numbered.cast("int")).alias("item_index"),
-        *(columns[name].alias(name) for name in _DESCRIBED),
+        *(columns[name].alias(name) for name in ITEMS.column_names if name in columns),
     )
 
 

@@ -8,6 +8,9 @@ Tokens: the parent's rows keep theirs, retired or not. Items that have reached `
 split follow, most events first, equal counts by `item_id`: an order that does not depend on when files
 were ingested.
 
+Tombstones: an item is retired where `items` says so, and no longer where it says that it is not. Where it says
+nothing an item stays as it was in the parent's rows.
+
 Cold-start rate: the share of high-value events in (parent split, split] whose item was outside the
 parent's vocabulary. A first cycle measures it on the last W before its split, against the vocabulary
 that the same rule would have given at split - W.
@@ -39,7 +42,10 @@ def vocabulary(
     """Rows of `vocabulary` from events up to the split; `parent` are the parent cycle's rows, None on a cold
     start."""
     counts = event_counts(events)
-    counted = items.select("item_id", "item_index").join(counts, on="item_id", how="left")
+    # A table that an earlier revision wrote lacks the column.
+    says = F.col("retired") if "retired" in items.columns else F.lit(None).cast("boolean")
+    counted = items.select("item_id", "item_index", says.alias("is_retired"))
+    counted = counted.join(counts, on="item_id", how="left")
     counted = counted.withColumn("event_count", F.coalesce("event_count", F.lit(0).cast("bigint")))
     if parent is None:
         known = counted.limit(0).select("item_index").withColumn("item_token", F.lit(0))
@@ -61,6 +67,7 @@ def vocabulary(
         )
     )
     rows = known.unionByName(new).join(counted, on="item_index", how="inner")
+    rows = rows.withColumn("retired", F.coalesce("is_retired", "retired"))
     return rows.withColumn("cycle", F.lit(cycle)).select(*tables.VOCABULARY.column_names)
 
 

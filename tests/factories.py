@@ -320,6 +320,7 @@ def items_frame(spark: SparkSession, rows: Iterable[str | dict[str, Any]]) -> Da
     for index, row in enumerate(rows):
         row = {"item_id": row} if isinstance(row, str) else row
         whole = {"title": None, "description": None, "launched_at": None, "tags": [], "edges": []}
+        whole |= {"retired": None}
         whole |= {"item_index": index, **row}
         full.append(tuple(whole[name] for name in tables.ITEMS.column_names))
     return spark.createDataFrame(full, tables.ITEMS.ddl)

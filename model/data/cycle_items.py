@@ -67,7 +67,7 @@ def load_items(
     matrices = {name: np.zeros((items.count, width), dtype=np.float32) for name, width in modalities.items()}
     for cycle in (tables, earlier) if modalities else ():
         if cycle is not None:
-            fill_features(cycle, matrices)
+            fill_features(cycle, items.item_id, matrices)
     vectors = {name: torch.from_numpy(matrix) for name, matrix in matrices.items()}
     if len(modalities) < len(features):
         vectors[FRESHNESS] = launch_features(launched)

@@ -25,6 +25,8 @@ class Kind(StrEnum):
     """The full model of this cycle."""
     CHAMPION = "champion"
     """The version that was live when the cycle began, over today's items."""
+    EARLIER = "champion_earlier"
+    """A champion of some promotions before that one, over today's items."""
     FROZEN = "popularity_frozen"
     """The yardstick that every model must beat."""
     MOVING = "popularity_moving"
@@ -50,6 +52,7 @@ class Variant(StrEnum):
 _WORDS = {
     Kind.CANDIDATE: "candidate",
     Kind.CHAMPION: "champion",
+    Kind.EARLIER: "earlier champion",
     Kind.FROZEN: "frozen popularity",
     Kind.MOVING: "moving popularity",
     Kind.DECAYED: "decayed popularity",
@@ -62,7 +65,7 @@ _VARIANT_WORDS = {
     Variant.CONTROL: ", champion's configuration",
     Variant.EXCHANGED: ", other users' histories",
 }
-_WITH_ARTICLE = (Kind.CANDIDATE, Kind.CHAMPION, Kind.MARKOV)
+_WITH_ARTICLE = (Kind.CANDIDATE, Kind.CHAMPION, Kind.EARLIER, Kind.MARKOV)
 _RUNG = re.compile(rf"{Kind.RUNG}-([^-]+)(?:-({'|'.join(one for one in Variant if one)}))?")
 
 
@@ -114,6 +117,7 @@ class ModelName(str):
 
 CANDIDATE = ModelName(Kind.CANDIDATE)
 CHAMPION = ModelName(Kind.CHAMPION)
+EARLIER = ModelName(Kind.EARLIER)
 FROZEN = ModelName(Kind.FROZEN)
 MOVING = ModelName(Kind.MOVING)
 DECAYED = ModelName(Kind.DECAYED)
@@ -122,7 +126,7 @@ MARKOV = ModelName(Kind.MARKOV)
 
 
 def in_order(names: Iterable[str]) -> list[ModelName]:
-    """The distinct names in the order in which they are shown: rungs, candidate, champion, yardsticks.
+    """The distinct names in the order in which they are shown: rungs, candidate, champions, yardsticks.
 
     Rungs and their variants stay in the order given. Raises ValueError for a name of no model.
     """

@@ -51,7 +51,12 @@ def plan_windows(
 
     Three events, max_length 2, context_length 1: the state after two events is in the first window, at
     slot 2 after the start token; the state after three is in a second window of events two and three.
+    Raises ValueError unless context_length < max_length: windows would then reach into other users' events.
     """
+    if not 0 <= context_length < max_length:
+        raise ValueError(
+            f"context_length must be at least 0 and below max_length ({max_length}), given {context_length}"
+        )
     begin = histories.offset[user]
     seen = end - begin
     stride = max_length - context_length

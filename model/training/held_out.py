@@ -1,11 +1,11 @@
 """Held-out MRR: the model's mean reciprocal rank on the last labels before the split, while it trains.
 
 A held-out label is ranked from the last position of its row strictly before it (serving without a
-delay), among all items that are eligible in training. Held-out MRR is for watching training and for
-choosing hyperparameters; gates judge a model on the evaluation window instead.
+delay), among all items that are eligible in training. Held-out MRR finds the number of passes and helps a
+person choose hyperparameters; gates judge a model on the evaluation window instead.
 
 Shape legend
-    X  held-out examples    C  eligible items
+    X  held-out examples    C  eligible items    Y  high-value events of an interval
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ SCORES_AT_ONCE = 2**23
 """Scores held at once (32 MiB in float32), or those of one example if that is more."""
 ITEMS_AT_ONCE = 65_536
 """Item vectors computed at once."""
+LARGEST_SHARE = 0.25
+"""Largest share of an interval, and of its labels, that is held out."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,43 @@ class HeldOut:
         return sum(len(batch.label_slot) for batch in self.batches)
 
 
+def held_out_interval(
+    label_at_us: Ints, interval: LabelInterval, longest_us: int
+) -> tuple[LabelInterval, LabelInterval]:
+    """Cuts a training interval in two: what is trained on, and the held-out end of it.
+
+    `label_at_us` int64 [Y] are the times of the interval's labels, at least one. The end is at most
+    `longest_us` long, at most LARGEST_SHARE of the interval, which for a first cycle begins at its first
+    label, and holds at most LARGEST_SHARE of the labels. It may hold none.
+
+    Labels at 1, 2, …, 8 of the interval (0, 8], longest 4 → (0, 6] and (6, 8].
+    """
+    ordered = np.sort(label_at_us)
+    begin_us = int(ordered[0]) if interval.after_us is None else interval.after_us
+    by_time = interval.until_us - int(LARGEST_SHARE * (interval.until_us - begin_us))
+    by_labels = int(ordered[ordered.size - int(LARGEST_SHARE * ordered.size) - 1])
+    cut_us = max(interval.until_us - longest_us, by_time, by_labels)
+    return LabelInterval(interval.after_us, cut_us), LabelInterval(cut_us, interval.until_us)
+
+
+def label_times(sequences: Sequences, interval: LabelInterval) -> Ints:
+    """Times of the interval's high-value events at loss positions, int64 [Y]; microseconds UTC."""
+    return _labels(sequences, interval)[3]
+
+
+def _labels(sequences: Sequences, interval: LabelInterval) -> tuple[Ints, Ints, Ints, Ints]:
+    """The interval's high-value events at loss positions, int64 [Y] each: their sequence, their place among
+    all events and within the sequence, and their time."""
+    owner, target = stretches(sequences.first_target, sequences.targets)
+    index = sequences.target_position[target].astype(np.int64)
+    event = sequences.first[owner] + index
+    at_us = sequences.events.event_at_us[event]
+    kept = (index >= sequences.loss_start[owner]) & (at_us <= interval.until_us)
+    if interval.after_us is not None:
+        kept &= at_us > interval.after_us
+    return owner[kept], event[kept], index[kept], at_us[kept]
+
+
 def held_out(
     sequences: Sequences,
     interval: LabelInterval,
@@ -64,14 +103,7 @@ def held_out(
     An event with none before it in its row is ranked from the start token, or skipped if the row does
     not begin its history.
     """
-    owner, target = stretches(sequences.first_target, sequences.targets)
-    index = sequences.target_position[target].astype(np.int64)
-    event = sequences.first[owner] + index
-    at_us = sequences.events.event_at_us[event]
-    kept = (index >= sequences.loss_start[owner]) & (at_us <= interval.until_us)
-    if interval.after_us is not None:
-        kept &= at_us > interval.after_us
-    owner, event, index, at_us = owner[kept], event[kept], index[kept], at_us[kept]
+    owner, event, index, at_us = _labels(sequences, interval)
     # Events at the label's own instant are not part of its history: step back over the tie.
     before = index - 1
     while len(tied := np.flatnonzero((before >= 0) & (_at(sequences, owner, before) == at_us))):

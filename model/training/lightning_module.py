@@ -26,7 +26,7 @@ from model.network.catalogue import Catalogue
 from model.network.recommender import Recommender
 from model.training.datamodule import RefreshData
 from model.training.held_out import HeldOut, held_out_mrr
-from model.training.optimizer import Optimizers, clip_dense_gradient, learning_rate_factor
+from model.training.optimizer import Optimizers, Schedule, clip_dense_gradient
 from model.training.progress import Progress
 
 LogMetrics = Callable[[dict[str, float], int], None]
@@ -42,6 +42,7 @@ class Plan:
 
     objective: ObjectiveConfig
     training: TrainingConfig
+    schedule: Schedule
     masking_rate: float
     """Probability that an item loses its ID embedding in a step."""
     catalogue: Catalogue
@@ -74,7 +75,7 @@ class RefreshModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Takes the next step, number `progress.step` from 0; returns its figures."""
         training, step = self.plan.training, self.progress.step
-        factor = learning_rate_factor(step, self.progress.total_steps, training.warmup_fraction)
+        factor = self.plan.schedule.factor(step)
         self.pair.set_learning_rate(factor)
         loss, figures = self.model.training_loss(
             batch,
@@ -117,6 +118,8 @@ class Watch(pl.Callback):
             mrr = held_out_mrr(module.model, module.catalogue, module.eligible, module.plan.held_out)
             progress.held_out_mrr.append([progress.step, mrr])
             figures["validation_mrr"] = mrr
+        if progress.finished:
+            trainer.should_stop = True  # held-out MRR may end a run before the loader is empty
         due = point and now - self._last_metrics >= SECONDS_BETWEEN_METRICS
         if validates or due or progress.finished:
             figures |= {name: float(value) for name, value in outputs.items()}
@@ -160,7 +163,7 @@ class CallableLogger(Logger):
 def run(
     module: RefreshModule, batches: TrainingBatches, watch: Watch, log_metrics: LogMetrics | None
 ) -> None:
-    """Takes all remaining steps, on one device.
+    """Takes all remaining steps, on one device, or those until held-out MRR has stopped to grow.
 
     Raises NotFiniteError when the loss is not a finite number.
     """

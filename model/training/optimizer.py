@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from model.config import TrainingConfig
 from model.network.recommender import Recommender
+from model.training.row_adam import STEPS as ROW_STEPS
+from model.training.row_adam import RowAdam
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 STEP = "step"
@@ -29,7 +31,7 @@ class Optimizers:
     """The two optimizers of a recommender, always stepped together."""
 
     dense: torch.optim.AdamW
-    sparse: torch.optim.SparseAdam
+    sparse: RowAdam | torch.optim.SparseAdam
 
     def step(self) -> None:
         """Updates the weights by their gradients, then clears the gradients."""
@@ -72,7 +74,10 @@ def build_optimizers(model: Recommender, training: TrainingConfig, finetune: boo
         fused=not torch.cuda.is_available(),
     )
     table = model.item_tower.table.weight
-    sparse = torch.optim.SparseAdam([{"params": [table], "peak_learning_rate": table_peak}], lr=table_peak)
+    groups = [{"params": [table], "peak_learning_rate": table_peak}]
+    if training.row_step_counts:
+        return Optimizers(dense, RowAdam(groups, lr=table_peak))
+    sparse = torch.optim.SparseAdam(groups, lr=table_peak)
     sparse.state[table] = {STEP: 0} | {moment: torch.zeros_like(table.data) for moment in MOMENTS}
     return Optimizers(dense, sparse)
 
@@ -92,17 +97,39 @@ def clip_dense_gradient(model: Recommender, largest_norm: float) -> Tensor:
     return torch.nn.utils.clip_grad_norm_(parameters, largest_norm)
 
 
-def learning_rate_factor(step: int, total_steps: int, warmup_fraction: float) -> float:
-    """Share of the peak learning rate at a step counted from 0: linear warm-up, then half a cosine.
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate by step: linear warm-up, a constant, then half a cosine down to 0.
 
-    1 / warm-up steps at the first step, 1 at the last warm-up step; it would reach 0 at `total_steps`.
-    10 steps, warm-up 0.2 → 1/2, 1, 1, …, and 1/2 at step 6.
+    Only the fall depends on where a run ends, so that one run of constant rate shows what runs of any
+    length would have come to before their fall.
     """
-    warmup = math.ceil(warmup_fraction * total_steps)
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(1, total_steps - warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    total_steps: int
+    warmup_steps: int
+    decay_steps: int
+    """0: the rate stays at its peak."""
+
+    @classmethod
+    def of(cls, total_steps: int, configured_steps: int, training: TrainingConfig) -> Schedule:
+        """The schedule of a run. The warm-up follows from `configured_steps`, those of all configured passes,
+        and so is the same however many passes were found."""
+        return cls(
+            total_steps,
+            math.ceil(training.warmup_fraction * configured_steps),
+            math.ceil(training.decay_fraction * total_steps),
+        )
+
+    def factor(self, step: int) -> float:
+        """Share of the peak learning rate at a step counted from 0; it would reach 0 at `total_steps`.
+
+        10 steps, 2 of warm-up, 4 of decay → 1/2, 1, 1, …, 1 at step 6, 1/2 at step 8.
+        """
+        rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        fallen = step - (self.total_steps - self.decay_steps)
+        if fallen <= 0:
+            return rise
+        return min(rise, 0.5 * (1 + math.cos(math.pi * min(1.0, fallen / self.decay_steps))))
 
 
 def moments(model: Recommender, optimizers: Optimizers) -> dict[str, Tensor]:
@@ -121,18 +148,21 @@ def moments(model: Recommender, optimizers: Optimizers) -> dict[str, Tensor]:
 def load_moments(model: Recommender, optimizers: Optimizers, flat: Mapping[str, Tensor]) -> None:
     """Restores saved optimizer state, so that training continues as if it had not stopped.
 
+    Step counts of the table that were saved in the other form, one for all rows or one a row, are converted.
     Raises ValueError for state of an unknown parameter or with another shape.
     """
     owners = {name: (parameter, optimizer) for name, parameter, optimizer in _owners(model, optimizers)}
-    for address, value in flat.items():
+    for address, value in _with_counts(model, optimizers, flat).items():
         name, _, key = address.rpartition("/")
-        if name not in owners or key not in (*MOMENTS, STEP):
+        if name not in owners or key not in (*MOMENTS, STEP, ROW_STEPS):
             raise ValueError(f"optimizer state {address!r} belongs to no parameter of this model")
         parameter, optimizer = owners[name]
         state = optimizer.state[parameter]
         if key == STEP:
             is_sparse = optimizer is optimizers.sparse
             state[STEP] = int(value) if is_sparse else torch.tensor(float(value), dtype=torch.float32)
+        elif key == ROW_STEPS and value.shape == parameter.shape[:1]:
+            state[ROW_STEPS] = value.to(parameter.device, torch.int32, copy=True)
         elif value.shape != parameter.shape:
             raise ValueError(
                 f"optimizer state {address!r} has shape {tuple(value.shape)}; "
@@ -140,6 +170,25 @@ def load_moments(model: Recommender, optimizers: Optimizers, flat: Mapping[str, 
             )
         else:
             state[key] = value.to(parameter.device, parameter.dtype, copy=True)
+
+
+def _with_counts(model: Recommender, optimizers: Optimizers, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state with the table's step counts in the form that its optimizer keeps.
+
+    One count of a whole table becomes that of every row with a second moment: its moments are those of many
+    steps, or at worst are taken for it. Of counts a row, the largest stands for the table.
+    """
+    table = model.item_tower.table.weight
+    name = next(name for name, parameter in model.named_parameters() if parameter is table)
+    whole, by_row, square = f"{name}/{STEP}", f"{name}/{ROW_STEPS}", f"{name}/{MOMENTS[1]}"
+    counted = dict(flat)
+    if isinstance(optimizers.sparse, RowAdam) and whole in counted and square in counted:
+        touched = (counted[square] != 0).any(dim=1)
+        counted[by_row] = touched.to(torch.int32) * int(counted.pop(whole))
+    elif not isinstance(optimizers.sparse, RowAdam) and by_row in counted:
+        steps = counted.pop(by_row)
+        counted[whole] = steps.max() if steps.numel() else torch.tensor(0)
+    return counted
 
 
 def _owners(

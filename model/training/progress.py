@@ -13,8 +13,6 @@ from expectations import wording
 
 CURVE_POINTS = 200
 """Most points of the loss curve; each is the mean since the previous one."""
-VALIDATIONS = 10
-"""How often a run measures held-out MRR."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -38,6 +36,10 @@ class Progress:
     """Sum of the losses since the last point of the curve …"""
     open_steps: int = 0
     """… and number of them."""
+    validate_every: int = 0
+    """Steps between two measurements of held-out MRR; 0: it is not measured."""
+    patience: int = 0
+    """Measurements in a row without a better one that end the run; 0: none do."""
 
     def add(self, loss: float, tokens: int, seconds: float) -> bool:
         """Counts one step; returns whether it completed a point of the loss curve.
@@ -62,13 +64,29 @@ class Progress:
 
     @property
     def finished(self) -> bool:
-        """Whether every step has been taken."""
-        return self.step >= self.total_steps
+        """Whether every step has been taken, or held-out MRR has stopped to grow."""
+        return self.step >= self.total_steps or self.gave_up
 
     @property
     def wants_validation(self) -> bool:
         """Whether to measure held-out MRR after this step."""
-        return self.step % math.ceil(self.total_steps / VALIDATIONS) == 0 or self.finished
+        return self.validate_every > 0 and (self.step % self.validate_every == 0 or self.finished)
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """Step and value of the highest held-out MRR, the first of equals; None before the first."""
+        if not self.held_out_mrr:
+            return None
+        step, mrr = max(self.held_out_mrr, key=lambda pair: pair[1])
+        return int(step), mrr
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the last `patience` measurements brought no better one."""
+        if not self.patience or self.best is None:
+            return False
+        since = sum(step > self.best[0] for step, _ in self.held_out_mrr)
+        return since >= self.patience
 
     @property
     def tokens_per_second(self) -> float:

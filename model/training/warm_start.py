@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from model.network.recommender import Recommender
-from model.training.optimizer import MOMENTS, Optimizers, load_moments
+from model.training.optimizer import MOMENTS, ROW_STEPS, Optimizers, load_moments
 
 TABLE = "item_tower.table.weight"
 ADDED_TERMS = ("item_term.", "pair_term.", "request.")
 """Parts of a model that its parent may lack …"""
-ZEROED = ("item_term.weights.", "pair_term.weights.", "request.outer.")
+ZEROED = ("item_term.weights.", "pair_term.weights.", "pair_term.from_item.", "request.outer.")
 """… and the maps that make them count for nothing while they are zero."""
 OUT_OF_VOCABULARY = "item_tower.out_of_vocabulary"
 
@@ -58,21 +58,22 @@ def start_from_parent(model: Recommender, parent_weights: Mapping[str, Tensor]) 
 
 
 def carry_moments(model: Recommender, optimizers: Optimizers, parent_moments: Mapping[str, Tensor]) -> None:
-    """Copies the parent's optimizer moments; those of new rows are zero.
+    """Copies the parent's optimizer moments and step counts; those of new rows are zero.
 
-    Step counts are copied too, since Adam's bias correction belongs to the moments. Raises ValueError as
+    The counts belong to the moments, through Adam's bias correction. Raises ValueError as
     `load_moments`. Without this call training starts with zero moments.
     """
     rows = model.vocabulary_size
+    by_row = {f"{TABLE}/{name}" for name in (*MOMENTS, ROW_STEPS)}
     grown = {
-        name: _with_rows(tensor, rows) if name in {f"{TABLE}/{moment}" for moment in MOMENTS} else tensor
+        name: _with_rows(tensor, rows) if name in by_row else tensor
         for name, tensor in parent_moments.items()
     }
     load_moments(model, optimizers, grown)
 
 
 def _with_rows(tensor: Tensor, rows: int) -> Tensor:
-    grown = tensor.new_zeros(rows, tensor.shape[1])
+    grown = tensor.new_zeros(rows, *tensor.shape[1:])
     grown[: tensor.shape[0]] = tensor
     return grown
 

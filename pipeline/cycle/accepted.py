@@ -19,7 +19,7 @@ from pathlib import Path
 from model.evaluation.names import CANDIDATE
 from model.training.checkpoint import MOMENTS, STATE, WEIGHTS
 from pipeline.config import Config, parse_stored
-from pipeline.cycle.definition import AcceptedVersion, Cycle
+from pipeline.cycle.definition import AcceptedVersion, Cycle, read_cycle_file
 from pipeline.cycle.formats import upgrade_cycle
 from pipeline.cycle.records import StageRecord, read_records
 from pipeline.cycle.records import table_versions as merged_versions
@@ -63,6 +63,23 @@ def configuration(settings: Settings, source: str, version: AcceptedVersion) -> 
     path = settings.accepted_folder(source, version.checkpoint_digest) / "cycle.json"
     content = upgrade_cycle(json.loads(path.read_text()))["configuration"]
     return parse_stored(content, f"the configuration of version {version.version}")
+
+
+def ancestor(
+    settings: Settings, source: str, version: AcceptedVersion, promotions: int
+) -> AcceptedVersion | None:
+    """The version that was champion so many promotions before a version's; the version itself for 0.
+
+    What a cycle was compared with is the champion of its time. None where the chain is shorter, or one of
+    its records is lost.
+    """
+    for _ in range(promotions):
+        path = settings.accepted_folder(source, version.checkpoint_digest) / "cycle.json"
+        before = read_cycle_file(path).cycle.reference if path.exists() else None
+        if before is None:
+            return None
+        version = before
+    return version
 
 
 def _files(settings: Settings, cycle: Cycle) -> Iterator[tuple[Path, Path]]:

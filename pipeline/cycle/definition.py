@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 
 from expectations.files import write_atomically
@@ -94,8 +95,11 @@ class ResolvedCycle:
 def read_cycle(settings: Settings, source: str, name: str) -> ResolvedCycle | None:
     """The record of a resolved cycle; None when it was never resolved."""
     path = settings.cycle_folder(source, name) / "cycle.json"
-    if not path.exists():
-        return None
+    return read_cycle_file(path) if path.exists() else None
+
+
+def read_cycle_file(path: Path) -> ResolvedCycle:
+    """The record of a resolved cycle from its `cycle.json`."""
     content = upgrade_cycle(json.loads(path.read_text()))
     cycle = Cycle(
         source=content["source"],

@@ -35,6 +35,30 @@ class ValidateSequencesFigures:
 
 
 @dataclass(frozen=True)
+class PassesFigures:
+    """How many passes over the loss positions the models of a cycle make, and how that was found."""
+
+    passes: float
+    why: str
+    """In words: what the number follows from."""
+    fine_tuned: bool
+    """Whether the run that found it started from a parent; a run that starts otherwise does not use it."""
+    most_passes: float
+    """Configured passes."""
+    held_out_after: str | None = None
+    """Held-out labels lie after this instant, ISO 8601 in UTC …; None: nothing was held out."""
+    held_out_until: str | None = None
+    """… and not after this one."""
+    held_out_labels: int = 0
+    """Held-out labels that were ranked."""
+    held_out_mrr: tuple[tuple[float, float], ...] = ()
+    """Passes and MRR on held-out labels, as measured at a constant learning rate."""
+    steps: int = 0
+    """Steps that the search took."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class TrainingFigures:
     """How one model was trained."""
 
@@ -47,7 +71,7 @@ class TrainingFigures:
     final_loss: float
     """Mean of the last points of the training curve, nats."""
     validation_mrr: tuple[tuple[int, float], ...]
-    """Step and MRR on held-out labels."""
+    """Step and MRR on held-out labels; empty where the run trains on every label."""
     validation_examples: int
     training_curve: tuple[tuple[int, float], ...]
     """Step and loss, nats."""
@@ -71,6 +95,8 @@ class TrainingFigures:
     """SHA-256 of the weights it started from."""
     checkpoint_digest: str = ""
     """SHA-256 of the trained weights."""
+    passes: PassesFigures | None = None
+    """How the number of passes was found; None: the configured passes were made unasked."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +176,10 @@ class EvaluateFigures:
     """What the yardsticks counted; empty in records from before this was kept."""
     lists: Mapping[str, Lists] = field(default_factory=dict)
     """What the lists of each model show, by its name in `ranks`; empty as `yardsticks`."""
+    earlier: str | None = None
+    """The earlier champion in words, `version 3, cycle 2026-02-01`; None: there is none so many promotions back."""
+    earlier_not_comparable: str | None = None
+    """Why the earlier champion cannot be ranked on today's tables; None: it was, or there is none."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +212,8 @@ class FunnelFigures:
     """Yardsticks with a higher MRR over all labels."""
     relative_difference: float | None = None
     """(MRR − champion's MRR) / champion's MRR, all labels."""
+    by_hand: str | None = None
+    """Why only a person may promote the version; None: promotion is as configured."""
 
 
 @dataclass(frozen=True)

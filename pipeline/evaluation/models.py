@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
+from model.arrays import Ints
 from model.config import ModelConfig
 from model.data.cycle_items import load_items
 from model.data.cycle_tables import CycleTables
+from model.data.histories import Histories
 from model.data.vocabulary import read_vocabulary
 from model.evaluation.names import ModelName
 from model.network.catalogue import OUT_OF_VOCABULARY, Catalogue
@@ -31,9 +33,9 @@ from pipeline.config import Config
 from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext
 from pipeline.cycle.definition import AcceptedVersion
+from pipeline.cycle.meaning import action_codes, changed, unreadable
+from pipeline.cycle.signals import days, signals_shape, version_half_lives
 
-INPUT_FIELDS = ("modalities", "actions", "context_fields", "context_buckets")
-"""Fields of the network's configuration that define its inputs."""
 ID_TABLE = "item_tower.table.weight"
 """Name of the ID table among a model's weights."""
 
@@ -49,6 +51,10 @@ class Contender:
     """Vocabulary and features of this cycle's items, on the same device."""
     digest: str
     """SHA-256 of the weights."""
+    context_length: int
+    """Events that a window repeats of the one before, as in the rows that the model was trained on."""
+    action_code: Ints | None = None
+    """int64 [actions]; the model's own code of each of this cycle's actions. None: they are the same."""
 
 
 def open_contender(context: StageContext, name: ModelName) -> Contender:
@@ -56,14 +62,15 @@ def open_contender(context: StageContext, name: ModelName) -> Contender:
     checkpoint is missing, unfinished or altered."""
     folder = checkpoint_folder(context, name)
     recommender = _load(context, folder)
-    return Contender(name, recommender, _catalogue(context, recommender), digest_of_weights(folder))
+    catalogue, length = _catalogue(context, recommender), context.config.sequences.context_length
+    return Contender(name, recommender, catalogue, digest_of_weights(folder), length)
 
 
 def open_reference(
     context: StageContext, reference: AcceptedVersion, checkpoint: ModelName, name: ModelName
 ) -> Contender:
-    """A model of the reference's cycle as it would be served today: its own weights and vocabulary, over
-    this cycle's items and features.
+    """A model of the reference's cycle as it would be served today: its own weights, vocabulary, codes of
+    actions and length of histories, over this cycle's items and features.
 
     `checkpoint` is its name in that cycle, `name` the one in `ranks`. Raises as `open_contender`.
     """
@@ -76,7 +83,16 @@ def open_reference(
     tokens = catalogue.item_token
     is_known = torch.from_numpy(older.member).to(tokens.device)
     own = replace(catalogue, item_token=torch.where(is_known, tokens, OUT_OF_VOCABULARY))
-    return Contender(name, recommender, own, digest_of_weights(folder))
+    config = reference_config(context, reference)
+    codes = action_codes(config, context.config)
+    return Contender(
+        name,
+        recommender,
+        own,
+        digest_of_weights(folder),
+        config.sequences.context_length,
+        None if codes is None else np.array(codes, dtype=np.int64),
+    )
 
 
 def checkpoint_folder(context: StageContext, name: ModelName) -> Path:
@@ -96,26 +112,30 @@ def reference_config(context: StageContext, reference: AcceptedVersion) -> Confi
     return accepted.configuration(context.settings, context.cycle.source, reference)
 
 
-def incomparable(context: StageContext, reference: AcceptedVersion) -> str | None:
-    """Why models of the reference's cycle cannot read this cycle's tables; None when they can."""
-    older, newer = _inputs(reference_config(context, reference)), _inputs(context.config)
-    changed = [name for name in newer if older[name] != newer[name]]
-    return f"{', '.join(changed)} changed since cycle {reference.cycle}" if changed else None
+def incomparable(
+    context: StageContext, reference: AcceptedVersion, histories: Histories | None = None
+) -> str | None:
+    """Why models of the reference's cycle cannot be ranked on this cycle's tables, or on these histories;
+    None when they can."""
+    older, newer = reference_config(context, reference), context.config
+    if lost := unreadable(older, newer):
+        return f"{', '.join(lost)} changed since cycle {reference.cycle}"
+    if older.model.item_signals:
+        own, today = version_half_lives(context, reference), signals_shape(context).half_lives_days
+        if own is not None and own != today:
+            return f"its item signals have half-lives of {days(own)}, those of this cycle have {days(today)}"
+    codes = action_codes(older, newer)
+    if codes is None or histories is None:
+        return None
+    unknown = [name for code, name in enumerate(newer.source.actions) if codes[code] < 0]
+    used = {newer.source.actions[code] for code in np.unique(histories.action)}
+    new = [name for name in unknown if name in used]
+    return f"cycle {reference.cycle} did not know the action {', '.join(new)}" if new else None
 
 
-def _inputs(config: Config) -> dict[str, Any]:
-    """What defines a model's inputs, by name: their fields, and what an item's vectors are made from. The
-    names of the files do not matter."""
-    mappings = config.source.model_dump(mode="json", include={"items", "tags", "edges"})
-    described = {
-        name: [{key: value for key, value in mapping.items() if key != "files"} for mapping in several]
-        for name, several in mappings.items()
-    }
-    network = config.network()
-    return {name: getattr(network, name) for name in INPUT_FIELDS} | {
-        "features": config.features,
-        **described,
-    }
+def new_lineage(context: StageContext, reference: AcceptedVersion) -> tuple[str, ...]:
+    """Names of the inputs whose meaning has changed since the reference's cycle."""
+    return changed(reference_config(context, reference), context.config)
 
 
 def _load(context: StageContext, folder: Path) -> Recommender:

@@ -238,20 +238,24 @@ def _rank(
     views: list[View],
     listed: int | None = None,
 ) -> list[Ranking]:
-    config, reads = context.config, contender.recommender.config
+    examples, reads = window.examples, contender.recommender.config
+    if contender.action_code is not None:
+        histories = examples.histories
+        own = replace(histories, action=contender.action_code[histories.action])
+        examples = replace(examples, histories=own)
     catalogue, pairs = contender.catalogue, None
     if reads.reads_signals:
         catalogue = replace(catalogue, signals=window.signals.items.to(catalogue.item_token.device))
     if reads.pair_signals:
-        pairs = [window.signals.pairs(window.examples.histories, view) for view in views]
+        pairs = [window.signals.pairs(examples.histories, view) for view in views]
     return rank_examples(
         contender.recommender,
         catalogue,
-        window.examples,
+        examples,
         window.eligible,
         views,
-        config.sequences.context_length,
-        config.evaluation.block_items,
+        contender.context_length,
+        context.config.evaluation.block_items,
         pairs,
         listed,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,7 +38,7 @@ class WindowSignals:
 
     def __init__(self, context: StageContext, items: int) -> None:
         self._context, self._count = context, items
-        self._lists: dict[tuple[bytes, ...], PairLists] = {}
+        self._lists: dict[str, PairLists] = {}
 
     @cached_property
     def tables(self) -> Signals:
@@ -52,8 +53,14 @@ class WindowSignals:
         return self.tables.items
 
     def pairs(self, histories: Histories, view: View) -> PairLists:
-        """Pair signals of a view's requests; the same view is counted once."""
-        key = tuple(column.tobytes() for column in (view.user, view.end, view.requested_at_us))
+        """Pair signals of a view's requests; the same view of the same actions is counted once.
+
+        `histories` are the window's, with the codes of actions that the model reads.
+        """
+        digest = hashlib.sha256()
+        for column in (view.user, view.end, view.requested_at_us, histories.action):
+            digest.update(column.tobytes())
+        key = digest.hexdigest()
         if key not in self._lists:
             requests = Requests(view.user, view.end, view.requested_at_us)
             tables = self.tables

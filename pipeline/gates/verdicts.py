@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from expectations.wording import percent
 from model.evaluation.figures import Yardstick
 from model.evaluation.metrics import ALL, Group, Summary
-from model.evaluation.names import FROZEN, ModelName
+from model.evaluation.names import FROZEN, MARKOV, MOVING, ModelName
 from pipeline.config import Config
 from pipeline.gates import rules
 from pipeline.gates.rules import Strictness, Verdict
 
 HISTORY_WORTH = 0.05
-"""Relative MRR that a rung must gain from ranking by the right user's history."""
+"""Relative MRR that a rung must gain from ranking by the right user's history …"""
+HISTORY_CARRIES = 0.25
+"""… where the Markov chain, which reads histories, surpasses moving popularity, which reads none, by this much."""
 NOTHING_BEFORE = "no version was accepted before this cycle"
 NOTHING_TO_BEAT = "anything to beat"
 NOTHING_COUNTED = (
@@ -32,8 +35,9 @@ def non_inferiority(
     words: str,
     config: Config,
     tasks_not_applicable: Sequence[str],
+    with_slices: bool = True,
 ) -> list[Verdict]:
-    """Verdicts of `model` against `reference`: one for all labels, one a task, one a slice.
+    """Verdicts of `model` against `reference`: one for all labels, one a task, one a slice (if wanted).
 
     `words` names the reference for people. A task or slice with too few users is not judged, nor is a
     task without a label in this window.
@@ -70,7 +74,7 @@ def non_inferiority(
             funnel.min_users,
         )
         for group in measured.groups
-        if group.kind == "slice"
+        if with_slices and group.kind == "slice"
     ]
     return verdicts
 
@@ -78,26 +82,50 @@ def non_inferiority(
 def reads_history(measured: Summary, name: str, exchanged: str | None) -> Verdict:
     """Whether a model ranks better from its users' own histories than from other users'.
 
-    A model whose labels have nothing to do with its inputs ranks as well from any history. `exchanged` is
-    the name under which other users' histories were ranked; None where the window has a single user.
+    A model whose labels have nothing to do with its inputs ranks as well from any history; so does a good
+    one where what is new or popular explains the labels. The check refuses only where histories are shown
+    to carry more. `exchanged` is the name under which other users' histories were ranked; None where the
+    window has a single user. `measured` holds the Markov chain and moving popularity, where they have enough
+    to count.
     """
     check = "own histories against other users'"
     if exchanged is None:
         return rules.not_applicable(check, "the window has a single user")
-    return rules.paired(check, measured.difference(name, exchanged, ALL), HISTORY_WORTH, measured.users(ALL))
+    verdict = rules.paired(
+        check, measured.difference(name, exchanged, ALL), HISTORY_WORTH, measured.users(ALL)
+    )
+    if not {MARKOV, MOVING} <= set(measured.models):
+        gain = "cannot be compared with moving popularity: too little was counted"
+    elif measured.difference(MARKOV, MOVING, ALL).lower_bound > HISTORY_CARRIES:
+        return verdict
+    else:
+        gain = (
+            f"is {percent(relative(measured, MARKOV, MOVING))} beside moving popularity, not surely above "
+            f"{percent(HISTORY_CARRIES)}"
+        )
+    why = f"reported only, since the Markov chain {gain}: histories need not tell more than recency does"
+    return replace(verdict, explanation=f"{verdict.explanation}; {why}", binding=False)
 
 
 def against_yardsticks(
-    measured: Summary, model: str, described: Sequence[Yardstick], *, must_beat: bool, has_other: bool
+    measured: Summary,
+    model: str,
+    described: Sequence[Yardstick],
+    *,
+    must_beat: bool,
+    has_other: bool,
+    all_binding: bool = False,
 ) -> list[Verdict]:
     """Verdicts of `model` against every yardstick that has enough to count, over all labels.
 
-    With `must_beat` frozen popularity must be beaten, or where it is not applicable every yardstick that is.
-    Where none is, and the model is compared with no other one either (`has_other`), the last verdict fails:
+    With `must_beat` frozen popularity must be beaten, or where it is not applicable every yardstick that is;
+    with `all_binding` every yardstick must be. Where none is applicable, and the model is compared with no other one either (`has_other`), the last verdict fails:
     nothing that could speak against the model was counted.
     """
     known = [one.model for one in described if one.not_applicable is None]
-    required = ({FROZEN} if FROZEN in known else set(known)) if must_beat else set()
+    required: set[str] = set()
+    if all_binding or must_beat:
+        required = {FROZEN} if FROZEN in known and not all_binding else set(known)
     verdicts = []
     for one in described:
         name = ModelName(one.model)

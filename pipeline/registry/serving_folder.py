@@ -18,7 +18,7 @@ from model.evaluation.names import CANDIDATE
 from model.serving.scoring import Meaning, write_serving_folder
 from model.training.checkpoint import WEIGHTS
 from pipeline.cycle.context import StageContext
-from pipeline.cycle.signals import signals_shape
+from pipeline.cycle.signals import network, signals_shape
 
 
 def write(context: StageContext, folder: Path) -> None:
@@ -40,11 +40,11 @@ def megabytes(context: StageContext) -> float:
 
 def _write(context: StageContext, folder: Path, rewards: tuple[float, ...]) -> None:
     config, cycle, settings = context.config, context.cycle, context.settings
-    network = config.network()
+    model = network(context)
     tables = CycleTables(settings.lake, cycle.source, cycle.name, context.versions)
-    items = load_items(tables, network.features)
+    items = load_items(tables, model.features)
     shape, signals = SignalsShape((), 0), None
-    if network.reads_signals:
+    if model.reads_signals:
         shape = signals_shape(context)
         signals = window_signals(
             settings.lake, cycle.source, cycle.name, context.versions, shape, items.items.count
@@ -52,7 +52,7 @@ def _write(context: StageContext, folder: Path, rewards: tuple[float, ...]) -> N
     write_serving_folder(
         folder,
         settings.checkpoint_folder(cycle.source, cycle.name, CANDIDATE) / WEIGHTS,
-        network,
+        model,
         items,
         Meaning(
             source=cycle.source,

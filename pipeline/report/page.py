@@ -33,7 +33,7 @@ from pipeline.report import charts
 from pipeline.report.outcome import headline, judged_model
 from pipeline.report.quality import delays, measured, quality
 from pipeline.report.table_facts import TableFacts
-from pipeline.workflows.refresh_cycle import workflow
+from pipeline.workflows.refresh_cycle import rung_stage, workflow
 from pipeline.workflows.stage import Workflow
 from spark_jobs.figures import (
     EvaluationSequencesFigures,
@@ -79,7 +79,7 @@ class Trained:
     name: str
     figures: TrainingFigures
     charts: tuple[Markup, ...]
-    """The loss and the held-out MRR over steps."""
+    """The loss over steps, and for the model that searched held-out MRR over passes."""
 
 
 @dataclass(frozen=True)
@@ -163,27 +163,32 @@ def _expectations(records: Records) -> list[Expectations]:
 def _trained_models(records: Records) -> list[Trained]:
     """Every model that was trained, the largest first."""
     return [
-        Trained(name.words, training, _curves(training))
-        for name, training in reversed(list(_trainings(records)))
+        Trained(name.words, training, _curves(training, searched))
+        for name, training, searched in reversed(list(_trainings(records)))
         if training is not None
     ]
 
 
-def _trainings(records: Records) -> Iterator[tuple[ModelName, TrainingFigures | None]]:
+def _trainings(records: Records) -> Iterator[tuple[ModelName, TrainingFigures | None, bool]]:
+    """Every model, its figures, and whether it is the one that found the passes."""
     for record in records.values():
         match record.figures:
             case TrainFigures(training=training):
-                yield CANDIDATE, training
+                yield CANDIDATE, training, False
             case RungFigures(size=size, training=training):
-                yield ModelName.rung(size), training
+                yield ModelName.rung(size), training, record.stage == rung_stage(1)
 
 
-def _curves(training: TrainingFigures) -> tuple[Markup, ...]:
+def _curves(training: TrainingFigures, searched: bool) -> tuple[Markup, ...]:
+    found = training.passes.held_out_mrr if searched and training.passes is not None else ()
     curves = (
-        ("Training loss", training.training_curve, 0),
-        ("MRR on held-out labels", training.validation_mrr, 3),
+        ("Training loss", training.training_curve, "step", 0),
+        ("MRR on held-out labels", training.validation_mrr, "step", 3),
+        ("MRR on held-out labels, search for the passes", found, "pass", 3),
     )
-    return tuple(charts.curve(title, points, "step", colour) for title, points, colour in curves if points)
+    return tuple(
+        charts.curve(title, points, x_name, colour) for title, points, x_name, colour in curves if points
+    )
 
 
 def _costs(stages: Workflow, records: Records) -> list[Cost]:

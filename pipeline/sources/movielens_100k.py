@@ -93,7 +93,7 @@ OVERLAY = {
         "validation_days": 1.0,
     },
     # The second window has 225 users: too few for most differences to be significant.
-    "funnel": {"rungs": ["25k", "50k"], "rung_epochs_fraction": 0.5, "strictness": "lenient"},
+    "funnel": {"rungs": ["25k", "50k"], "strictness": "lenient"},
     "evaluation": {"slices": ["cold_start", "weak_id", "new_user"]},
 }
 

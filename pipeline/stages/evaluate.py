@@ -1,4 +1,4 @@
-"""Ranks every label of the evaluation window by the candidate, the champion and the yardsticks.
+"""Ranks every label of the evaluation window by the candidate, champions and the yardsticks.
 
     python -m pipeline evaluate --source my.toml --cutoff 2026-03-01
 
@@ -11,10 +11,14 @@ from __future__ import annotations
 
 from expectations.instants import microseconds
 from model.evaluation.measures import measures
-from model.evaluation.names import CANDIDATE, CHAMPION
+from model.evaluation.names import CANDIDATE, CHAMPION, EARLIER
 from model.evaluation.ranking import NotFiniteScoreError
 from model.serving.profile import latency_milliseconds
+from model.training.checkpoint import CheckpointError
+from pipeline.config import ConfigError
+from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext
+from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.figures import EvaluateFigures
 from pipeline.cycle.records import StageResult
 from pipeline.evaluation.models import incomparable, open_contender, open_reference
@@ -24,7 +28,7 @@ from pipeline.evaluation.ranking import (
     rank_yardsticks,
     stored_ranks,
 )
-from pipeline.evaluation.window import open_window, window_figures
+from pipeline.evaluation.window import Window, open_window, window_figures
 from pipeline.registry import serving_folder
 
 
@@ -35,10 +39,14 @@ def evaluate(context: StageContext) -> StageResult:
     version, described = rank_yardsticks(context, window)
     ranked, lists = list(applicable(described)), {}
     reference, problem = context.cycle.reference, None
-    if reference is not None and (problem := incomparable(context, reference)) is None:
+    if reference is not None:
+        problem = incomparable(context, reference, window.examples.histories)
+    if reference is not None and problem is None:
         champion = open_reference(context, reference, CANDIDATE, CHAMPION)
         version, lists[CHAMPION] = rank_contender(context, window, champion)
         ranked = [CHAMPION, *ranked]
+    earlier = _earlier(context)
+    earlier_problem = None if earlier is None else _rank_earlier(context, window, earlier)
     candidate, latency, not_finite = open_contender(context, CANDIDATE), None, None
     try:
         version, lists[CANDIDATE] = rank_contender(context, window, candidate)
@@ -48,7 +56,7 @@ def evaluate(context: StageContext) -> StageResult:
             candidate.catalogue,
             window.examples.histories,
             window.eligible.item_index,
-            context.config.sequences.context_length,
+            candidate.context_length,
             microseconds(context.cycle.cutoff),
             window.signals.tables if candidate.recommender.config.reads_signals else None,
         )
@@ -65,5 +73,27 @@ def evaluate(context: StageContext) -> StageResult:
         measures=measures(stored, list(window.ends), tuple(ranked), context.config.evaluation),
         yardsticks=described,
         lists=lists,
+        earlier=None if earlier is None else f"version {earlier.version}, cycle {earlier.cycle}",
+        earlier_not_comparable=earlier_problem,
     )
     return StageResult(figures, versions={"ranks": version})
+
+
+def _earlier(context: StageContext) -> AcceptedVersion | None:
+    """The champion of `funnel.compare_back` promotions before the reference; None where there is none."""
+    reference, back = context.cycle.reference, context.config.funnel.compare_back
+    if reference is None or back == 0:
+        return None
+    return accepted.ancestor(context.settings, context.cycle.source, reference, back)
+
+
+def _rank_earlier(context: StageContext, window: Window, earlier: AcceptedVersion) -> str | None:
+    """Ranks the earlier champion under the condition that gates read. Returns why it cannot be; None: it was."""
+    try:
+        problem = incomparable(context, earlier, window.examples.histories)
+        if problem is None:
+            contender = open_reference(context, earlier, CANDIDATE, EARLIER)
+            rank_contender(context, window, contender, (window.judged,))
+        return problem
+    except (CheckpointError, ConfigError, NotFiniteScoreError) as error:  # it may be years old
+        return str(error)

@@ -9,12 +9,14 @@ Lightning, which takes longer than the judgement.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from model.evaluation.measures import judged, summary
-from model.evaluation.metrics import MetricsError
-from model.evaluation.names import CANDIDATE, CHAMPION
+from model.evaluation.metrics import MetricsError, Summary
+from model.evaluation.names import CANDIDATE, CHAMPION, EARLIER
 from model.sizes import SIZES
+from pipeline.config import Config
 from pipeline.cycle.context import StageContext, figures_of
 from pipeline.cycle.figures import Agreement, CyclePair, EvaluateFigures, FunnelFigures, RungFigures
 from pipeline.cycle.records import Records, StageResult, read_records
@@ -47,6 +49,7 @@ def funnel(context: StageContext) -> StageResult:
         agreement=agreement(context, difference),
         loses_to=loses_to,
         relative_difference=difference,
+        by_hand=_by_hand(evaluated),
     )
     return StageResult(figures, refused=reason)
 
@@ -76,26 +79,57 @@ def agreement(context: StageContext, today: float | None) -> tuple[Agreement, ..
 def _compare(
     context: StageContext, evaluated: EvaluateFigures
 ) -> tuple[list[Verdict], tuple[str, ...], float | None]:
-    """Verdicts against yardsticks and champion, the yardsticks that rank better, and the relative
+    """Verdicts against yardsticks and champions, the yardsticks that rank better, and the relative
     difference to the champion (None without one)."""
     config, problem = context.config, evaluated.reference_not_comparable
     has_champion = context.cycle.reference is not None and problem is None
+    has_earlier = evaluated.earlier is not None and evaluated.earlier_not_comparable is None
+    champions = (*((CHAMPION,) if has_champion else ()), *((EARLIER,) if has_earlier else ()))
     described = evaluated.yardsticks or UNDESCRIBED
     yardsticks = applicable(described)
-    models = (CANDIDATE, *((CHAMPION,) if has_champion else ()), *yardsticks)
+    models = (CANDIDATE, *champions, *yardsticks)
     stored = stored_ranks(context, context.versions["ranks"])
     try:
         measured = summary(stored, judged(config.evaluation), models, config.evaluation)
     except MetricsError as error:
         return [Verdict("ranks", "fail", str(error))], (), None
-    verdicts = against_yardsticks(measured, CANDIDATE, described, must_beat=True, has_other=has_champion)
+    verdicts = against_yardsticks(
+        measured,
+        CANDIDATE,
+        described,
+        must_beat=True,
+        # Where a champion exists that nobody could compare with, every yardstick stands in for it.
+        all_binding=problem is not None,
+        has_other=has_champion or has_earlier,
+    )
+    missing = evaluated.window.tasks_not_applicable
+    verdicts += _against_earlier(measured, evaluated, config, missing)
     loses_to = tuple(name for name in yardsticks if relative(measured, CANDIDATE, name) < 0)
     if not has_champion:
         verdicts.append(rules.not_applicable(CHAMPION.in_a_sentence, problem or NOTHING_BEFORE))
         return verdicts, loses_to, None
-    missing = evaluated.window.tasks_not_applicable
     verdicts += non_inferiority(measured, CANDIDATE, CHAMPION, CHAMPION.in_a_sentence, config, missing)
     return verdicts, loses_to, relative(measured, CANDIDATE, CHAMPION)
+
+
+def _against_earlier(
+    measured: Summary, evaluated: EvaluateFigures, config: Config, missing: Sequence[str]
+) -> list[Verdict]:
+    """Verdicts against the champion of some promotions ago, for all labels and every task."""
+    words = EARLIER.in_a_sentence
+    if evaluated.earlier is None:
+        back = config.funnel.compare_back
+        why = f"there is none {back} promotions before the champion" if back else "funnel.compare_back is 0"
+        return [rules.not_applicable(words, why)]
+    if evaluated.earlier_not_comparable is not None:
+        return [rules.not_applicable(words, evaluated.earlier_not_comparable)]
+    named = f"{words} ({evaluated.earlier})"
+    return non_inferiority(measured, CANDIDATE, EARLIER, named, config, missing, with_slices=False)
+
+
+def _by_hand(evaluated: EvaluateFigures) -> str | None:
+    problem = evaluated.reference_not_comparable
+    return None if problem is None else f"the champion could not be ranked: {problem}"
 
 
 def _forecast(rungs: int) -> Verdict:

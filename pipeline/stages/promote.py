@@ -2,14 +2,15 @@
 
     python -m pipeline promote --source my.toml --cutoff 2026-03-01
 
-Reads the record of `register` and the registry. Leaves the alias `champion` on this cycle's version,
-unless promotion is by hand, the run is a backfill, or the champion has the same or a later cutoff.
+Reads the records of `funnel` and `register`, and the registry. Leaves the alias `champion` on this cycle's
+version, unless promotion is by hand, the champion could not be ranked, the run is a backfill, or the champion
+has the same or a later cutoff.
 """
 
 from __future__ import annotations
 
 from pipeline.cycle.context import StageContext
-from pipeline.cycle.figures import PromoteFigures, RegisterFigures
+from pipeline.cycle.figures import FunnelFigures, PromoteFigures, RegisterFigures
 from pipeline.cycle.records import StageResult
 from pipeline.registry import tracking
 from pipeline.registry.promotion import PromotionError, promote_version
@@ -31,6 +32,9 @@ def _why_not(context: StageContext, version: int) -> str | None:
         return f"version {version} stays challenger: promotion is by hand (python -m pipeline promote {version} --source {cycle.source})"
     if cycle.run_type == "backfill":
         return f"version {version} stays as it is: a backfill never moves the live alias"
+    by_hand = context.figures("funnel", FunnelFigures).by_hand
+    if by_hand is not None:
+        return f"version {version} stays challenger: {by_hand}; promote it by hand (python -m pipeline promote {version} --source {cycle.source})"
     live = tracking.champion_version(settings, cycle.source)
     if live is None or live == version:
         return None

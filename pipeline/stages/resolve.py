@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from pipeline.config import Config
+from expectations.wording import listing
+from pipeline.config import Config, parse_stored
 from pipeline.cycle import accepted
 from pipeline.cycle.definition import (
     AcceptedVersion,
@@ -24,6 +25,7 @@ from pipeline.cycle.definition import (
     read_cycle,
     write_cycle,
 )
+from pipeline.cycle.meaning import changed
 from pipeline.settings import Settings
 from pipeline.sources import land
 
@@ -47,6 +49,10 @@ def resolve(
     tracking.check(settings, config.source.name)
     land(config.source.name, settings, say)
     cycle = pin_cycle(config, cutoff, settings, run_type=run_type, cold_start=cold_start)
+    if cycle.parent is None and cycle.reference is not None:
+        names = changed(accepted.configuration(settings, cycle.source, cycle.reference), config)
+        if names:
+            say(f"{listing(names)} changed since cycle {cycle.reference.cycle}: a new lineage begins")
     say(
         f"cycle {cycle.name} of {cycle.source}: split {cycle.split:%Y-%m-%d %H:%M}, "
         f"cutoff {cycle.cutoff:%Y-%m-%d %H:%M} UTC, {cycle.origin}"
@@ -123,13 +129,14 @@ def pin_cycle(
 ) -> Cycle:
     """The cycle with this cutoff: read back if it was resolved before, else decided and written now.
 
-    A changed window length decides again. Once a cycle was run as a backfill it stays one: a backfill
+    A changed window length and a changed meaning of the inputs decide again. Once a cycle was run as a backfill it stays one: a backfill
     never moves the live alias. Raises CycleError when the parent's files are missing or altered, or when
     every earlier version was trained on events of this window, unless `cold_start` is given.
     """
     source, window = config.source.name, timedelta(days=config.schedule.window_days)
     resolved = read_cycle(settings, source, cycle_name(cutoff))
-    if resolved is not None and (resolved.cold_start, resolved.cycle.window) == (cold_start, window):
+    holds = resolved is not None and (resolved.cold_start, resolved.cycle.window) == (cold_start, window)
+    if holds and not changed(parse_stored(resolved.configuration, "the resolved cycle"), config):
         cycle = resolved.cycle
         if run_type == "backfill":
             cycle = replace(cycle, run_type=run_type)
@@ -164,6 +171,8 @@ def _decide(
                 raise
             reference = None  # its files are lost, so there is nothing to compare with
     parent = None if from_scratch else reference
+    if parent is not None and changed(accepted.configuration(settings, source, parent), config):
+        parent = None  # its weights would misread today's inputs
     return Cycle(source, cutoff, window, parent, reference, run_type)
 
 
@@ -180,7 +189,8 @@ def check_files(version: AcceptedVersion, settings: Settings, source: str) -> No
         )
     if digest_of_weights(folder) != version.checkpoint_digest:
         raise CycleError(f"the weights of version {version.version} in {folder} were altered; {advice}")
-    if "vocabulary" not in accepted.records(settings, source, version):
+    kept = (folder.parent / "cycle.json").exists()
+    if not kept or "vocabulary" not in accepted.records(settings, source, version):
         raise CycleError(f"the records of version {version.version} are missing in {folder.parent}; {advice}")
 
 

@@ -2,14 +2,16 @@
 
     python -m pipeline rung_N --source my.toml --cutoff 2026-03-01      # N counts from 1
 
-Reads the tables of training and evaluation, the vocabulary's masking rate, and the checkpoints of the
-cycle's parent and reference. Leaves the rung's checkpoint (and the control's, where the configuration
-changed), their rows in `ranks`, and verdicts. A refusal ends the cycle and says what it saved.
+Reads the tables of training and evaluation, the vocabulary's masking rate, the checkpoints of the cycle's
+parent and reference, and the number of passes that the first rung found. Leaves the rung's checkpoint (and
+the control's, where the configuration changed), their rows in `ranks`, and verdicts. A refusal ends the
+cycle and says what it saved.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from expectations.wording import listing, seconds
 from model.evaluation.figures import Lists
@@ -22,10 +24,10 @@ from model.training.progress import NotFiniteError
 from pipeline.config import Config
 from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext
-from pipeline.cycle.figures import RungFigures, TrainingFigures
+from pipeline.cycle.figures import PassesFigures, RungFigures, TrainingFigures
 from pipeline.cycle.records import StageResult
 from pipeline.evaluation.models import (
-    incomparable,
+    new_lineage,
     open_contender,
     open_reference,
     reference_config,
@@ -51,6 +53,7 @@ from pipeline.gates.verdicts import (
 )
 from pipeline.registry import tracking
 from pipeline.training.fit import fit
+from pipeline.training.search import find_passes, found_passes
 
 COMPARED_SECTIONS = ("model", "objective", "training")
 """Sections of the configuration; when one has changed, the reference's rung as it is would be an unfair
@@ -70,7 +73,8 @@ class Comparison:
 def rung(context: StageContext) -> StageResult:
     """The stage: trains one rung, ranks it beside what it is compared with, and judges it.
 
-    Every rung must rank better from its users' own histories than from other users'. It is compared with
+    Where histories tell more than recency does, a rung must rank better from its users' own histories than
+    from other users'. It is compared with
     the same rung of the reference's cycle or, where the configuration has changed since, with a control:
     the reference's configuration, trained on this cycle's data. Where neither exists, it must beat frozen
     popularity.
@@ -82,8 +86,9 @@ def rung(context: StageContext) -> StageResult:
         name.size, window_figures(window), verdicts=(), outcome="passed", yardsticks=described
     )
     try:
-        figures = replace(figures, training=_train(context, name))
-        comparison = _rank_comparison(context, window, name)
+        training = _train(context, name)
+        figures = replace(figures, training=training)
+        comparison = _rank_comparison(context, window, name, training.passes)
         version, exchanged, lists = _rank_rung(context, window, name)
     except (NotFiniteError, NotFiniteScoreError) as error:
         return _result(context, replace(figures, verdicts=(rules.finite(str(error)),)), version)
@@ -104,25 +109,43 @@ def rung(context: StageContext) -> StageResult:
 
 
 def _train(context: StageContext, name: ModelName) -> TrainingFigures:
-    shorter = replace(context, config=_as_rungs_train(context.config))
-    return fit(shorter, name, name.size, tracking.live_metrics(context, name)).figures
+    """Trains the rung. The first one finds the number of passes; the later ones read it."""
+    live = tracking.live_metrics(context, name)
+    passes = find_passes(context, name, live) if context.stage.rung == 1 else found_passes(context)
+    return fit(context, name, name.size, live, passes=passes, **_amount(context.config)).figures
 
 
-def _rank_comparison(context: StageContext, window: Window, name: ModelName) -> Comparison:
+def _rank_comparison(
+    context: StageContext, window: Window, name: ModelName, passes: PassesFigures | None = None
+) -> Comparison:
     """Ranks what the rung is compared with, if there is anything; trains the control where one is needed."""
     reference = context.cycle.reference
     if reference is None:
         return Comparison(None, NOTHING_BEFORE)
-    if (problem := incomparable(context, reference)) is not None:
-        return Comparison(None, problem)
-    older = _as_rungs_train(reference_config(context, reference))
-    if _compared(older, name.size) != _compared(_as_rungs_train(context.config), name.size):
+    if names := new_lineage(context, reference):
+        return Comparison(None, f"{', '.join(names)} changed since cycle {reference.cycle}")
+    older = reference_config(context, reference)
+    if _compared(older, name.size) != _compared(context.config, name.size):
         control = ModelName.rung(name.size, Variant.CONTROL)
         sections = {section: getattr(older, section) for section in COMPARED_SECTIONS}
         config = context.config.model_copy(update=sections)
-        fit(replace(context, config=config), control, name.size, parent_model=name)
+        # A search of its own would cost as much as the rung's; its configured passes stay the most.
+        searched = passes is not None and passes.held_out_after is not None
+        own = passes if searched and older.training.validation_days else None
+        fit(
+            replace(context, config=config),
+            control,
+            name.size,
+            parent_model=name,
+            passes=own,
+            **_amount(older),
+        )
         rank_contender(context, window, open_contender(context, control), (window.judged,))
         return Comparison(control, f"the configuration of cycle {reference.cycle} on the same data")
+    if context.cycle.parent is None:
+        return Comparison(
+            None, f"it began from scratch, and the same rung of cycle {reference.cycle} may not have"
+        )
     if not reference_has(context, reference, name):
         return Comparison(None, f"cycle {reference.cycle} has no rung of this size")
     contender = open_reference(context, reference, name, ModelName.rung(name.size, Variant.OLDER))
@@ -190,14 +213,14 @@ def _saved(context: StageContext) -> str:
     return words
 
 
-def _as_rungs_train(config: Config) -> Config:
-    """The configuration with the rungs' number of passes over the data."""
-    training, fraction = config.training, config.funnel.rung_epochs_fraction
-    passes = {name: fraction * getattr(training, name) for name in ("epochs", "finetune_epochs")}
-    return config.model_copy(update={"training": training.model_copy(update=passes)})
+def _amount(config: Config) -> dict[str, Any]:
+    """How much of the full model's passes a rung makes, as arguments of `fit`."""
+    funnel = config.funnel
+    share = min(1.0, funnel.rung_cost_fraction / len(funnel.rungs))
+    return {"share": share, "least_steps": funnel.rung_min_steps}
 
 
-def _compared(config: Config, size: str) -> str:
-    """Digest of what a rung's training depends on, which does not include the full model's size."""
+def _compared(config: Config, size: str) -> tuple[str, dict[str, Any]]:
+    """What a rung's training depends on, which does not include the full model's size."""
     model = config.model.model_copy(update={"size": size})
-    return config.model_copy(update={"model": model}).digest_of(*COMPARED_SECTIONS)
+    return config.model_copy(update={"model": model}).digest_of(*COMPARED_SECTIONS), _amount(config)

@@ -94,9 +94,12 @@ def bytes_on_disk(rows: DataFrame) -> int:
 def create(spark: SparkSession, lake: str, source: str, table: Table) -> int:
     """Creates a table by its contract unless it exists; returns its newest version.
 
-    Raises SchemaError when it exists with other columns.
+    A table of an earlier revision gets the nullable columns that the contract has added since. Raises
+    SchemaError when it exists with other columns.
     """
     newest = latest_version(spark, lake, source, table)
+    if newest is not None and _add_columns(spark, lake, source, table):
+        newest = _newest(spark, lake, source, table)
     if newest is not None:
         check_schema(read(spark, lake, source, table), table, what="the table in the lake")
         return newest
@@ -110,6 +113,16 @@ def create(spark: SparkSession, lake: str, source: str, table: Table) -> int:
         builder = builder.partitionedBy(*table.partitions)
     builder.comment(table.grain).execute()
     return latest_version(spark, lake, source, table) or 0
+
+
+def _add_columns(spark: SparkSession, lake: str, source: str, table: Table) -> bool:
+    """Adds the nullable columns that a table lacks; returns whether there were any."""
+    present = read(spark, lake, source, table).columns
+    added = [column for column in table.columns if column.nullable and column.name not in present]
+    if added:
+        columns = ", ".join(f"`{column.name}` {column.type}" for column in added)
+        spark.sql(f"ALTER TABLE delta.`{location(lake, source, table.name)}` ADD COLUMNS ({columns})")
+    return bool(added)
 
 
 def replace(spark: SparkSession, rows: DataFrame, table: Table, lake: str, source: str, where: str) -> int:

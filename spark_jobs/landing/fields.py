@@ -60,6 +60,11 @@ def whole_number(rows: DataFrame, name: str) -> Column:
     return F.when(value == F.floor(value), F.expr(f"try_cast(try_cast({name} AS double) AS int)"))
 
 
+def truth(rows: DataFrame, name: str) -> Column:
+    """An optional boolean; null when the value is none. Text and numbers count as Spark's cast takes them."""
+    return F.expr(f"try_cast({name} AS boolean)") if name in rows.columns else F.lit(None).cast("boolean")
+
+
 def kept_raw(column: str) -> Column:
     """A refused line as it is stored: valid UTF-8, cut to RAW_CHARACTERS."""
     return F.substring(F.make_valid_utf8(F.coalesce(F.col(column), F.lit(""))), 1, RAW_CHARACTERS)

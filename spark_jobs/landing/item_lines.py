@@ -13,7 +13,7 @@ from pyspark.sql.types import ArrayType
 
 from expectations.instants import microseconds
 from spark_jobs.config import EdgeMapping, ItemMapping, TagMapping
-from spark_jobs.landing.fields import id_problem, kept_raw, present_text, text_id
+from spark_jobs.landing.fields import id_problem, kept_raw, present_text, text_id, truth
 from spark_jobs.landing.instants import NOT_AN_INSTANT, parsed_microseconds
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
 
@@ -27,7 +27,8 @@ _EARLIEST_YEAR, _LATEST_YEAR = 1800, 2200
 
 def mapped_expressions(mapping: ItemMapping | TagMapping | EdgeMapping) -> dict[str, str]:
     """SQL expressions by field, of the fields that the mapping gives."""
-    names = ("item", "title", "description", "launched_at", "tag", "tagged_at", "relation", "entity")
+    names = ("item", "title", "description", "launched_at", "retired")
+    names += ("tag", "tagged_at", "relation", "entity")
     expressions = {name: getattr(mapping, name, None) for name in names}
     return {name: sql for name, sql in expressions.items() if sql is not None}
 
@@ -58,6 +59,9 @@ def checked_lines(rows: DataFrame, mapping: ItemMapping | TagMapping | EdgeMappi
         )
     else:
         lines = lines.withColumn("at", F.lit(None).cast("timestamp"))
+    if isinstance(mapping, ItemMapping):
+        said, retired = present_text(rows, "retired"), truth(rows, "retired")
+        problem.append(F.when(said.isNotNull() & retired.isNull(), "retired is neither true nor false"))
     if isinstance(mapping, EdgeMapping):
         has_entity = F.size(_several(rows, "entity")) > 0
         problem.append(F.when(has_entity & present_text(rows, "relation").isNull(), "missing relation"))
@@ -75,7 +79,7 @@ def checked_lines(rows: DataFrame, mapping: ItemMapping | TagMapping | EdgeMappi
             present_text(rows, "title").alias("title"),
             present_text(rows, "description").alias("description"),
         )
-        return lines.select(*head, *texts, F.col("at").alias("launched_at"))
+        return lines.select(*head, *texts, F.col("at").alias("launched_at"), retired.alias("retired"))
     if isinstance(mapping, TagMapping):
         return lines.select(*head, _several(rows, "tag").alias("tag"), F.col("at").alias("tagged_at"))
     return lines.select(

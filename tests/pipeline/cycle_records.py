@@ -35,6 +35,7 @@ from pipeline.cycle.figures import (
     EvaluateFigures,
     EvaluationWindowFigures,
     FunnelFigures,
+    PassesFigures,
     PromoteFigures,
     RegisterFigures,
     ReportFigures,
@@ -185,6 +186,20 @@ def _delay_curves(strengths: Mapping[ModelName, float]) -> tuple[DelayCurve, ...
     )
 
 
+PASSES = PassesFigures(
+    passes=3.0,
+    why="held-out MRR is highest there, 0.0340",
+    fine_tuned=True,
+    most_passes=5.0,
+    held_out_after="2024-02-08T00:00:00+00:00",
+    held_out_until="2024-02-10T00:00:00+00:00",
+    held_out_labels=120,
+    held_out_mrr=((1.0, 0.02), (2.0, 0.031), (3.0, 0.034), (4.0, 0.033)),
+    steps=32,
+)
+"""What the first rung found."""
+
+
 def training(size: str) -> TrainingFigures:
     """Figures of one training of a backbone of this size."""
     parameters = SIZES[size].parameters
@@ -195,8 +210,8 @@ def training(size: str) -> TrainingFigures:
         seconds=12.5,
         tokens_per_second=4000.4,
         final_loss=5.1,
-        validation_mrr=((10, 0.02), (20, 0.031), (30, 0.034), (40, 0.033)),
-        validation_examples=80,
+        validation_mrr=(),
+        validation_examples=0,
         training_curve=tuple((step, 5.0 + 3.0 / step) for step in range(1, 41)),
         sequences=300,
         loss_positions=7000,
@@ -211,6 +226,7 @@ def training(size: str) -> TrainingFigures:
         start="version 1, cycle 2024-02-10",
         parent_digest="cd" * 32,
         checkpoint_digest="ef" * 32,
+        passes=PASSES,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.config import RegistryConfig
 from pipeline.cycle.context import StageContext
 from pipeline.cycle.definition import Cycle
-from pipeline.cycle.figures import RegisterFigures
+from pipeline.cycle.figures import FunnelFigures, RegisterFigures
 from pipeline.cycle.records import StageRecord
 from pipeline.registry import tracking
 from pipeline.settings import Settings
@@ -31,15 +31,25 @@ def registry(home: Path) -> Settings:
 
 
 def promoting(
-    settings: Settings, cutoff: datetime, version: int, run_type: str = "manual", promotion: str = "automatic"
+    settings: Settings,
+    cutoff: datetime,
+    version: int,
+    run_type: str = "manual",
+    promotion: str = "automatic",
+    by_hand: str | None = None,
 ) -> StageContext:
-    """The context of `promote` after `register` recorded a version."""
+    """The context of `promote` after `register` recorded a version; `by_hand` is the funnel's reason."""
     config = tiny_config(registry=RegistryConfig(promotion=promotion))
     cycle = Cycle("tiny", cutoff, timedelta(days=10), None, run_type=run_type)
     figures = RegisterFigures(version, "reprise-tiny", "d")
     registered = StageRecord("register", "", {}, {}, figures, None, 0.0, "", 0.0)
+    judged = FunnelFigures((), "passed", (), by_hand=by_hand)
+    finished = {
+        "funnel": StageRecord("funnel", "", {}, {}, judged, None, 0.0, "", 0.0),
+        "register": registered,
+    }
     stage = workflow(config)["promote"]
-    return StageContext(stage, config, cycle, settings, {"register": registered}, say=lambda text: None)
+    return StageContext(stage, config, cycle, settings, finished, say=lambda text: None)
 
 
 def live(settings: Settings) -> int | None:

@@ -176,9 +176,17 @@ def test_a_configuration_stored_with_derived_keys_is_read_as_it_was():
     config = changed(model={"freshness": True}, features={"graph_width": 16})
     content = config.model_dump(mode="json")
     assert parse_stored(content, "version 1") == config
-    old = content | {"model": config.network().model_dump(mode="json")}
+    network = config.network().model_dump(mode="json", exclude={"history", "half_lives"})
+    old = content | {"model": network}
     assert old["model"]["output_width"] == 97 and old["model"]["max_length"] == 256
     assert parse_stored(old, "version 1") == config
+
+
+def test_a_stored_share_of_passes_a_rung_becomes_the_cost_of_all_rungs():
+    content = parse(MINIMAL, "test").model_dump(mode="json")
+    content["funnel"] = {"rungs": ["25k", "50k"], "rung_epochs_fraction": 0.5}
+    funnel = parse_stored(content, "version 1").funnel
+    assert (funnel.rung_cost_fraction, funnel.rung_min_steps) == (1.0, 1)
 
 
 # --- schedule and rungs ---------------------------------------------------------------------------

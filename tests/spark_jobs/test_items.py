@@ -81,6 +81,28 @@ def test_items_carry_what_their_files_say(spark, landing):
     assert (result.figures.items_with_description, result.figures.items_with_edges) == (1, 2)
 
 
+def test_an_item_may_be_withdrawn_and_come_back(spark, landing):
+    (films,) = FILMS.items
+    config = source(items=(films.model_copy(update={"retired": "gone"}),))
+    jsonl(landing / "log.jsonl", {"u": "a", "i": "f1", "t": T})
+    jsonl(
+        landing / "films" / "1.json",
+        film("f1", "Up", gone=True),
+        film("f2", "Heat", gone="no"),
+        film("f3", "Jaws", gone=None),
+        film("f4", "Alien", gone="perhaps"),
+    )
+    refresh(spark, landing, config)
+    retired = {row["item_id"]: row["retired"] for row in content(spark, job(landing, config), ITEMS)}
+    assert retired == {"f1": True, "f2": False, "f3": None}
+    (refused,) = content(spark, job(landing, config), REJECTED_ITEMS)
+    assert refused["reason"] == "retired is neither true nor false"
+    jsonl(landing / "films" / "2.json", film("f1", "Up", gone=False))
+    refresh(spark, landing, config)
+    retired = {row["item_id"]: row["retired"] for row in content(spark, job(landing, config), ITEMS)}
+    assert retired["f1"] is False
+
+
 def test_an_index_never_changes_and_nothing_new_writes_nothing(spark, landing):
     jsonl(landing / "log.jsonl", {"u": "a", "i": "m", "t": T}, {"u": "a", "i": "z", "t": T - 9})
     jsonl(landing / "films" / "1.json", film("m", "Old title"))

@@ -49,6 +49,24 @@ def test_the_parents_tokens_are_kept_and_new_ones_follow(spark):
     ]
 
 
+def test_an_item_is_retired_where_items_says_so_and_stays_as_it_was_where_it_says_nothing(spark):
+    said = {"a": True, "b": False, "c": None, "d": None, "e": True}
+    items = items_frame(spark, [{"item_id": name, "retired": retired} for name, retired in said.items()])
+    parent = parent_frame(
+        spark, (0, 0, "first", False), (1, 1, "first", True), (2, 2, "first", True), (3, 3, "first", False)
+    )
+    rows = vocabulary.vocabulary(events_of(spark, e=5), items, parent, "now", 4)
+    assert [(row[1], row[4]) for row in by_token(rows)] == [
+        (0, True),
+        (1, False),
+        (2, True),
+        (3, False),
+        (4, True),
+    ]
+    older = vocabulary.vocabulary(events_of(spark, e=5), items.drop("retired"), parent, "now", 4)
+    assert [row[4] for row in by_token(older)] == [False, True, True, False, False]
+
+
 def test_no_event_passes_through_python(spark, plan_of):
     events, items = events_of(spark, a=1), items_frame(spark, ["a"])
     parent = parent_frame(spark, (0, 0, "first", False))

@@ -25,6 +25,7 @@ from model.evaluation.names import (
     [
         ("candidate", Kind.CANDIDATE, None, Variant.OWN, "candidate"),
         ("champion", Kind.CHAMPION, None, Variant.OWN, "champion"),
+        ("champion_earlier", Kind.EARLIER, None, Variant.OWN, "earlier champion"),
         ("popularity_frozen", Kind.FROZEN, None, Variant.OWN, "frozen popularity"),
         ("popularity_moving", Kind.MOVING, None, Variant.OWN, "moving popularity"),
         ("popularity_decayed", Kind.DECAYED, None, Variant.OWN, "decayed popularity"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,3 +81,9 @@ def test_batches_hold_every_window_once_with_its_own_events():
             gap_us = np.diff(found.event_at_us[span], prepend=found.event_at_us[span][:1])
             assert batch.gap_seconds[row][events].tolist() == (gap_us / SECOND_US).tolist()
     assert sorted(numbers) == list(range(windows.first.size))
+
+
+@pytest.mark.parametrize("context_length", [-1, 4, 5])
+def test_windows_that_would_not_advance_are_refused(context_length):
+    with pytest.raises(ValueError, match=r"at least 0 and below max_length \(4\), given"):
+        plan([9], [(0, 9)], context_length=context_length)

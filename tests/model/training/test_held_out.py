@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from expectations.instants import SECOND_US
 from model.config import ObjectiveConfig
 from model.data.batches import LabelInterval, TrainingBatches
-from model.training.held_out import MOST_EXAMPLES, held_out, held_out_mrr
+from model.training.held_out import (
+    MOST_EXAMPLES,
+    held_out,
+    held_out_interval,
+    held_out_mrr,
+    label_times,
+)
 from tests.model import lake, tiny
 from tests.model.rows import sequences
 
@@ -43,6 +50,25 @@ def test_only_labels_of_the_interval_at_loss_positions_are_examples(tmp_path):
     found = held_out(data, LabelInterval(9 * HOUR, 20 * HOUR), 64, 17, 1)
     assert [label for _, label in examples_of(found)] == list(range(10, 21))
     assert found.examples == 11
+
+
+def test_the_held_out_end_is_cut_by_days_and_by_a_quarter_of_time_and_labels():
+    evenly, whole = np.arange(1, 9), LabelInterval(0, 8)
+    # At most two of eight labels and two of eight microseconds, whatever longer end is asked for.
+    assert held_out_interval(evenly, whole, 4) == (LabelInterval(0, 6), LabelInterval(6, 8))
+    assert held_out_interval(evenly, whole, 1) == (LabelInterval(0, 7), LabelInterval(7, 8))
+    # Six of eight labels lie at the very end: a quarter of the time would hold out too many of them.
+    late = np.array([8, 1, 2, 7, 7, 7, 8, 7])
+    assert held_out_interval(late, whole, 4)[1] == LabelInterval(7, 8)
+    # A first cycle begins at its first label.
+    assert held_out_interval(np.arange(101, 109), LabelInterval(None, 109), 99)[1] == LabelInterval(107, 109)
+    assert held_out_interval(np.array([3]), whole, 4)[1] == LabelInterval(6, 8)
+
+
+def test_label_times_are_those_of_the_intervals_high_value_events(tmp_path):
+    data = sequences(tmp_path, {"u": [(n, n * HOUR, float(n % 2)) for n in range(30)]})
+    found = label_times(data, LabelInterval(9 * HOUR, 20 * HOUR))
+    assert sorted(found.tolist()) == [n * HOUR for n in range(11, 20, 2)]
 
 
 def test_no_label_is_both_held_out_and_trained_on(tmp_path):

@@ -9,7 +9,7 @@ from model.config import TrainingConfig
 from model.data.batches import LabelInterval, TrainingBatches
 from model.training.held_out import held_out
 from model.training.lightning_module import CallableLogger, Plan, RefreshModule, Watch, run
-from model.training.optimizer import build_optimizers, clip_dense_gradient, learning_rate_factor
+from model.training.optimizer import Schedule, build_optimizers, clip_dense_gradient
 from model.training.progress import NotFiniteError, Progress
 from tests.model import lake, tiny
 from tests.model.rows import sequences
@@ -27,8 +27,10 @@ def module(batches: TrainingBatches, with_held_out: bool = True, **changes) -> R
     training = TrainingConfig(**({"threads": 1, "checkpoint_every_steps": 3, "accelerator": "cpu"} | changes))
     model = tiny.recommender(40, context_fields=(), dropout=0.2)
     examples = held_out(batches.sequences, batches.interval, 68, 17, 1) if with_held_out else None
-    plan = Plan(tiny.objective(), training, 0.3, tiny.catalogue(ITEMS, 40), torch.arange(ITEMS), examples)
-    progress = Progress(batches.total_steps, batches.steps_per_epoch)
+    schedule = Schedule.of(batches.total_steps, batches.total_steps, training)
+    catalogue, eligible = tiny.catalogue(ITEMS, 40), torch.arange(ITEMS)
+    plan = Plan(tiny.objective(), training, schedule, 0.3, catalogue, eligible, examples)
+    progress = Progress(batches.total_steps, batches.steps_per_epoch, validate_every=4)
     return RefreshModule(model, build_optimizers(model, training, finetune=False), plan, progress)
 
 
@@ -42,7 +44,7 @@ def test_a_run_equals_its_steps_taken_without_lightning(batches):
     run(trained, batches, quiet(), None)
     plan, model, steps = manual.plan, manual.model.train(), batches.total_steps
     for step in range(steps):
-        manual.pair.set_learning_rate(learning_rate_factor(step, steps, plan.training.warmup_fraction))
+        manual.pair.set_learning_rate(plan.schedule.factor(step))
         loss, _ = model.training_loss(
             batches[step], plan.catalogue, plan.eligible, plan.objective, plan.masking_rate, 1, step
         )
@@ -77,6 +79,15 @@ def test_a_line_is_shown_every_few_seconds_and_not_every_step(batches, monkeypat
     run(module(batches, with_held_out=False), batches, Watch(lines.append, lambda: None), None)
     # The clock is read twice per step: 1.2 s per step, so a line every 5 s is one every five steps.
     assert 1 < len(lines) <= 1 + batches.total_steps // 4
+
+
+def test_held_out_mrr_that_no_longer_grows_ends_the_run(batches, monkeypatch):
+    values = iter([0.2, 0.1, 0.1, 0.9])
+    monkeypatch.setattr("model.training.lightning_module.held_out_mrr", lambda *_: next(values))
+    trained = module(batches)
+    trained.progress.validate_every, trained.progress.patience = 1, 2
+    run(trained, batches, quiet(), None)
+    assert trained.progress.step == 3 < batches.total_steps and trained.progress.best == (1, 0.2)
 
 
 def test_held_out_examples_do_not_change_the_weights(batches):

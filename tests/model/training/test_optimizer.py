@@ -13,10 +13,10 @@ from torch.utils._pytree import tree_leaves
 from model.config import TrainingConfig
 from model.network.recommender import Recommender
 from model.training.optimizer import (
+    Schedule,
     build_optimizers,
     clip_dense_gradient,
     dense_parameters,
-    learning_rate_factor,
     load_moments,
     moments,
 )
@@ -33,13 +33,25 @@ def _step(model: Recommender, optimizers, catalogue, step: int = 0, eligible: in
     optimizers.step()
 
 
-def test_the_schedule_warms_up_then_follows_half_a_cosine():
-    factors = [learning_rate_factor(step, 10, 0.2) for step in range(11)]
-    assert factors[:3] == [1 / 2, 1, 1]
-    assert factors[6] == pytest.approx(1 / 2) and factors[10] == 0
-    assert all(later <= earlier for earlier, later in itertools.pairwise(factors[1:]))
-    assert learning_rate_factor(0, 10, 0.0) == 1 and learning_rate_factor(99, 10, 0.5) == 0
-    assert learning_rate_factor(9, 10, 1.0) == 1
+def test_the_schedule_warms_up_stays_and_falls_by_half_a_cosine():
+    schedule = Schedule(total_steps=10, warmup_steps=2, decay_steps=4)
+    factors = [schedule.factor(step) for step in range(11)]
+    assert factors[:7] == [1 / 2, 1, 1, 1, 1, 1, 1]
+    assert factors[8] == pytest.approx(1 / 2) and factors[10] == 0
+    assert all(later < earlier for earlier, later in itertools.pairwise(factors[6:]))
+    assert Schedule(10, 0, 0).factor(0) == Schedule(10, 0, 0).factor(9) == 1
+
+
+def test_a_run_that_ends_within_its_warm_up_never_exceeds_it():
+    factors = [Schedule(total_steps=4, warmup_steps=8, decay_steps=2).factor(step) for step in range(5)]
+    assert factors == [1 / 8, 2 / 8, 3 / 8, 1 / 2, 0]
+
+
+def test_the_warm_up_follows_from_the_configured_passes_and_the_fall_from_those_made():
+    training = TrainingConfig(warmup_fraction=0.1, decay_fraction=0.25)
+    assert Schedule.of(40, 100, training) == Schedule(40, 10, 10)
+    rates = [Schedule.of(steps, 100, training) for steps in (40, 100)]
+    assert len({tuple(schedule.factor(step) for step in range(30)) for schedule in rates}) == 1
 
 
 def test_the_schedule_applies_to_both_optimizers():
@@ -70,8 +82,7 @@ def test_one_step_equals_dense_adam_on_touched_rows():
     model.training_loss(BATCH, catalogue, torch.arange(7), tiny.objective(), 0.0, 1, 0)[0].backward()
     gradient = model.item_tower.table.weight.grad.to_dense()
     optimizers.step()
-    epsilon = 1e-8 / (1 - 0.999) ** 0.5  # SparseAdam adds it before the bias correction
-    expected = before - 2e-2 * gradient / (gradient.abs() + epsilon)
+    expected = before - 2e-2 * gradient / (gradient.abs() + 1e-8)
     after = model.item_tower.table.weight.detach()
     torch.testing.assert_close(after, expected, atol=4 * torch.finfo(torch.float32).eps, rtol=0)
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -101,6 +112,7 @@ class _Elements(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         row_wise = any(isinstance(value, torch.Tensor) and value.is_sparse for value in args)
+        row_wise |= function is torch.ops.aten.index_copy_.default
         given = {id(value) for value in tree_leaves(args)}
         for value in tree_leaves(result):
             fresh = isinstance(value, torch.Tensor) and not value.is_sparse and not value._is_view()
@@ -110,11 +122,13 @@ class _Elements(TorchDispatchMode):
         return result
 
 
-def test_a_million_rows_cost_no_more_than_the_batch():
+@pytest.mark.parametrize("row_step_counts", [True, False])
+def test_a_million_rows_cost_no_more_than_the_batch(row_step_counts):
     """With V = 1M no operation of a step creates or rewrites a tensor of V × d_e elements, or even V × 2."""
     rows = 1_000_000
     model, catalogue = tiny.recommender(rows), tiny.catalogue(rows)
-    optimizers = build_optimizers(model, TRAINING, finetune=False)
+    training = TRAINING.model_copy(update={"row_step_counts": row_step_counts})
+    optimizers = build_optimizers(model, training, finetune=False)
     weight = model.item_tower.table.weight
     before = weight.detach().clone()
     with _Elements() as counted:
@@ -136,17 +150,19 @@ def test_clipping_does_not_change_the_tables_gradient():
     assert torch.equal(model.item_tower.table.weight.grad.to_dense(), rows)
 
 
-def test_moments_saved_and_loaded_continue_bit_identically():
+@pytest.mark.parametrize("row_step_counts", [True, False])
+def test_moments_saved_and_loaded_continue_bit_identically(row_step_counts):
+    training = TRAINING.model_copy(update={"row_step_counts": row_step_counts})
     catalogue = tiny.catalogue(7)
     uninterrupted = tiny.recommender(7)
-    optimizers = build_optimizers(uninterrupted, TRAINING, finetune=False)
+    optimizers = build_optimizers(uninterrupted, training, finetune=False)
     for step in range(2):
         _step(uninterrupted, optimizers, catalogue, step)
     saved = {name: value.clone() for name, value in moments(uninterrupted, optimizers).items()}
     weights = copy.deepcopy(uninterrupted.state_dict())
     resumed = tiny.recommender(7, seed=5)
     resumed.load_state_dict(weights)
-    restored = build_optimizers(resumed, TRAINING, finetune=False)
+    restored = build_optimizers(resumed, training, finetune=False)
     load_moments(resumed, restored, saved)
     for step in (2, 3):
         _step(uninterrupted, optimizers, catalogue, step)
@@ -154,6 +170,24 @@ def test_moments_saved_and_loaded_continue_bit_identically():
     for name, tensor in uninterrupted.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert all(isinstance(value, torch.Tensor) for value in saved.values())
+
+
+def test_step_counts_of_the_other_form_are_converted():
+    catalogue, by_form = tiny.catalogue(9), {}
+    for row_step_counts in (True, False):
+        model = tiny.recommender(9)
+        training = TRAINING.model_copy(update={"row_step_counts": row_step_counts})
+        optimizers = build_optimizers(model, training, finetune=False)
+        for step in range(3):
+            _step(model, optimizers, catalogue, step)
+        by_form[row_step_counts] = (model, optimizers, moments(model, optimizers))
+    model, optimizers, _ = by_form[True]
+    load_moments(model, optimizers, by_form[False][2])
+    counts = optimizers.sparse.state[model.item_tower.table.weight]["row_steps"]
+    assert counts.tolist() == [3] * 7 + [0, 0]  # the last two items are in no batch and no sample
+    model, optimizers, _ = by_form[False]
+    load_moments(model, optimizers, by_form[True][2])
+    assert optimizers.sparse.state[model.item_tower.table.weight]["step"] == 3
 
 
 def test_moments_that_do_not_fit_are_refused():

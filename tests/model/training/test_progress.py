@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from model.training.progress import CURVE_POINTS, VALIDATIONS, NotFiniteError, Progress
+from model.training.progress import CURVE_POINTS, NotFiniteError, Progress
 
 
 def run(steps: int, progress: Progress | None = None) -> Progress:
@@ -35,14 +35,29 @@ def test_a_restored_run_continues_as_if_it_had_not_stopped():
     assert run(497, resumed).plain() == run(1000).plain()
 
 
-def test_validation_is_due_a_few_times_and_at_the_end():
-    progress = Progress(total_steps=95, steps_per_epoch=10)
+def test_validation_is_due_every_few_steps_and_at_the_end():
+    progress = Progress(total_steps=95, steps_per_epoch=10, validate_every=20)
     due = []
     while not progress.finished:
         progress.add(1.0, 1, 1.0)
         due += [progress.step] if progress.wants_validation else []
-    assert due == [10, 20, 30, 40, 50, 60, 70, 80, 90, 95]
-    assert len(due) <= VALIDATIONS + 1
+    assert due == [20, 40, 60, 80, 95]
+
+
+def test_without_an_interval_nothing_is_validated():
+    progress = run(1000)
+    assert progress.finished and not progress.wants_validation and progress.best is None
+
+
+def test_a_run_ends_when_its_last_measurements_brought_no_better_one():
+    progress = Progress(total_steps=100, steps_per_epoch=10, step=50, patience=2)
+    assert not progress.gave_up
+    progress.held_out_mrr = [[10, 0.1], [20, 0.3], [30, 0.3]]  # an equal one is no better
+    assert progress.best == (20, 0.3) and not progress.finished
+    progress.held_out_mrr.append([40, 0.2])
+    assert progress.gave_up and progress.finished
+    progress.held_out_mrr.append([50, 0.4])
+    assert progress.best == (50, 0.4) and not progress.finished
 
 
 def test_a_loss_that_is_not_finite_stops_the_run():

@@ -69,7 +69,10 @@ def test_moments_of_known_rows_are_carried_and_of_new_rows_are_zero(parent: Reco
         assert torch.equal(carried[name][:OLD], parent.moments[name])
         assert (carried[name][OLD:] == 0).all()
     assert (carried[f"{TABLE}/exp_avg_sq"][:OLD] != 0).any()
-    for name in set(carried) - {f"{TABLE}/exp_avg", f"{TABLE}/exp_avg_sq"}:
+    steps = f"{TABLE}/row_steps"
+    assert torch.equal(carried[steps][:OLD], parent.moments[steps]) and carried[steps][:OLD].max() == 3
+    assert carried[steps][OLD:].tolist() == [0] * (NEW - OLD)
+    for name in set(carried) - {f"{TABLE}/exp_avg", f"{TABLE}/exp_avg_sq", steps}:
         assert torch.equal(carried[name], parent.moments[name]), name
 
 
@@ -82,7 +85,7 @@ def test_a_new_row_trains_away_from_e_oov(parent: Recommender):
     )
     loss.backward()
     optimizers.step()
-    assert (child.item_tower.table.weight[OLD:] != child.item_tower.out_of_vocabulary).any(dim=1).all()
+    assert (child.item_tower.table.weight[OLD:] != parent.item_tower.out_of_vocabulary).any(dim=1).all()
 
 
 def test_a_parent_that_does_not_fit_is_refused(parent: Recommender):

@@ -12,7 +12,7 @@ import pytest
 from model.evaluation.names import CANDIDATE
 from model.training.checkpoint import WEIGHTS, digest_of_weights
 from pipeline.cycle import accepted
-from pipeline.cycle.definition import AcceptedVersion, CycleError, write_cycle
+from pipeline.cycle.definition import AcceptedVersion, Cycle, CycleError, write_cycle
 from pipeline.cycle.records import StageRecord, write_record
 from pipeline.registry import tracking
 from pipeline.stages.resolve import check_files, pin_cycle
@@ -95,6 +95,9 @@ def test_a_broken_chain_says_what_to_do_and_a_cold_start_goes_on(home, monkeypat
     folder.mkdir(parents=True)
     (folder / WEIGHTS).write_bytes(content)
     write_record(folder.parent, record("vocabulary", {"vocabulary": 3}))
+    write_cycle(home, Cycle("tiny", cutoff, timedelta(days=10), None), tiny_config(), cold_start=True)
+    (home.cycle_folder("tiny", "2026-03-01") / "cycle.json").rename(folder.parent / "cycle.json")
+    home.cycle_folder("tiny", "2026-03-01").rmdir()
     assert pin_cycle(tiny_config(), cutoff - timedelta(days=1), home).parent == version
 
     if lost == "weights":
@@ -107,3 +110,21 @@ def test_a_broken_chain_says_what_to_do_and_a_cold_start_goes_on(home, monkeypat
         pin_cycle(tiny_config(), cutoff, home)
     assert not home.cycle_folder("tiny", "2026-03-01").exists()
     assert pin_cycle(tiny_config(), cutoff, home, cold_start=True).parent is None
+
+
+def test_the_chain_of_champions_is_walked_back_by_what_each_cycle_was_compared_with(home):
+    before = None
+    versions = []
+    for number in (1, 2, 3):
+        cutoff = datetime(2026, number, 1, tzinfo=UTC)
+        cycle = Cycle("tiny", cutoff, timedelta(days=7), None, before)
+        write_cycle(home, cycle, tiny_config(), cold_start=False)
+        before = AcceptedVersion(number, cycle.name, cycle.split, f"{number:064d}"[::-1])
+        folder = home.accepted_folder("tiny", before.checkpoint_digest)
+        folder.mkdir(parents=True)
+        (home.cycle_folder("tiny", cycle.name) / "cycle.json").rename(folder / "cycle.json")
+        versions.append(before)
+    found = [accepted.ancestor(home, "tiny", versions[2], promotions) for promotions in range(4)]
+    assert found == [versions[2], versions[1], versions[0], None]
+    (home.accepted_folder("tiny", versions[1].checkpoint_digest) / "cycle.json").unlink()
+    assert accepted.ancestor(home, "tiny", versions[2], 2) is None

@@ -10,6 +10,7 @@ from model.evaluation.names import CANDIDATE, CHAMPION, ModelName
 from model.network.catalogue import OUT_OF_VOCABULARY
 from model.training.checkpoint import CheckpointError
 from pipeline.evaluation import models
+from pipeline.evaluation.window import open_window
 from pipeline.settings import Settings
 from pipeline.training.fit import fit
 from spark_jobs.config import TagMapping
@@ -72,20 +73,41 @@ def test_the_champion_keeps_its_own_vocabulary_over_todays_items(second):
     assert not models.reference_has(second, reference, RUNG)
 
 
-def test_a_reference_is_comparable_while_the_model_reads_the_same_inputs(second):
+def test_a_reference_is_comparable_while_its_inputs_can_be_made(second):
     reference, config = second.cycle.reference, second.config
-    assert models.incomparable(second, reference) is None
-    grown = config.source.model_copy(update={"actions": (*config.source.actions, "shared")})
-    more_actions = small_lake.with_config(second, source=grown)
-    assert models.incomparable(more_actions, reference) == "actions changed since cycle 2024-02-10"
+    assert models.incomparable(second, reference) is None and models.new_lineage(second, reference) == ()
     rounds = config.features.model_copy(update={"graph_rounds": 3})
     tags = (TagMapping(files=("x.csv",), format="csv", item="id", tag="tag"),)
     other = small_lake.with_config(
         second, features=rounds, source=config.source.model_copy(update={"tags": tags})
     )
     assert models.incomparable(other, reference) == "features, tags changed since cycle 2024-02-10"
+    assert models.new_lineage(other, reference) == ("features", "tags")
     with pytest.raises(FileNotFoundError, match="another"):
         models.reference_config(second, replace(reference, checkpoint_digest="another"))
+
+
+def test_a_reference_reads_its_own_codes_of_actions(second):
+    """Every event of the small lake has action 1: under today's order `started`, to the reference `played`."""
+    reference, source = second.cycle.reference, second.config.source
+    histories = open_window(second).examples.histories
+    first, second_name, *others = source.actions
+    swapped = source.model_copy(update={"actions": (second_name, first, *others)})
+    today = small_lake.with_config(second, source=swapped)
+    assert models.incomparable(today, reference, histories) is None
+    assert models.new_lineage(today, reference) == ("actions",)
+    champion = models.open_reference(today, reference, CANDIDATE, CHAMPION)
+    assert champion.action_code.tolist() == [1, 0, *range(2, len(source.actions))]
+    assert models.open_reference(second, reference, CANDIDATE, CHAMPION).action_code is None
+
+
+def test_a_reference_cannot_read_histories_with_an_action_that_it_did_not_know(second):
+    reference, source = second.cycle.reference, second.config.source
+    histories = open_window(second).examples.histories
+    renamed = source.model_copy(update={"actions": (source.actions[0], "shared", *source.actions[2:])})
+    today = small_lake.with_config(second, source=renamed)
+    expected = "cycle 2024-02-10 did not know the action shared"
+    assert models.incomparable(today, reference, histories) == expected
 
 
 def test_renamed_files_leave_a_reference_comparable(second):

@@ -16,6 +16,7 @@ from model.evaluation import spans
 from model.evaluation.figures import Lists, Span
 from model.evaluation.names import (
     CANDIDATE,
+    CHAMPION,
     DECAYED,
     DECAYED_UNSEEN,
     FROZEN,
@@ -24,8 +25,8 @@ from model.evaluation.names import (
     ModelName,
     Variant,
 )
-from model.evaluation.ranks import Condition
-from pipeline.evaluation.models import open_contender
+from model.evaluation.ranks import Condition, StoredRanks
+from pipeline.evaluation.models import open_contender, open_reference
 from pipeline.evaluation.ranking import (
     YARDSTICKS,
     applicable,
@@ -38,6 +39,7 @@ from pipeline.evaluation.ranking import (
 from pipeline.evaluation.window import open_window
 from pipeline.settings import Settings
 from pipeline.training.fit import fit
+from spark_jobs.config import SequencesConfig
 from tests.pipeline import small_lake
 
 EXCHANGED = ModelName.rung("25k", Variant.EXCHANGED)
@@ -68,6 +70,44 @@ def test_a_model_is_ranked_under_the_conditions_given_or_all_of_them(trained):
         assert len(rows) == 240 * len(wanted)
         assert {row["model_digest"] for row in rows} == {candidate.digest}
     assert version == latest(trained)
+
+
+def test_a_champion_is_ranked_with_its_own_length_of_histories(tmp_path):
+    """Its rows had 10 events and repeated 2; today's repeat 12, more than its own hold."""
+    short = SequencesConfig(max_length=10, context_length=2, max_targets=8, context_buckets=32)
+    today = small_lake.write_cycle(Settings.at(tmp_path))
+    quick = today.config.training.model_copy(update={"epochs": 1.0})
+    first = small_lake.with_config(today, sequences=short, training=quick)
+    fit(first, CANDIDATE, first.config.model.size)
+    alone, _ = rank_contender(first, open_window(first), open_contender(first, CANDIDATE))
+    expected = ranks_of(stored_ranks(first, alone), CANDIDATE)
+    longer = SequencesConfig(max_length=16, context_length=12, max_targets=8, context_buckets=32)
+    later = small_lake.with_config(today, sequences=longer, training=quick)
+    champion = open_reference(later, small_lake.accept(first), CANDIDATE, CHAMPION)
+    assert (champion.recommender.config.max_length, champion.context_length) == (10, 2)
+    beside, _ = rank_contender(later, open_window(later), champion)
+    assert ranks_of(stored_ranks(later, beside), CHAMPION) == expected
+    with pytest.raises(ValueError, match=r"below max_length \(10\), given 12"):
+        rank_contender(later, open_window(later), replace(champion, context_length=12))
+
+
+def test_a_champion_reads_the_codes_of_actions_that_it_learned(trained):
+    window, champion = open_window(trained), open_contender(trained, CANDIDATE)
+    version, _ = rank_contender(trained, window, replace(champion, name=CHAMPION))
+    expected = ranks_of(stored_ranks(trained, version), CHAMPION)
+    histories = window.examples.histories
+    swap = np.array([1, 0, *range(2, len(trained.config.source.actions))])
+    today = replace(
+        window, examples=replace(window.examples, histories=replace(histories, action=swap[histories.action]))
+    )
+    version, _ = rank_contender(trained, today, replace(champion, name=CHAMPION, action_code=swap))
+    assert ranks_of(stored_ranks(trained, version), CHAMPION) == expected
+
+
+def ranks_of(stored: StoredRanks, model: str) -> list[tuple]:
+    """Every stored rank of a model, in an order that does not depend on its name."""
+    keys = ("protocol", "delay_hours", "user_id", "position", "rank")
+    return sorted(tuple(row[key] for key in keys) for row in stored.rows.to_pylist() if row["model"] == model)
 
 
 def test_exchanged_histories_are_ranked_under_their_own_name_where_gates_read(trained):

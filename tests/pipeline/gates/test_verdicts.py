@@ -72,10 +72,21 @@ def test_a_slice_may_lose_more_than_a_task():
 @pytest.mark.parametrize(("exchanged", "outcome"), [(8.0, "pass"), (4.1, "fail"), (4.0, "fail")])
 def test_a_rung_must_gain_five_percent_from_the_right_history(exchanged, outcome):
     """Rank 4 against 4.1 gains 2.5 %."""
-    summary = measured({"rung-25k": 4.0, "rung-25k-exchanged": exchanged})
+    yardsticks = {"markov": 2.0, "popularity_moving": 4.0}
+    summary = measured({"rung-25k": 4.0, "rung-25k-exchanged": exchanged} | yardsticks)
     verdict = verdicts.reads_history(summary, "rung-25k", "rung-25k-exchanged")
     assert (verdict.check, verdict.outcome) == ("own histories against other users'", outcome)
-    assert verdict.margin == verdicts.HISTORY_WORTH == 0.05
+    assert verdict.margin == verdicts.HISTORY_WORTH == 0.05 and verdict.binding
+
+
+@pytest.mark.parametrize(("moving", "binding"), [(2.6, True), (2.4, False), (1.0, False)])
+def test_where_recency_explains_the_labels_the_own_history_is_reported_only(moving, binding):
+    """A chain at rank 2 surpasses popularity at rank 2.6 by 30 %, at rank 2.4 by 20 %."""
+    yardsticks = {"markov": 2.0, "popularity_moving": moving}
+    summary = measured({"rung-25k": 4.0, "rung-25k-exchanged": 4.0} | yardsticks)
+    verdict = verdicts.reads_history(summary, "rung-25k", "rung-25k-exchanged")
+    assert (verdict.outcome, verdict.binding) == ("fail", binding)
+    assert ("reported only" in verdict.explanation) != binding
 
 
 def test_without_a_second_user_no_history_can_be_exchanged():

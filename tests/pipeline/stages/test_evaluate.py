@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from deltalake import DeltaTable
@@ -14,6 +16,7 @@ from pipeline.settings import Settings
 from pipeline.stages import evaluate as stage
 from pipeline.stages.evaluate import evaluate
 from pipeline.training.fit import fit
+from tests.factories import CUTOFFS
 from tests.pipeline import small_lake
 
 
@@ -106,8 +109,40 @@ def test_the_reference_is_ranked_beside_the_candidate_where_it_can_be(trained):
     beside = evaluate(small_lake.at(second, "evaluate")).figures
     assert set(list(beside.measures.mrr)[:2]) == {"candidate", "champion"}
     assert {row.against for row in beside.measures.differences} >= {"champion", "popularity_frozen"}
-    grown = second.config.source.model_copy(update={"actions": (*second.config.source.actions, "shared")})
-    changed = small_lake.with_config(second, source=grown)
+    source = second.config.source
+    grown = small_lake.with_config(
+        second, source=source.model_copy(update={"actions": (*source.actions, "shared")})
+    )
+    still = evaluate(small_lake.at(grown, "evaluate")).figures  # no event of the window has the new action
+    assert still.measures.mrr["champion"] == beside.measures.mrr["champion"]
+    changed = small_lake.with_config(second, source=source.model_copy(update={"reward": "2.0"}))
     alone = evaluate(small_lake.at(changed, "evaluate")).figures
-    assert alone.reference_not_comparable == "actions changed since cycle 2024-02-10"
+    assert alone.reference_not_comparable == "reward changed since cycle 2024-02-10"
     assert "champion" not in alone.measures.mrr
+
+
+def test_the_champion_of_some_promotions_ago_is_ranked_where_gates_read(trained):
+    """The third cycle's champion is the second's version; one promotion back lies the first's."""
+    second = small_lake.next_cycle(trained, items=14)
+    fit(small_lake.at(second, "train"), CANDIDATE, "25k")
+    version = replace(small_lake.accept(second), version=2)
+    later = small_lake.write_cycle(second.settings, CUTOFFS[2], seed=2, items=14)
+    cycle = replace(later.cycle, parent=version, reference=version)
+    third = replace(later, config=second.config, cycle=cycle)
+    fit(small_lake.at(third, "train"), CANDIDATE, "25k")
+    for back, words in ((1, "version 1, cycle 2024-02-10"), (0, None), (2, None)):
+        funnel = second.config.funnel.model_copy(update={"compare_back": back})
+        result = evaluate(small_lake.at(small_lake.with_config(third, funnel=funnel), "evaluate"))
+        assert (result.figures.earlier, result.figures.earlier_not_comparable) == (words, None)
+        if back == 1:
+            rows = stored_ranks(third, result.versions["ranks"]).rows.to_pylist()
+            conditions = {
+                (row["protocol"], row["delay_hours"]) for row in rows if row["model"] == "champion_earlier"
+            }
+            assert conditions == {("replay", 0.0)} and "champion_earlier" not in result.figures.measures.mrr
+    changed = small_lake.with_config(
+        third, funnel=second.config.funnel.model_copy(update={"compare_back": 1})
+    )
+    reward = changed.config.source.model_copy(update={"reward": "2.0"})
+    alone = evaluate(small_lake.at(small_lake.with_config(changed, source=reward), "evaluate")).figures
+    assert alone.earlier_not_comparable == "reward changed since cycle 2024-02-10"

@@ -50,7 +50,12 @@ def outcomes(result: StageResult) -> dict[str, str]:
 
 
 def full(
-    tmp_path, candidate: float, champion: float | None = None, evaluated=EVALUATED, **funnel_section
+    tmp_path,
+    candidate: float,
+    champion: float | None = None,
+    evaluated=EVALUATED,
+    earlier: float | None = None,
+    **funnel_section,
 ) -> StageResult:
     """The funnel over ranks of 30 users with two labels each, the second of them one rank worse."""
     context = at_funnel(Settings.at(tmp_path), champion is not None, **funnel_section)
@@ -62,6 +67,7 @@ def full(
     worse = np.tile([0.0, 1.0], 30)
     ranks = {"candidate": candidate, "popularity_frozen": 8.0, "popularity_moving": 6.0, "markov": 2.0}
     ranks |= {} if champion is None else {"champion": champion}
+    ranks |= {} if earlier is None else {"champion_earlier": earlier}
     version = 0
     for model, rank in ranks.items():
         parts = [(condition, ends, Ranking(rank + worse, -worse))]
@@ -115,14 +121,51 @@ def test_a_full_model_as_good_as_the_champion_passes(tmp_path):
     assert result.refused is None
 
 
-def test_a_champion_that_cannot_be_ranked_is_not_compared(tmp_path):
-    why = "actions changed since cycle 2024-01-31"
-    result = full(
-        tmp_path, candidate=4.0, champion=3.0, evaluated=replace(EVALUATED, reference_not_comparable=why)
-    )
+def test_beside_a_champion_that_cannot_be_ranked_every_yardstick_must_be_beaten(tmp_path):
+    why = "reward changed since cycle 2024-01-31"
+    unranked = replace(EVALUATED, reference_not_comparable=why)
+    weak = full(tmp_path / "weak", candidate=4.0, champion=3.0, evaluated=unranked)
+    assert weak.refused.startswith("all labels against the Markov chain: fail")
+    result = full(tmp_path / "strong", candidate=1.0, champion=3.0, evaluated=unranked)
     (verdict,) = [verdict for verdict in result.figures.verdicts if verdict.check == "the champion"]
     assert (verdict.outcome, verdict.explanation) == ("not applicable", why)
     assert result.refused is None and result.figures.relative_difference is None
+    assert result.figures.by_hand == f"the champion could not be ranked: {why}"
+
+
+def test_losses_too_small_to_refuse_do_not_add_up(tmp_path):
+    """Rank 25 against 24.8 is a loss within the margin of 2 %, against 24 one beyond it."""
+    evaluated = replace(EVALUATED, earlier="version 1, cycle 2024-01-01")
+    sums = full(tmp_path / "sums", candidate=25.0, champion=24.8, earlier=24.0, evaluated=evaluated)
+    checks = outcomes(sums)
+    assert checks["all labels against the champion"] == "pass"
+    against = "against the earlier champion (version 1, cycle 2024-01-01)"
+    assert checks[f"all labels {against}"] == "fail" and checks[f"task B {against}"] == "fail"
+    assert not any(check.startswith("new users against the earlier") for check in checks)
+    assert f"all labels {against}: fail" in sums.refused
+    steady = full(tmp_path / "steady", candidate=2.0, champion=2.0, earlier=2.0, evaluated=evaluated)
+    assert outcomes(steady)[f"all labels {against}"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "back", "why"),
+    [
+        ({}, 4, "there is none 4 promotions before the champion"),
+        ({}, 0, "funnel.compare_back is 0"),
+        ({"earlier": "version 1", "earlier_not_comparable": "reward changed"}, 4, "reward changed"),
+    ],
+)
+def test_without_an_earlier_champion_the_verdict_says_why(tmp_path, evaluated, back, why):
+    result = full(
+        tmp_path, candidate=2.0, champion=2.0, evaluated=replace(EVALUATED, **evaluated), compare_back=back
+    )
+    (verdict,) = [one for one in result.figures.verdicts if one.check == "the earlier champion"]
+    assert (verdict.outcome, verdict.explanation) == ("not applicable", why)
+
+
+def test_a_first_cycle_and_a_ranked_champion_leave_promotion_as_configured(tmp_path):
+    for champion in (None, 3.0):
+        assert full(tmp_path / str(champion), candidate=3.0, champion=champion).figures.by_hand is None
 
 
 @pytest.mark.parametrize(

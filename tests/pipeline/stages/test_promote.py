@@ -37,6 +37,16 @@ def test_aliases_move_forward_and_roll_back(settings):
     assert "version 2" in rollback(settings, "tiny")
 
 
+def test_a_version_whose_champion_could_not_be_ranked_waits_for_a_person(settings):
+    put(settings, [2], 2)
+    why = "the champion could not be ranked: reward changed since cycle 2024-02-10"
+    result = promote(promoting(settings, CUTOFFS[2], 3, by_hand=why))
+    assert (result.figures.moved, live(settings)) == (False, 2)
+    assert result.figures.why == (
+        f"version 3 stays challenger: {why}; promote it by hand (python -m pipeline promote 3 --source tiny)"
+    )
+
+
 def test_an_equal_cutoff_does_not_move_the_alias(settings):
     put(settings, [3], 3)
     rival = promote(promoting(settings, CUTOFFS[2], version=2))

@@ -106,6 +106,25 @@ def test_a_cold_start_drops_a_champion_that_is_lost_and_keeps_one_that_is_not(ho
     assert kept.parent is None and kept.reference == version(1, "2026-01-01")
 
 
+def test_a_changed_meaning_of_the_inputs_begins_a_new_lineage(home, monkeypatch):
+    known = version(1, "2026-01-01")
+    older = tiny_config()
+    monkeypatch.setattr(tracking, "accepted_versions", lambda *_: [known])
+    monkeypatch.setattr(tracking, "champion_version", lambda *_: 1)
+    monkeypatch.setattr(tracking, "check", lambda *_: None)
+    monkeypatch.setattr(stage, "land", lambda *_: None)
+    monkeypatch.setattr(stage, "check_files", lambda *_: None)
+    monkeypatch.setattr(stage.accepted, "configuration", lambda *_: older)
+    assert pin_cycle(older, MARCH, home).parent == known
+    swapped = older.source.model_copy(update={"actions": older.source.actions[::-1], "reward": "2.0"})
+    newer, lines = tiny_config(source=swapped), []
+    cycle = resolve(newer, MARCH, home, say=lines.append)  # resolved before, under the older meaning
+    assert (cycle.parent, cycle.reference) == (None, known)
+    assert lines[0] == "actions and reward changed since cycle 2026-01-01: a new lineage begins"
+    assert pin_cycle(newer, MARCH, home) == cycle
+    assert pin_cycle(older, MARCH, home).parent == known
+
+
 def test_a_cycle_never_meets_itself():
     assert choose_parent(MARCH, WINDOW, [version(5, "2026-03-01")], champion=5) is None
 

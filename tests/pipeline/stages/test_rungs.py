@@ -113,18 +113,52 @@ def test_a_rung_trained_on_shuffled_label_sets_is_refused_and_says_what_was_save
     assert not checkpoint_folder(context, CANDIDATE).exists()
 
 
-def test_a_rung_makes_its_share_of_the_full_models_passes(first, tmp_path):
-    context, result = first
-    half = context.config.funnel.model_copy(update={"rung_epochs_fraction": 0.5})
-    shorter = rung(small_lake.with_config(small_lake.write_cycle(Settings.at(tmp_path)), funnel=half))
-    assert result.figures.training.epochs == context.config.training.epochs
-    assert shorter.figures.training.epochs == context.config.training.epochs / 2
+def test_all_rungs_together_cost_their_fraction_of_the_full_models_positions(first, tmp_path):
+    whole = first[1].figures.training
+    assert whole.epochs == first[0].config.training.epochs  # few steps, so that the least ones are all
+    two = FunnelConfig(
+        rungs=("25k", "50k"), rung_cost_fraction=0.25, rung_min_steps=1, strictness="lenient", min_users=5
+    )
+    model = first[0].config.model.model_copy(update={"size": "50k"})
+    context = small_lake.with_config(small_lake.write_cycle(Settings.at(tmp_path)), funnel=two, model=model)
+    rungs = [rung(context).figures.training]
+    rungs.append(rung(small_lake.at(context, "rung_2")).figures.training)
+    assert rungs[0].steps == rungs[1].steps == round(whole.steps / 8)
+    assert sum(one.tokens for one in rungs) == pytest.approx(0.25 * whole.tokens, rel=0.05)
+
+
+def test_a_rung_below_one_pass_trains_on_a_sample_of_the_rows(tmp_path):
+    context = small_lake.write_cycle(Settings.at(tmp_path))
+    little = context.config.funnel.model_copy(update={"rung_cost_fraction": 0.5, "rung_min_steps": 1})
+    training = context.config.training.model_copy(update={"epochs": 1.0})
+    figures = rung(small_lake.with_config(context, funnel=little, training=training)).figures.training
+    assert figures.epochs == 0.5
 
 
 def test_rungs_of_another_length_are_not_compared_as_they_are(second):
-    half = second.config.funnel.model_copy(update={"rung_epochs_fraction": 0.5})
+    half = second.config.funnel.model_copy(update={"rung_cost_fraction": 0.5})
     result = rung(small_lake.with_config(second, funnel=half))
     assert result.figures.compared_with == "the configuration of cycle 2024-02-10 on the same data"
+
+
+def test_the_first_rung_finds_the_passes_and_the_later_models_make_them(tmp_path):
+    lake = small_lake.write_cycle(Settings.at(tmp_path))
+    held_out = {"validation_days": 0.1, "epochs": 3.0}
+    context = small_lake.with_config(
+        lake,
+        training=lake.config.training.model_copy(update=held_out),
+        funnel=FunnelConfig(rungs=("25k", "50k"), strictness="lenient", min_users=5),
+        model=lake.config.model.model_copy(update={"size": "50k"}),
+    )
+    context = small_lake.after(context, "rung_1", rung(context))
+    second = rung(small_lake.at(context, "rung_2"))
+    full = train(small_lake.at(context, "train"))
+    found = context.finished["rung_1"].figures.training.passes
+    assert found.held_out_labels >= 100 and len(found.held_out_mrr) > 1 and found.passes <= 3
+    for training in (second.figures.training, full.figures.training):
+        assert training.passes == found
+        assert training.epochs == pytest.approx(found.passes, abs=0.1)
+        assert training.labels > context.finished["rung_1"].figures.window.labels
 
 
 def test_a_later_rung_is_fine_tuned_and_compared_with_the_same_rung_before(later):
@@ -169,7 +203,7 @@ def test_a_reference_without_this_rung_leaves_the_yardsticks(second):
     ],
 )
 def test_a_rung_whose_loss_or_scores_are_not_finite_is_refused(first, monkeypatch, fails, error, is_trained):
-    def broken(*_):
+    def broken(*_, **__):
         raise error
 
     monkeypatch.setattr(module, fails, broken)

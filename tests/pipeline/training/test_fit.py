@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.data.batches import LabelInterval
-from model.data.cycle_items import load_items
-from model.data.cycle_tables import CycleTables, DatasetError
+from model.data.cycle_tables import DatasetError
 from model.evaluation.names import CANDIDATE, ModelName, Variant
 from model.training.checkpoint import CheckpointError, digest_of_weights, load_weights
+from model.training.held_out import label_times
+from pipeline.cycle.figures import PassesFigures
 from pipeline.cycle.records import plain_figures, typed_figures
 from pipeline.settings import CHECKOUT
 from pipeline.training import fit as module
 from pipeline.training.fit import fit
-from pipeline.training.start import find_start
+from pipeline.training.session import load_data
+from pipeline.training.start import Start
 from tests.model import lake
 from tests.pipeline.tiny_training import Killed, config, die_after, first_cycle, histories
 
@@ -37,8 +38,8 @@ def test_a_finished_model_has_its_figures(unbroken):
     assert figures.epochs == 2.0
     assert figures.vocabulary == 30 and figures.eligible_items == 40
     assert figures.packing_efficiency > 0.9
-    assert figures.validation_examples > 0
-    assert figures.validation_mrr[-1][1] == metrics[-1][1]["validation_mrr"]
+    assert figures.validation_examples == 0 and figures.validation_mrr == ()
+    assert "validation_mrr" not in metrics[-1][1]
     assert figures.start == "from scratch" and figures.parent_digest is None
     assert figures.backbone_parameters < figures.parameters
     assert lines[0].startswith("candidate: from scratch, ") and lines[-1].startswith("step ")
@@ -47,7 +48,7 @@ def test_a_finished_model_has_its_figures(unbroken):
 def test_a_finished_model_is_not_trained_again(unbroken, monkeypatch):
     context, fitted = unbroken.context, unbroken.fitted
     lines = []
-    monkeypatch.setattr(module, "_Session", None)
+    monkeypatch.setattr(module, "Session", None)
     again = fit(replace(context, say=lines.append), CANDIDATE, "25k")
     assert again == fitted
     assert lines == ["candidate: already trained on the same inputs"]
@@ -65,7 +66,7 @@ def test_a_run_killed_and_resumed_ends_with_the_same_weights(unbroken, tmp_path,
     resumed = fit(context, CANDIDATE, "25k")
     assert f"resumes at step {3 * saves} of {fitted.figures.steps}" in lines
     assert resumed.checkpoint_digest == fitted.checkpoint_digest
-    for name in ("training_curve", "validation_mrr", "tokens", "final_loss"):
+    for name in ("training_curve", "tokens", "final_loss"):
         assert getattr(resumed.figures, name) == getattr(fitted.figures, name), name
     content = [(one.folder / "optimizer.safetensors").read_bytes() for one in (resumed, fitted)]
     assert content[0] == content[1]
@@ -138,11 +139,33 @@ def test_an_event_after_the_split_is_refused(tmp_path):
         fit(first_cycle(tmp_path, users=users), CANDIDATE, "25k")
 
 
-def test_without_validation_days_every_label_up_to_the_split_is_trained_on(unbroken, tmp_path):
+def test_every_label_up_to_the_split_is_trained_on_whatever_is_held_out_to_find_the_passes(
+    unbroken, tmp_path
+):
     fitted = unbroken.fitted
     whole = fit(first_cycle(tmp_path, config(validation_days=0.0)), CANDIDATE, "25k").figures
-    assert whole.validation_mrr == () and whole.validation_examples == 0
-    assert whole.labels > fitted.figures.labels
+    assert whole.labels == fitted.figures.labels
+    last = max(at for events in histories(20).values() for _, at, reward in events if reward > 0)
+    context = unbroken.context
+    data = load_data(context, context.config.network("25k"), Start())
+    assert max(label_times(data.sequences, data.interval)) == last
+
+
+def test_a_model_makes_its_share_of_the_passes_found_and_no_more_than_are_configured(unbroken, tmp_path):
+    found = PassesFigures(1.0, "found by hand", fine_tuned=False, most_passes=2.0)
+    for passes, share, made in ((found, 1.0, 1.0), (found, 0.5, 0.5), (replace(found, passes=9.0), 1.0, 2.0)):
+        context = first_cycle(tmp_path / f"{passes.passes} {share}", say=lambda text: None)
+        figures = fit(context, CANDIDATE, "25k", passes=passes, share=share).figures
+        assert (figures.epochs, figures.passes) == (made, passes)
+    assert fit(context, CANDIDATE, "25k").checkpoint_digest == unbroken.fitted.checkpoint_digest
+
+
+def test_passes_found_with_a_model_that_started_otherwise_are_not_made(unbroken, tmp_path):
+    lines = []
+    found = PassesFigures(0.5, "found by hand", fine_tuned=True, most_passes=1.0)
+    fitted = fit(first_cycle(tmp_path, say=lines.append), CANDIDATE, "25k", passes=found)
+    assert fitted.checkpoint_digest == unbroken.fitted.checkpoint_digest and fitted.figures.passes is None
+    assert lines[0] == "candidate: makes the configured 2 passes: the search started from a parent"
 
 
 def test_a_second_cycle_starts_from_the_first_and_trains_on_newer_labels_alone(unbroken, finetuned):
@@ -157,32 +180,11 @@ def test_a_second_cycle_starts_from_the_first_and_trains_on_newer_labels_alone(u
     assert 0 < moved < fresh
 
 
-def test_a_cycle_trains_on_the_labels_between_its_parents_split_and_its_own_held_out_days(finetuned):
-    second = finetuned.context
-    start = find_start(second, CANDIDATE, second.config.network())
-    _, _, batches, examples = module._data(second, second.config.network(), start)
-    assert batches.interval == LabelInterval(20 * lake.DAY, 28 * lake.DAY)
-    high = [at for events in histories(30).values() for _, at, reward in events if reward > 0]
-    assert examples.examples == sum(at > 28 * lake.DAY for at in high) > 0
-
-
 def test_a_model_may_start_from_one_of_another_name(finetuned):
     second, child = finetuned.context, finetuned.fitted
     control = fit(second, ModelName.rung("25k", Variant.CONTROL), "25k", parent_model=CANDIDATE)
     assert control.checkpoint_digest == child.checkpoint_digest
     assert control.folder.name == "rung-25k-control"
-
-
-def test_a_cycle_may_train_with_the_item_features_of_its_parents_split(finetuned):
-    second = finetuned.context
-    earlier = config(features_as_of="parent split")
-    start = find_start(second, CANDIDATE, earlier.network())
-    own, *_ = module._data(second, second.config.network(), start)
-    older, *_ = module._data(replace(second, config=earlier), earlier.network(), start)
-    graph = (own.catalogue.features["graph"], older.catalogue.features["graph"])
-    assert not torch.equal(*graph)
-    first = CycleTables(second.settings.lake, "tiny", second.cycle.parent.cycle, second.versions)
-    assert torch.equal(graph[1], load_items(first, (("graph", 8),)).catalogue.features["graph"])
 
 
 def test_an_altered_model_is_trained_again(unbroken, tmp_path):

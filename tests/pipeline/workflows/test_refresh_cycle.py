@@ -84,5 +84,5 @@ def test_reading_the_map_loads_no_engine():
 def test_the_listing_names_tables_and_records():
     rows = {row[0]: row for row in refresh_cycle(SIZES).listing()}
     assert rows["funnel"][2] == "ranks, records of rung_1, rung_2, rung_3, rung_4, evaluate"
-    assert rows["promote"][2] == "registered version, record of register"
+    assert rows["promote"][2] == "registered version, records of funnel, register"
     assert rows["report"][2].endswith("every record")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from expectations.tables import Column, Table
@@ -44,6 +46,21 @@ def test_a_table_is_created_by_its_contract(spark, lake):
     assert detail["properties"]["delta.constraints.metres_positive"] == "metres IS NULL OR metres > 0"
     assert detail["minReaderVersion"] == 1
     assert detail["numFiles"] == 1
+
+
+def test_a_table_of_an_earlier_revision_gets_the_nullable_columns_that_it_lacks(spark, lake):
+    older = replace(RUNS, columns=RUNS.columns[:2], constraints=())
+    first = delta.replace(
+        spark,
+        rows(spark, ("c1", "ann"), ddl="cycle string, runner string"),
+        older,
+        lake,
+        "club",
+        "cycle = 'c1'",
+    )
+    delta.replace(spark, rows(spark, ("c2", "bob", 7)), RUNS, lake, "club", "cycle = 'c2'")
+    assert content(spark, lake) == [("c1", "ann", None), ("c2", "bob", 7)]
+    assert content(spark, lake, version=first) == [("c1", "ann")]
 
 
 def test_replacing_a_cycle_again_changes_nothing_and_touches_no_other(spark, lake):
