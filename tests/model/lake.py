@@ -13,8 +13,18 @@ from deltalake import DeltaTable, write_deltalake
 from expectations.instants import DAY_US as DAY
 from expectations.instants import HOUR_US as HOUR
 from expectations.instants import SECOND_US as SECOND
-from expectations.tables import ITEM_FEATURES, ITEMS, SEQUENCES, VOCABULARY, Table, location
+from expectations.tables import (
+    ITEM_FEATURES,
+    ITEM_SIGNALS,
+    ITEMS,
+    SEQUENCES,
+    SUCCESSORS,
+    VOCABULARY,
+    Table,
+    location,
+)
 from model.data.delta import arrow_type
+from tests.model.signal_rows import item_signal_rows, successor_rows
 
 CYCLE = "1970-01-31"
 SOURCE = "tiny"
@@ -99,12 +109,16 @@ def write_cycle(
     retired: tuple[int, ...] = (),
     launched: dict[int, int] | None = None,
     features_seed: int = 0,
+    split_us: int | None = None,
 ) -> dict[str, int]:
-    """Writes the four tables that training reads; the first `in_vocabulary` items have the row of their index.
+    """Writes the tables that training reads; the first `in_vocabulary` items have the row of their index.
 
-    Returns the version of each table.
+    The split, by default the last event, parts the rows of signals; those after it are written too. Returns
+    the version of each table.
     """
     launched = launched or {}
+    if split_us is None:
+        split_us = max((event[1] for events in users.values() for event in events), default=0)
     stream = np.random.default_rng(features_seed)
     rows = [row for user, events in users.items() for row in chunks(user, events, cycle=cycle)]
     random.Random(3).shuffle(rows)
@@ -128,4 +142,6 @@ def write_cycle(
         "items": 0,
         "vocabulary": write(lake, VOCABULARY, vocabulary),
         "item_features": write(lake, ITEM_FEATURES, features),
+        "item_signals": write(lake, ITEM_SIGNALS, item_signal_rows(users, split_us, cycle)),
+        "successors": write(lake, SUCCESSORS, successor_rows(users, split_us, cycle)),
     }

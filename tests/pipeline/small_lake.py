@@ -33,8 +33,9 @@ from pipeline.cycle.definition import AcceptedVersion, Cycle
 from pipeline.cycle.records import StageRecord, StageResult, write_record
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import workflow
-from spark_jobs.figures import VocabularyFigures
+from spark_jobs.figures import ItemSignalsFigures, VocabularyFigures
 from tests.factories import CUTOFFS, WINDOW, tiny_config
+from tests.model.signal_rows import BUCKET_US, HALF_LIVES, item_signal_rows, successor_rows
 
 RING = 12
 USERS = 60
@@ -131,9 +132,16 @@ def write_cycle(
             for number, (user, event) in enumerate(events)
         ],
     }
+    histories = {user: [(event["item"], event["at_us"], 1.0) for event in own] for user, own in users}
+    rows["item_signals"] = item_signal_rows(histories, split_us, cycle.name)
+    rows["successors"] = successor_rows(histories, split_us, cycle.name)
     versions = {name: _write(settings, name, cycle.name, content) for name, content in rows.items()}
     figures = VocabularyFigures(cold_start_rate=0.05, masking_rate=0.05, labels=240, cold_labels=12)
-    finished = {"vocabulary": record("vocabulary", StageResult(figures, versions))}
+    signals = ItemSignalsFigures(HALF_LIVES, BUCKET_US, 0, 0, 0, 0, 0)
+    finished = {
+        "vocabulary": record("vocabulary", StageResult(figures, versions)),
+        "item_signals": record("item_signals", StageResult(signals)),
+    }
     own = config()
     return StageContext(workflow(own)["rung_1"], own, cycle, settings, finished, say=lambda text: None)
 

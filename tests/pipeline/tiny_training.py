@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from expectations.instants import microseconds
 from model.config import ModelSection, ObjectiveConfig, TrainingConfig
+from model.data.cycle_tables import READABLE
 from model.evaluation.names import CANDIDATE
 from model.training import checkpoint
 from pipeline.config import Config
@@ -26,9 +28,10 @@ from pipeline.cycle.records import StageRecord, write_record
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import workflow
 from spark_jobs.config import FeaturesConfig
-from spark_jobs.figures import VocabularyFigures
+from spark_jobs.figures import ItemSignalsFigures, VocabularyFigures
 from tests.factories import tiny_config, tiny_source
 from tests.model import lake
+from tests.model.signal_rows import BUCKET_US, HALF_LIVES
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST = EPOCH + timedelta(days=30)
@@ -61,6 +64,13 @@ def config(**training: Any) -> Config:
     )
 
 
+def with_signals(configuration: Config) -> Config:
+    """The same configuration of a model that reads item signals, pair signals and the time of the request."""
+    signals = {"item_signals": True, "pair_signals": True, "request_time": True}
+    model = configuration.model.model_copy(update=signals)
+    return configuration.model_copy(update={"model": model})
+
+
 def histories(until_day: int) -> dict[str, list[lake.Event]]:
     """Events up to a day; those of a later day continue those of an earlier one."""
     everything = lake.histories(users=16, items=40, days=30, hours=24)
@@ -79,7 +89,10 @@ def first_cycle(
     settings = Settings.at(home)
     cycle = Cycle(lake.SOURCE, FIRST, WINDOW, None)
     users = users or histories(20)
-    versions = lake.write_cycle(Path(settings.lake), users, ITEMS, in_vocabulary=30, cycle=cycle.name)
+    split_us = microseconds(cycle.split)
+    versions = lake.write_cycle(
+        Path(settings.lake), users, ITEMS, in_vocabulary=30, cycle=cycle.name, split_us=split_us
+    )
     return context(settings, configuration or config(), cycle, versions, say)
 
 
@@ -94,7 +107,13 @@ def second_cycle(
     parent = AcceptedVersion(1, first.cycle.name, first.cycle.split, checkpoint_digest)
     cycle = Cycle(lake.SOURCE, SECOND, WINDOW, parent, parent)
     versions = lake.write_cycle(
-        Path(first.settings.lake), histories(30), ITEMS, in_vocabulary=34, cycle=cycle.name, features_seed=1
+        Path(first.settings.lake),
+        histories(30),
+        ITEMS,
+        in_vocabulary=34,
+        cycle=cycle.name,
+        features_seed=1,
+        split_us=microseconds(cycle.split),
     )
     return context(first.settings, first.config, cycle, versions, say)
 
@@ -108,7 +127,11 @@ def context(
 ) -> StageContext:
     """The context of `train`, with these table versions pinned."""
     figures = VocabularyFigures(cold_start_rate=0.2, masking_rate=0.2, labels=100, cold_labels=20)
-    finished = {"vocabulary": StageRecord("vocabulary", "", {}, versions, figures, None, 0.0, "", 0.0)}
+    signals = ItemSignalsFigures(HALF_LIVES, BUCKET_US, 0, 0, 0, 0, 0)
+    finished = {
+        "vocabulary": StageRecord("vocabulary", "", {}, versions, figures, None, 0.0, "", 0.0),
+        "item_signals": StageRecord("item_signals", "", {}, {}, signals, None, 0.0, "", 0.0),
+    }
     return StageContext(workflow(configuration)["train"], configuration, cycle, settings, finished, say)
 
 
@@ -142,7 +165,7 @@ def main(home: str) -> None:
     checkpoint.save_partial = slowly
     settings = Settings.at(Path(home))
     cycle = Cycle(lake.SOURCE, FIRST, WINDOW, None)
-    versions = dict.fromkeys(("sequences", "items", "vocabulary", "item_features"), 0)
+    versions = dict.fromkeys((table.name for table in READABLE), 0)
     fit(context(settings, config(), cycle, versions, print), CANDIDATE, "25k")
 
 

@@ -117,5 +117,6 @@ def test_a_table_from_before_a_column_was_added_is_read_and_written(tmp_path):
     assert write_ranks(whole, lake, "s", "now", "candidate") == 1
     after = StoredRanks.read(lake, "s", "now", 1)
     assert after.rows["label_events"].null_count == 0
-    assert after.rows.select(older.column_names).sort_by("position") == older.sort_by("position")
+    order = [(name, "ascending") for name in ("user_id", "position", "protocol", "delay_hours")]
+    assert after.rows.select(older.column_names).sort_by(order) == older.sort_by(order)
     assert write_ranks(whole, lake, "s", "now", "candidate") == 1
