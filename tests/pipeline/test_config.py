@@ -130,6 +130,17 @@ def test_the_network_is_built_from_the_section_and_what_follows_from_the_others(
     assert config.network("25k") == config.network().model_copy(update={"size": "25k"})
 
 
+def test_a_network_has_the_configured_half_lives_or_those_given_where_it_reads_item_signals():
+    assert parse(MINIMAL, "test").network(half_lives=2).half_lives == 0
+    reading = changed(model={"item_signals": True, "pair_signals": True})
+    assert reading.network().half_lives == 5 and reading.network().pair_signals
+    assert reading.network(half_lives=2).half_lives == 2
+    given = changed(model={"item_signals": True}, signals={"half_lives_days": [1, 7, 30]})
+    assert given.network().half_lives == 3
+    with pytest.raises(ConfigError, match="model.half_lives cannot be set, it is the number of"):
+        changed(model={"half_lives": 3})
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [

@@ -9,6 +9,7 @@ import pytest
 from model.evaluation.names import CANDIDATE, CHAMPION, ModelName
 from model.network.catalogue import OUT_OF_VOCABULARY
 from model.training.checkpoint import CheckpointError
+from pipeline.cycle.records import StageResult
 from pipeline.evaluation import models
 from pipeline.evaluation.window import open_window
 from pipeline.settings import Settings
@@ -116,3 +117,23 @@ def test_renamed_files_leave_a_reference_comparable(second):
         update={"items": (items.model_copy(update={"files": ("moved.jsonl",)}),)}
     )
     assert models.incomparable(small_lake.with_config(second, source=moved), second.cycle.reference) is None
+
+
+def test_a_reference_that_read_signals_of_other_half_lives_is_not_comparable(first, tmp_path):
+    """Its own half-lives are those of the lake, 0.5 and 4 days."""
+    elsewhere = replace(first, settings=Settings.at(tmp_path, lake=first.settings.lake))
+    signals = elsewhere.config.model.model_copy(update={"item_signals": True})
+    reading = small_lake.with_config(elsewhere, model=signals)
+    reference = small_lake.accept(reading)
+    figures = replace(reading.finished["item_signals"].figures, half_lives_days=(1.0, 8.0))
+    changed = small_lake.after(reading, "item_signals", StageResult(figures))
+    assert models.incomparable(reading, reference) is None
+    assert models.incomparable(changed, reference) == (
+        "its item signals have half-lives of 0.5 and 4 days, those of this cycle have 1 and 8 days"
+    )
+    # A reference that reads no signals does not mind.
+    plain = small_lake.accept(
+        replace(elsewhere, settings=Settings.at(tmp_path / "plain", lake=first.settings.lake))
+    )
+    there = replace(changed, settings=Settings.at(tmp_path / "plain", lake=first.settings.lake))
+    assert models.incomparable(there, plain) is None

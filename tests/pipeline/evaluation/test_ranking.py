@@ -219,3 +219,42 @@ def test_exchanged_examples_are_a_permutation_between_users():
     assert (user[partner] != user).all()
     assert (exchange(user) == partner).all()
     assert exchange(np.zeros(3, np.int64)).size == 3
+
+
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory):
+    """A cycle whose candidate reads item signals, pair signals and the time of the request."""
+    context = small_lake.write_cycle(Settings.at(tmp_path_factory.mktemp("reading")))
+    signals = {"item_signals": True, "pair_signals": True, "request_time": True}
+    context = small_lake.with_config(
+        context,
+        model=context.config.model.model_copy(update=signals),
+        training=context.config.training.model_copy(update={"epochs": 3.0}),
+    )
+    fit(context, CANDIDATE, context.config.model.size)
+    return context
+
+
+def test_a_model_with_signals_ranks_by_what_followed_what(reading):
+    """After three passes the chain that it reads tells it the next item of the ring; without it no model does."""
+    window, contender = open_window(reading), open_contender(reading, CANDIDATE)
+    version, shown = rank_contender(reading, window, contender)
+    ranked = ranks_of(stored_ranks(reading, version), CANDIDATE)
+    now = [rank for protocol, delay, _, _, rank in ranked if (protocol, delay) == ("replay", 0.0)]
+    assert len(now) == 240 and np.mean(np.array(now) <= 2) > 0.9
+    assert shown is not None
+
+
+def test_a_champion_with_signals_reads_flags_of_the_actions_that_it_learned(reading):
+    window, champion = open_window(reading), open_contender(reading, CANDIDATE)
+    version, _ = rank_contender(reading, window, replace(champion, name=CHAMPION))
+    expected = ranks_of(stored_ranks(reading, version), CHAMPION)
+    histories = window.examples.histories
+    swap = np.array([1, 0, *range(2, len(reading.config.source.actions))])
+    today = replace(
+        window, examples=replace(window.examples, histories=replace(histories, action=swap[histories.action]))
+    )
+    # Pairs of today's codes are counted first, under the same views.
+    rank_contender(reading, today, champion)
+    version, _ = rank_contender(reading, today, replace(champion, name=CHAMPION, action_code=swap))
+    assert ranks_of(stored_ranks(reading, version), CHAMPION) == expected

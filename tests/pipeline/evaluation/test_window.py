@@ -51,3 +51,26 @@ def test_a_window_without_a_label_says_so(first):
     later = replace(first, cycle=replace(first.cycle, cutoff=CUTOFFS[2]))
     with pytest.raises(TableError, match="no user with a label event"):
         open_window(later)
+
+
+def test_signals_of_a_window_reach_up_to_the_cutoff_and_are_read_once(first):
+    window = open_window(first)
+    assert window.signals.tables is window.signals.tables
+    items, histories = window.signals.items, window.examples.histories
+    totals = items.state[items.offset[1:13] - 1, -1].exp().round().tolist()
+    assert totals == np.bincount(histories.item_index, minlength=12).tolist()
+    assert items.count == 14 and items.offset[12] == items.offset[14]  # two items without an event
+    assert window.signals.tables.successors.event_at_us.max() == histories.event_at_us.max()
+
+
+def test_the_pairs_of_a_view_are_counted_once_for_each_meaning_of_actions(first):
+    window = open_window(first)
+    histories, view = window.examples.histories, window.view(window.judged)
+    pairs = window.signals.pairs(histories, view)
+    assert pairs.size == window.examples.size
+    assert window.signals.pairs(histories, window.view(window.judged)) is pairs
+    translated = replace(histories, action=np.zeros_like(histories.action))
+    other = window.signals.pairs(translated, view)
+    assert np.array_equal(other.item_index, pairs.item_index)
+    assert not np.array_equal(other.flags, pairs.flags)  # they have a flag for each action
+    assert window.signals.pairs(replace(histories, action=histories.action.copy()), view) is pairs

@@ -89,6 +89,13 @@ def test_where_recency_explains_the_labels_the_own_history_is_reported_only(movi
     assert ("reported only" in verdict.explanation) != binding
 
 
+def test_where_a_yardstick_has_too_little_to_count_the_own_history_is_reported_only():
+    summary = measured({"rung-25k": 4.0, "rung-25k-exchanged": 4.0, "markov": 2.0})
+    verdict = verdicts.reads_history(summary, "rung-25k", "rung-25k-exchanged")
+    assert (verdict.outcome, verdict.binding) == ("fail", False)
+    assert "cannot be compared with moving popularity: too little was counted" in verdict.explanation
+
+
 def test_without_a_second_user_no_history_can_be_exchanged():
     verdict = verdicts.reads_history(measured({"rung-25k": 4.0}), "rung-25k", None)
     assert verdict.outcome == "not applicable"
@@ -128,6 +135,25 @@ def test_a_yardstick_that_counts_a_longer_span_says_so():
     assert verdict.explanation.endswith(
         "; the yardstick counts 28 days (1,204 events of 96 items), since 7 days hold 3 events of 2 items"
     )
+
+
+def test_where_the_champion_cannot_be_compared_every_yardstick_that_counts_binds():
+    summary = measured({"candidate": 2.0, "markov": 1.0, "popularity_frozen": 4.0})
+    judged = verdicts.against_yardsticks(
+        summary,
+        "candidate",
+        [
+            Yardstick("popularity_frozen", ENOUGH),
+            Yardstick("popularity_moving", (Span(None, 12, 3),), TOO_LITTLE),
+            Yardstick("markov", ENOUGH),
+        ],
+        must_beat=True,
+        has_other=False,
+        all_binding=True,
+    )
+    assert [verdict.outcome for verdict in judged] == ["pass", "not applicable", "fail"]
+    reason = verdicts.refusal(judged, "lenient", lambda line: None)
+    assert reason.startswith("all labels against the Markov chain: fail")
 
 
 def test_a_yardstick_with_too_little_to_count_is_not_applicable_and_the_others_must_be_beaten():

@@ -11,7 +11,8 @@ from model.serving.scoring import CATALOGUE, WEIGHTS, Scorer
 from pipeline.registry import serving_folder
 from pipeline.settings import Settings
 from pipeline.training.fit import fit
-from tests.pipeline.small_lake import RING, at, write_cycle
+from tests.model.signal_rows import HALF_LIVES
+from tests.pipeline.small_lake import RING, at, with_config, write_cycle
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +58,20 @@ def test_its_size_is_that_of_all_that_is_served_and_leaves_nothing_behind(contex
     assert measured == pytest.approx(sum(size.values()), abs=0.001)
     assert measured > size[WEIGHTS] + size[CATALOGUE] > size[WEIGHTS]
     assert not list(context.settings.home.glob(".serving-*"))
+
+
+def test_a_version_with_signals_carries_them_with_the_half_lives_that_were_chosen(tmp_path):
+    context = write_cycle(Settings.at(tmp_path))
+    signals = {"item_signals": True, "pair_signals": True}
+    context = with_config(
+        context,
+        model=context.config.model.model_copy(update=signals),
+        training=context.config.training.model_copy(update={"epochs": 1.0}),
+    )
+    fit(context, CANDIDATE, context.config.model.size)
+    serving_folder.write(at(context, "register"), tmp_path / "weights")
+    scorer = Scorer(tmp_path / "weights")
+    assert scorer.meaning.half_lives_days == HALF_LIVES
+    assert scorer.recommender.config.half_lives == len(HALF_LIVES)
+    (answer,) = scorer.recommend([[{"item_id": "i05", "event_at": "2024-01-30", "action": "played"}]], k=3)
+    assert len(answer.items) == 3

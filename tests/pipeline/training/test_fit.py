@@ -25,7 +25,7 @@ from pipeline.training.fit import fit
 from pipeline.training.session import load_data
 from pipeline.training.start import Start
 from tests.model import lake
-from tests.pipeline.tiny_training import Killed, config, die_after, first_cycle, histories
+from tests.pipeline.tiny_training import Killed, config, die_after, first_cycle, histories, with_signals
 
 
 def test_a_finished_model_has_its_figures(unbroken):
@@ -226,3 +226,20 @@ def test_no_module_of_training_names_the_evaluation_sequences_or_pickle():
         code = re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL)
         for forbidden in forbidden_words:
             assert forbidden not in code, f"{path.name} names {forbidden}"
+
+
+def test_a_run_with_signals_killed_and_resumed_ends_with_the_same_weights(tmp_path, monkeypatch):
+    def context(name):
+        return first_cycle(tmp_path / name, with_signals(config()), say=lambda _: None)
+
+    whole = fit(context("whole"), CANDIDATE, "25k")
+    killed = context("killed")
+    with monkeypatch.context() as patch:
+        die_after(patch, 2)
+        with pytest.raises(Killed):
+            fit(killed, CANDIDATE, "25k")
+    resumed = fit(killed, CANDIDATE, "25k")
+    assert resumed.checkpoint_digest == whole.checkpoint_digest
+    weights = load_weights(whole.folder)
+    assert weights["item_term.weights.weight"].shape[0] == 2 + 7 + 8  # two half-lives, not five
+    assert {"pair_term.outer.weight", "request.outer.weight"} <= set(weights)

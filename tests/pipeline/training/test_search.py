@@ -14,7 +14,7 @@ from pipeline.cycle.figures import PassesFigures
 from pipeline.cycle.records import plain_figures, typed_figures
 from pipeline.training import search as module
 from pipeline.training.search import find_passes
-from tests.pipeline.tiny_training import EPOCH, Killed, config, die_after, first_cycle
+from tests.pipeline.tiny_training import EPOCH, Killed, config, die_after, first_cycle, with_signals
 
 RUNG = ModelName.rung("25k")
 
@@ -123,3 +123,15 @@ def test_metrics_of_the_search_have_names_of_their_own(tmp_path):
     names = {name for figures in metrics for name in figures}
     assert {"search_validation_mrr", "search_loss"} <= names
     assert all(name.startswith("search_") for name in names)
+
+
+def test_a_model_with_signals_is_searched_with_the_pairs_of_held_out_labels(tmp_path):
+    lines = []
+    context = first_cycle(
+        tmp_path, with_signals(config(validation_min_labels=10, epochs=1.0)), say=lines.append
+    )
+    found = find_passes(context, RUNG)
+    assert found.held_out_labels >= 10 and 0 < found.passes <= 1.0
+    assert all(0 < mrr < 1 for _, mrr in found.held_out_mrr)
+    counted = [line for line in lines if line.startswith("pair signals: ")]
+    assert len(counted) == 2 and f"of {found.held_out_labels} requests" in " ".join(counted)

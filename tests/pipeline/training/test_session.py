@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
-from model.data.batches import LabelInterval
+from model.data.batches import LabelInterval, coverage
 from model.data.cycle_items import load_items
 from model.data.cycle_tables import CycleTables
 from model.evaluation.names import CANDIDATE
+from pipeline.cycle.signals import network
 from pipeline.training.session import configured_passes, inputs_digest, load_data
 from pipeline.training.start import Start, find_start
 from tests.model import lake
-from tests.pipeline.tiny_training import config
+from tests.model.signal_rows import HALF_LIVES
+from tests.pipeline.tiny_training import ITEMS, config, with_signals
 
 
 def test_a_cycle_trains_on_the_labels_between_its_parents_split_and_its_own(finetuned):
@@ -55,3 +58,56 @@ def test_the_digest_depends_on_the_configuration_the_start_and_the_run(finetuned
     }
     assert len(digests) == 5
     assert inputs_digest(second, network, start, {"passes": 1.0}) in digests
+
+
+def test_a_model_with_signals_is_given_them_and_counts_pairs_of_positions(finetuned):
+    second = replace(finetuned.context, config=with_signals(finetuned.context.config))
+    start = find_start(second, CANDIDATE, network(second))
+    data = load_data(second, network(second), start)
+    assert data.items.catalogue.signals.half_lives_days == HALF_LIVES
+    assert data.items.catalogue.signals.count == ITEMS
+    positions = coverage(data.sequences, second.config.objective, data.interval).requests
+    pairs = data.pair_signals(positions)
+    assert pairs.lists.size == positions.index.size and pairs.lists.item_index.size > 0
+    # The item of the position itself is the last one of its history.
+    event = data.sequences.first[positions.sequence[-1]] + positions.index[-1]
+    own = pairs.lists.item_index[pairs.lists.offset[-2] :]
+    last = pairs.lists.flags[pairs.lists.offset[-2] :] & 4 > 0
+    assert own[last].tolist() == [data.sequences.events.item_index[event]]
+
+
+def test_a_model_without_signals_reads_none(finetuned):
+    second = finetuned.context
+    data = load_data(second, second.config.network(), find_start(second, CANDIDATE, second.config.network()))
+    assert data.pair_signals is None and data.items.catalogue.signals is None
+
+
+def test_an_item_exists_since_its_launch_or_its_first_event(finetuned):
+    second = finetuned.context
+    data = load_data(second, second.config.network(), Start())
+    since = data.items.catalogue.exists_since_seconds.numpy()
+    seen = data.sequences.seen
+    assert (since[seen] == data.sequences.first_seen_us[seen] / 1e6).all()
+    assert np.isnan(since[~seen]).all() and (~seen).any()
+
+
+def test_the_digest_depends_on_the_signals_of_a_model_that_reads_them(finetuned):
+    plain = finetuned.context
+    reading = replace(plain, config=with_signals(plain.config))
+    what = {"passes": 1.0}
+
+    def digests(context):
+        """Under today's half-lives, under others, and of other counts of what followed what."""
+        figures = replace(context.finished["item_signals"].figures, half_lives_days=(0.5, 8.0))
+        record = replace(context.finished["item_signals"], figures=figures)
+        shaped = replace(context, finished=context.finished | {"item_signals": record})
+        vocabulary = context.finished["vocabulary"]
+        versions = {**vocabulary.versions, "successors": 99}
+        counted = replace(
+            context, finished=context.finished | {"vocabulary": replace(vocabulary, versions=versions)}
+        )
+        return [inputs_digest(one, network(one), Start(), what) for one in (context, shaped, counted)]
+
+    assert len(set(digests(reading))) == 3
+    own, shaped, counted = digests(plain)
+    assert own == shaped != counted
