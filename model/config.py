@@ -44,7 +44,7 @@ class _Architecture(Section):
     followed the last events (`model.network.pair_signals`)."""
     request_time: bool = False
     """Whether a score may depend on the time from the last event to the request and on the time of week of
-    the request (`model.network.request`)."""
+    the request (`model.network.request`), and freshness counts to the request."""
 
     @model_validator(mode="after")
     def _size_is_known(self) -> _Architecture:
@@ -65,8 +65,14 @@ class ModelSection(_Architecture):
     this width, plus 33 with `freshness`."""
     modalities: tuple[Modality, ...] = ("language", "graph", "annotation")
     """Item features that the item tower reads. Their widths follow from `features`."""
-    item_signals: bool = False
+    item_signals: bool = True
     """Whether a score may depend on an item's recent events (`model.network.item_signals`)."""
+    pair_signals: bool = True
+    """Whether a score may depend on how the user's history points to an item: had before, and how often it
+    followed the last events (`model.network.pair_signals`)."""
+    request_time: bool = True
+    """Whether a score may depend on the time from the last event to the request and on the time of week of
+    the request (`model.network.request`), and freshness counts to the request."""
 
     @model_validator(mode="after")
     def _modalities_are_distinct(self) -> ModelSection:
@@ -148,7 +154,8 @@ class ObjectiveConfig(Section):
     negatives_minimum: int = Field(2048, ge=1)
     """… but at least min(V, this many)."""
     logq_correction: bool = False
-    """Corrects the logits for the sampling probability; off as in the paper."""
+    """Corrects the logits for the sampling probability; off as in the paper. With pair signals it is always on,
+    since a user's pairs are all counted and the negatives stand for the rest."""
     softmax: Literal["sampled", "full"] = "sampled"
     """`full` normalises over every eligible item."""
 

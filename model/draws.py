@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     EPOCH = 5
     INITIAL_WEIGHTS = 6
     HELD_OUT = 7
+    PAIRS = 8
 
 
 def random_stream(purpose: Purpose, seed: int, step: int) -> np.random.Generator:

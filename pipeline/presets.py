@@ -45,8 +45,17 @@ def quick(tuned: dict[str, Any]) -> dict[str, Any]:
     return merge(tuned, smaller)
 
 
+def paper(tuned: dict[str, Any]) -> dict[str, Any]:
+    """The paper's own model: no signals, no time of the request, a loss at every event; the rest as tuned."""
+    plain = {
+        "model": {"item_signals": False, "pair_signals": False, "request_time": False},
+        "objective": {"positions": "all", "tied_positions": "last", "negatives_minimum": 2048},
+    }
+    return merge(tuned, plain)
+
+
 PRESETS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    function.__name__: function for function in (laptop, workstation, quick)
+    function.__name__: function for function in (laptop, workstation, quick, paper)
 }
 """Each lays its values over those tuned for a source."""
 

@@ -184,12 +184,20 @@ class PositionPairs:
     actions: int
     """Actions of the source."""
 
-    def of(self, sequence: Ints, index: Ints, label_item: Ints, is_label: Flags) -> Pairs:
-        """Pairs of some of the positions, given by sequence and index; labels int64 and bool [P, K]."""
+    def of(
+        self,
+        sequence: Ints,
+        index: Ints,
+        label_item: Ints,
+        is_label: Flags,
+        stream: np.random.Generator | None = None,
+    ) -> Pairs:
+        """Pairs of some of the positions, given by sequence and index; labels int64 and bool [P, K]. `stream` draws
+        a sample."""
         stride = int(self.positions.index.max()) + 2
         key = self.positions.sequence * stride + self.positions.index
         number = np.searchsorted(key, sequence * stride + index)
-        return pairs_of(self.lists, number, label_item, is_label, self.actions)
+        return pairs_of(self.lists, number, label_item, is_label, self.actions, stream)
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -227,7 +235,7 @@ class TrainingBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step, counted from 0 over all epochs."""
-        return self.batch(self.rows_of(step))
+        return self.batch(self.rows_of(step), random_stream(Purpose.PAIRS, self.seed, step))
 
     def rows_of(self, step: int) -> Ints:
         """Packed rows of a step's batch, int64 [R]."""
@@ -238,8 +246,8 @@ class TrainingBatches(Dataset[Batch]):
         rows, steps = self.packing.rows, self.steps_per_epoch
         return self._shuffled[number * rows // steps : (number + 1) * rows // steps]
 
-    def batch(self, rows: Ints) -> Batch:
-        """The batch of some packed rows, with its label sets."""
+    def batch(self, rows: Ints, stream: np.random.Generator | None = None) -> Batch:
+        """The batch of some packed rows, with its label sets; `stream` draws a sample of its pairs."""
         packing, sequences = self.packing, self.sequences
         row, entry = stretches(packing.bounds[rows], packing.bounds[rows + 1] - packing.bounds[rows])
         chosen = packing.sequence[entry]
@@ -250,7 +258,7 @@ class TrainingBatches(Dataset[Batch]):
         pairs = None
         if self.pairs is not None:
             index = losses.index[sets.position]
-            pairs = self.pairs.of(chosen[owner], index, sets.item_index, sets.weight > 0)
+            pairs = self.pairs.of(chosen[owner], index, sets.item_index, sets.weight > 0, stream)
         first_event_slot = (row * packing.row_length + placed.slot + placed.begins)[owner]
         return replace(
             batch,

@@ -40,10 +40,14 @@ SCALES = np.array([0.002, 0.002, 0.02, 0.002])
 """Of followed, next, often and near: a count enters as log(1 + count / scale) / 2."""
 DENSE_CELLS = 1_000_000
 """Cells of requests × items held at once."""
-HIGH_VALUE, OTHERWISE, LAST = 1, 2, 4
-FIRST_ACTION_BIT = 3
-MOST_ACTIONS = 29
-"""Actions that have a flag of their own; a 32-bit word holds them and three other flags."""
+STRONGEST = 24
+"""Pairs with the best sums, which a training step always keeps; of the others it keeps …"""
+OTHERS = 16
+"""… about this many a request, each of which then stands for several."""
+HIGH_VALUE, OTHERWISE, LAST, STRONG = 1, 2, 4, 8
+FIRST_ACTION_BIT = 4
+MOST_ACTIONS = 28
+"""Actions that have a flag of their own; a 32-bit word holds them and four other flags."""
 
 
 class Log(Protocol):
@@ -76,7 +80,8 @@ class PairLists:
     item_index: NDArray[np.int32]
     """int32 [Z]; distinct within a request, ascending."""
     flags: NDArray[np.uint32]
-    """uint32 [Z]; bits: seen as high-value, seen otherwise, last item, then one for each action."""
+    """uint32 [Z]; bits: seen as high-value, seen otherwise, last item, among the strongest, then one for each
+    action."""
     recency: NDArray[np.float16]
     """float16 [Z]; 1 / √(number of the event from the end, from 1), 0 for an item not in the history."""
     counts: NDArray[np.float16]
@@ -133,8 +138,19 @@ def pair_lists(
     return PairLists(offset, *(column[pair] for column in columns))
 
 
-def pairs_of(lists: PairLists, request: Ints, label_item: Ints, is_label: Flags, actions: int) -> Pairs:
-    """The lists of some requests, int64 [P], end to end, with the pairs that are labels, [P, K]."""
+def pairs_of(
+    lists: PairLists,
+    request: Ints,
+    label_item: Ints,
+    is_label: Flags,
+    actions: int,
+    stream: np.random.Generator | None = None,
+) -> Pairs:
+    """The lists of some requests, int64 [P], end to end, with the pairs that are labels, [P, K].
+
+    With a `stream` only the strongest pairs, labels and a sample of the others are kept, and a sampled pair
+    stands for as many as its chance was small, so that the normaliser's mean is that over all.
+    """
     first, count = lists.offset[request], lists.offset[request + 1] - lists.offset[request]
     position, pair = stretches(first, count)
     item = lists.item_index[pair].astype(np.int64)
@@ -144,7 +160,17 @@ def pairs_of(lists: PairLists, request: Ints, label_item: Ints, is_label: Flags,
     wanted = np.arange(request.size)[:, None] * stride + label_item
     found = np.searchsorted(key, wanted)
     label = np.where(is_label & (key[found] == wanted), found, -1)
-    columns = (position, item, lists.signals(pair, actions), label)
+    log_weight = np.zeros(pair.size, dtype=np.float32)
+    if stream is not None:
+        weak = lists.flags[pair] & STRONG == 0
+        chance = np.minimum(1.0, OTHERS / np.maximum(np.bincount(position[weak], minlength=request.size), 1))
+        kept = ~weak | (stream.random(pair.size, dtype=np.float32) < chance[position])
+        kept[label[label >= 0]] = True
+        log_weight[weak] = -np.log(chance[position[weak]])
+        number = np.cumsum(kept) - 1
+        label = np.where(label >= 0, number[label], -1)
+        position, item, pair, log_weight = position[kept], item[kept], pair[kept], log_weight[kept]
+    columns = (position, item, lists.signals(pair, actions), log_weight, label)
     return Pairs(*(torch.from_numpy(column) for column in columns))
 
 
@@ -173,6 +199,9 @@ def _lists(log: Log, requests: Requests, chosen: Ints, at_us: Ints, counts: Coun
         for row in many[kept[many].sum(axis=1) > BEST_SUCCESSORS]:
             beside = np.flatnonzero(kept[row] & (best[row] == best[row][kept[row]].min()))
             kept[row, beside[BEST_SUCCESSORS - int(kept[row].sum()) :]] = False
+    strong = best > 0
+    if items > STRONGEST:
+        strong &= best >= np.partition(best, -STRONGEST, axis=1)[:, -STRONGEST, None]
     first = np.maximum(log.offset[user], end - HISTORY_EVENTS)
     row, event = stretches(first, end - first)
     item = log.item_index[event].astype(np.int64)
@@ -182,6 +211,7 @@ def _lists(log: Log, requests: Requests, chosen: Ints, at_us: Ints, counts: Coun
     flags[has, log.item_index[end[has] - 1]] |= np.uint32(LAST)
     np.maximum.at(recency, (row, item), (1 / np.sqrt(end[row] - event)).astype(np.float16))
     kept |= flags > 0
+    flags[strong & kept] |= np.uint32(STRONG)
     row, item = np.nonzero(kept)
     logs = np.log1p(scores[:, row, item] / SCALES[:, None]).T.astype(np.float16)
     size = kept.sum(axis=1)

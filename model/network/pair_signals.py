@@ -38,6 +38,9 @@ class Pairs:
     """int64 [z]"""
     signals: Tensor
     """float32 [z, φ]"""
+    log_weight: Tensor
+    """float32 [z]; logarithm of how many pairs of the position each stands for in the normaliser: 0, or more where
+    the others were left out."""
     label: Tensor
     """int64 [P, K]; the pair of the position that is the label, −1 where it is not in N(u) or there is no label."""
 
@@ -51,7 +54,8 @@ class Pairs:
         number[chosen] = torch.arange(chosen.shape[0], device=chosen.device)
         kept = number[self.position] >= 0
         label = torch.full((chosen.shape[0], self.label.shape[1]), -1, device=chosen.device)
-        return Pairs(number[self.position[kept]], self.item[kept], self.signals[kept], label)
+        position = number[self.position[kept]]
+        return Pairs(position, self.item[kept], self.signals[kept], self.log_weight[kept], label)
 
 
 def pair_signal_count(actions: int) -> int:

@@ -204,7 +204,8 @@ class Recommender(nn.Module):
             hidden = self.encode(batch, catalogue, masked_input)
         users = self.request_vectors(hidden, batch)  # [P, U]
         correction = 0.0
-        if objective.logq_correction:
+        # Pairs are all counted, so that the negatives stand for the rest of the catalogue.
+        if objective.logq_correction or self.pair_term is not None:
             correction = sampling_correction(eligible.shape[0], negatives.shape[0])
         log_probability = self._label_log_probabilities(
             users, batch, catalogue, negatives, masked_output, correction
@@ -254,7 +255,11 @@ class Recommender(nn.Module):
                 is_paired = pairs.label >= 0
                 gained = _entries(added, pairs.label[is_paired])
                 label_logits = label_logits + torch.zeros_like(label_logits).masked_scatter(is_paired, gained)
-                logits = added + (_rows(taste, pairs.position) * _rows(vectors, pair_row)).sum(dim=1)
+                logits = (
+                    added
+                    + pairs.log_weight
+                    + (_rows(taste, pairs.position) * _rows(vectors, pair_row)).sum(dim=1)
+                )
                 if signals is not None:
                     features = self.item_term.features(signals)
                     logits = logits + (_rows(item_weights, pairs.position) * features).sum(dim=1)

@@ -66,19 +66,27 @@ OVERLAY = {
     "sequences": {"max_length": 128, "context_length": 64},
     "signals": {"half_lives_days": [1.0, 7.0, 30.0, 180.0, 720.0], "bucket_minutes": 360.0},
     # A third of the labels are games launched in the last weeks: freshness lets the model prefer them.
-    "model": {"size": "100k", "item_width": 64, "semantic_output_width": 64, "freshness": True},
+    "model": {
+        "size": "100k",
+        "item_width": 64,
+        "semantic_output_width": 64,
+        "freshness": True,
+        "dropout": 0.2,
+    },
     # Members enter lists one game after the other, so the next game says more than later ones.
     "objective": {
         "label_window": 1,
         "horizon_hours": None,
         "half_life_hours": None,
         "keep_own_item": True,  # wished for, then played
-        "tied_positions": "last",
+        "positions": "requests",
+        "negatives_minimum": 512,
     },
     "training": {
         "batch_tokens": 1024,
-        "epochs": 4.0,
-        "finetune_epochs": 3.0,
+        "epochs": 3.0,
+        "finetune_epochs": 2.0,
+        "weight_decay": 0.02,
         "learning_rate": 2e-3,
         "finetune_learning_rate": 4e-4,
         "embedding_learning_rate": 3e-3,

@@ -73,19 +73,21 @@ OVERLAY = {
     "signals": {"half_lives_days": [1 / 24, 1 / 4, 1.0, 7.0, 30.0], "bucket_minutes": 10.0},
     "model": {"size": "100k", "item_width": 64, "semantic_output_width": 64, "dropout": 0.2},
     # Within a session events are seconds to minutes apart, half of them at the same second. Hence a short
-    # half-life, and labels only for the last event of a tie, the only one that a request could follow.
+    # half-life, and five labels a request, so that those of a tie are all among them.
     "objective": {
         "label_window": 5,
         "horizon_hours": 24.0,
         "half_life_hours": 1 / 60,
         "keep_own_item": True,
-        "tied_positions": "last",
-        "negatives_fraction": 1.0,
+        "positions": "requests",
+        "negatives_minimum": 512,
     },
     "training": {
         "batch_tokens": 1024,
-        "epochs": 16.0,
-        "finetune_epochs": 6.0,
+        "epochs": 4.0,
+        "finetune_epochs": 3.0,
+        "gradient_clip": 5.0,
+        "weight_decay": 0.02,
         "learning_rate": 2e-3,
         "finetune_learning_rate": 1e-3,
         "embedding_learning_rate": 3e-3,

@@ -74,10 +74,9 @@ def rung(context: StageContext) -> StageResult:
     """The stage: trains one rung, ranks it beside what it is compared with, and judges it.
 
     Where histories tell more than recency does, a rung must rank better from its users' own histories than
-    from other users'. It is compared with
-    the same rung of the reference's cycle or, where the configuration has changed since, with a control:
-    the reference's configuration, trained on this cycle's data. Where neither exists, it must beat frozen
-    popularity.
+    from other users'. It is compared with the same rung of the reference's cycle or, where the configuration
+    has changed since, with a control: the reference's configuration, trained on this cycle's data. Where
+    neither exists, it must beat frozen popularity.
     """
     name = ModelName.rung(context.config.funnel.rungs[context.stage.rung - 1])
     window = open_window(context)

@@ -2,10 +2,9 @@
 
     python -m pipeline train --source my.toml --cutoff 2026-03-01
 
-Reads the cycle's sequences, vocabulary, item features and items, the parent's checkpoint, and the number of
-passes that the first rung found. Leaves a
-finished checkpoint in the cycle's folder. A run that was killed resumes with the same batches and
-negatives.
+Reads the cycle's sequences, vocabulary, item features, items and signals, the parent's checkpoint, and the
+number of passes that the first rung found. Leaves a finished checkpoint in the cycle's folder. A run that
+was killed resumes with the same batches and negatives.
 """
 
 from __future__ import annotations

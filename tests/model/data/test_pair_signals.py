@@ -18,6 +18,8 @@ from model.data.pair_signals import (
     NEAR_EVENTS,
     NEAR_PRIOR,
     SCALES,
+    STRONG,
+    PairLists,
     Requests,
     pair_lists,
     pairs_of,
@@ -115,3 +117,27 @@ def test_labels_are_found_in_their_lists():
     assert pairs.signals.shape == (5, 4 + 3 + 4)
     some = pairs.positions(torch.tensor([1, 2]))
     assert some.position.tolist() == [0, 1, 1] and some.item.tolist() == [5, 1, 2]
+
+
+def test_a_sample_keeps_the_strongest_pairs_and_labels_and_stands_for_all():
+    rng = np.random.default_rng(0)
+    items, wanted = 300, 90
+    flags = np.where(np.arange(items) < 20, STRONG, 0).astype(np.uint32)
+    lists = PairLists(
+        np.array([0, items]), np.arange(items, dtype=np.int32), flags,
+        np.zeros(items, np.float16), rng.random((items, 4)).astype(np.float16),
+    )  # fmt: skip
+    label, is_label, request = np.array([[wanted]]), np.array([[True]]), np.zeros(1, np.int64)
+    whole = pairs_of(lists, request, label, is_label, 3)
+    value = torch.rand(items, generator=torch.Generator().manual_seed(1))
+    sums = []
+    for seed in range(400):
+        pairs = pairs_of(lists, request, label, is_label, 3, np.random.default_rng(seed))
+        kept = pairs.item.tolist()
+        assert set(range(20)) <= set(kept) and kept[pairs.label[0, 0]] == wanted and len(kept) < 80
+        rival = pairs.item != wanted
+        sums.append(float((value[pairs.item] * pairs.log_weight.exp())[rival].sum()))
+        assert torch.equal(pairs.signals, whole.signals[pairs.item])
+    expected = float(value.sum() - value[wanted])
+    assert np.mean(sums) == pytest.approx(expected, abs=4 * np.std(sums) / np.sqrt(len(sums)))
+    assert whole.log_weight.tolist() == [0.0] * items

@@ -62,10 +62,12 @@ def test_pairs_of_some_positions_keep_their_order_and_have_no_labels():
         position=torch.tensor([0, 0, 1, 2, 2]),
         item=torch.tensor([4, 5, 6, 4, 7]),
         signals=torch.arange(5.0)[:, None],
+        log_weight=torch.arange(5.0),
         label=torch.tensor([[1], [-1], [3]]),
     )
     some = pairs.positions(torch.tensor([0, 2]))
     assert some.position.tolist() == [0, 0, 1, 1] and some.item.tolist() == [4, 5, 4, 7]
+    assert some.log_weight.tolist() == [0, 1, 3, 4]
     assert some.signals[:, 0].tolist() == [0, 1, 3, 4] and some.label.tolist() == [[-1], [-1]]
     none = pairs.positions(torch.empty(0, dtype=torch.int64))
     assert none.item.numel() == 0 and none.label.shape == (0, 1)

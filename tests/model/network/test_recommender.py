@@ -207,7 +207,9 @@ def _timed() -> tuple[Batch, Catalogue]:
     values = torch.rand(5, 4 + 3 + 4, generator=torch.Generator().manual_seed(2))
     label = torch.tensor([[0, -1], [3, 2], [-1, -1]])
     at = torch.tensor([30.0, 45.2, 45.9], dtype=torch.float64) * 3600
-    return replace(BATCH, label_at_seconds=at, pairs=Pairs(position, item, values, label)), catalogue
+    return replace(
+        BATCH, label_at_seconds=at, pairs=Pairs(position, item, values, torch.zeros(5), label)
+    ), catalogue
 
 
 def _by_definition(model, batch, catalogue):

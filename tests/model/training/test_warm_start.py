@@ -118,6 +118,7 @@ def _request_scores(model: Recommender, catalogue: Catalogue) -> torch.Tensor:
         torch.tensor([0, 0, 1]),
         torch.tensor([1, 3, 2]),
         torch.rand(3, 11, generator=torch.Generator().manual_seed(2)),
+        torch.zeros(3),
         torch.full((2, 1), -1),
     )
     at = torch.tensor([30.0, 45.2], dtype=torch.float64) * 3600
@@ -152,7 +153,13 @@ def test_a_term_that_was_added_trains_beside_the_carried_moments(parent: Recomme
     carry_moments(child, optimizers, parent.moments)
     carried = moments(child, optimizers)
     assert not any(name.startswith(("pair_term.", "request.")) for name in carried)
-    pairs = Pairs(torch.tensor([0, 1]), torch.tensor([1, 4]), torch.ones(2, 11), torch.tensor([[0], [1]]))
+    pairs = Pairs(
+        torch.tensor([0, 1]),
+        torch.tensor([1, 4]),
+        torch.ones(2, 11),
+        torch.zeros(2),
+        torch.tensor([[0], [1]]),
+    )
     at = torch.tensor([1.8e9, 1.8e9], dtype=torch.float64)
     loss, _ = child.training_loss(
         replace(BATCH, label_at_seconds=at, pairs=pairs),

@@ -259,3 +259,32 @@ def test_a_refusal_by_a_middle_rung_says_what_it_saved(four):
     assert module._saved(small_lake.at(first, "rung_2")) == saved
     took = "; the full training of cycle 2024-02-10 took 1 s"
     assert module._saved(small_lake.at(second, "rung_2")) == saved + took
+
+
+def test_signals_may_be_turned_on_in_a_chain(tmp_path):
+    """The second cycle's models read signals and start from a version whose models read none."""
+    context = small_lake.write_cycle(Settings.at(tmp_path))
+    quick = context.config.training.model_copy(update={"epochs": 2.0})
+    context = small_lake.with_config(context, training=quick)
+    context = small_lake.after(context, "rung_1", rung(context))
+    train(small_lake.at(context, "train"))
+    plain = small_lake.next_cycle(context)
+    signals = {"item_signals": True, "pair_signals": True, "request_time": True}
+    context = small_lake.with_config(plain, model=plain.config.model.model_copy(update=signals))
+    result = rung(context)
+    assert result.figures.training.start == "version 1, cycle 2024-02-10"
+    # The configuration has changed, so that the rung is compared with a control without signals.
+    assert result.figures.compared_with == "the configuration of cycle 2024-02-10 on the same data"
+    control = finished_state(checkpoint_folder(context, ModelName.rung("25k", Variant.CONTROL)))
+    own = finished_state(checkpoint_folder(context, RUNG))
+    assert (control.model["half_lives"], own.model["half_lives"]) == (0, 2)
+    context = small_lake.after(context, "rung_1", result)
+    trained = train(small_lake.at(context, "train"))
+    assert trained.figures.training.parent_digest == context.cycle.parent.checkpoint_digest
+    context = small_lake.after(context, "train", trained)
+    evaluated = evaluate(small_lake.at(context, "evaluate"))
+    assert {"candidate", "champion"} <= set(evaluated.figures.measures.mrr)
+    assert evaluated.figures.not_finite is None and evaluated.figures.latency_milliseconds > 0
+    context = small_lake.after(context, "evaluate", evaluated)
+    checks = outcomes(funnel(small_lake.at(context, "funnel")))
+    assert checks["all labels against the champion"] == "pass"
