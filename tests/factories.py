@@ -156,7 +156,13 @@ def tiny_config(**sections: Any) -> Config:
             window_days=WINDOW.days, demo_cutoffs=tuple(cutoff.date() for cutoff in CUTOFFS)
         ),
         "model": ModelSection(
-            size="25k", item_width=16, semantic_output_width=32, modalities=("graph", "annotation")
+            size="25k",
+            item_width=16,
+            semantic_output_width=32,
+            modalities=("graph", "annotation"),
+            item_signals=False,  # the tests of signals turn them on
+            pair_signals=False,
+            request_time=False,
         ),
         "objective": ObjectiveConfig(label_window=3, half_life_hours=48.0),
         "training": TrainingConfig(

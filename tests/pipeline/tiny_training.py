@@ -57,7 +57,14 @@ def config(**training: Any) -> Config:
         source=source.model_copy(update={"events": events}),
         features=FeaturesConfig(language_encoder="none", graph_width=8),
         model=ModelSection(
-            size="25k", item_width=16, semantic_output_width=32, dropout=0.2, modalities=("graph",)
+            size="25k",
+            item_width=16,
+            semantic_output_width=32,
+            dropout=0.2,
+            modalities=("graph",),
+            item_signals=False,  # `with_signals` turns them on
+            pair_signals=False,
+            request_time=False,
         ),
         objective=ObjectiveConfig(label_window=3, half_life_hours=48.0),
         training=TrainingConfig(**(settings | training)),
