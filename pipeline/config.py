@@ -282,7 +282,8 @@ def parse_stored(content: dict[str, Any], origin: str) -> Config:
     """A `Config` from the plain values in a cycle's record. Raises ConfigError as `parse`.
 
     Records of the first versions held the derived values in `[model]`, and modalities with widths; later
-    ones the passes of each rung instead of the cost of all.
+    ones the passes of each rung instead of the cost of all. A record that names no signals is of a model
+    without.
     """
     funnel = dict(content.get("funnel", {}))
     if "rung_epochs_fraction" in funnel:
@@ -295,6 +296,9 @@ def parse_stored(content: dict[str, Any], origin: str) -> Config:
         kept["modalities"] = [name for name, _ in model["modalities"]]
         kept["semantic_output_width"] = ModelConfig.model_validate(model).semantic_output_width
         content = content | {"model": kept}
+    if "item_signals" not in model:
+        without = dict.fromkeys(("item_signals", "pair_signals", "request_time"), False)
+        content = content | {"model": without | content.get("model", {})}
     return parse(content, origin)
 
 

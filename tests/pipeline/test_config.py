@@ -126,12 +126,15 @@ def test_the_network_is_built_from_the_section_and_what_follows_from_the_others(
         context_fields=("page", "country"),
         context_buckets=100,
         max_length=64,
+        half_lives=5,
+        pair_signals=True,
+        request_time=True,
     )
     assert config.network("25k") == config.network().model_copy(update={"size": "25k"})
 
 
 def test_a_network_has_the_configured_half_lives_or_those_given_where_it_reads_item_signals():
-    assert parse(MINIMAL, "test").network(half_lives=2).half_lives == 0
+    assert changed(model={"item_signals": False}).network(half_lives=2).half_lives == 0
     reading = changed(model={"item_signals": True, "pair_signals": True})
     assert reading.network().half_lives == 5 and reading.network().pair_signals
     assert reading.network(half_lives=2).half_lives == 2
@@ -185,9 +188,12 @@ def test_a_modality_that_no_encoder_makes_is_refused():
 
 def test_a_configuration_stored_with_derived_keys_is_read_as_it_was():
     config = changed(model={"freshness": True}, features={"graph_width": 16})
+    assert parse_stored(config.model_dump(mode="json"), "version 1") == config
+    without = dict.fromkeys(("item_signals", "pair_signals", "request_time"), False)
+    config = changed(model={"freshness": True, **without}, features={"graph_width": 16})
     content = config.model_dump(mode="json")
-    assert parse_stored(content, "version 1") == config
-    network = config.network().model_dump(mode="json", exclude={"history", "half_lives"})
+    later = {"history", "half_lives", "pair_signals", "request_time"}  # keys that came after
+    network = config.network().model_dump(mode="json", exclude=later)
     old = content | {"model": network}
     assert old["model"]["output_width"] == 97 and old["model"]["max_length"] == 256
     assert parse_stored(old, "version 1") == config

@@ -57,7 +57,7 @@ def test_a_log_with_only_user_item_and_time_loads_under_every_preset(preset, tom
 
 def test_freshness_adds_its_columns_under_every_preset():
     widths = {preset: presets.load("ifdb", preset).network().output_width for preset in PRESETS}
-    assert widths == {"laptop": 64 + 33, "workstation": 64 + 33, "quick": 32 + 33}
+    assert widths == {"laptop": 64 + 33, "workstation": 64 + 33, "quick": 32 + 33, "paper": 64 + 33}
 
 
 def test_the_preset_of_the_file_is_applied_and_not_only_recorded(toml):
@@ -120,3 +120,10 @@ def test_an_unknown_source_or_preset_is_refused_with_what_is_allowed():
         ConfigError, match="'netflix' is unknown; pass ml-100k, ifdb, .* or the path of a TOML"
     ):
         presets.load("netflix")
+
+
+@pytest.mark.parametrize("source", list(SOURCES))
+def test_the_run_paper_reads_no_signal_and_every_other_does(source):
+    networks = {preset: presets.load(source, preset).network() for preset in PRESETS}
+    reads = {preset: network.reads_signals or network.request_time for preset, network in networks.items()}
+    assert reads == {preset: preset != "paper" for preset in PRESETS}
