@@ -96,8 +96,8 @@ def test_a_rung_trained_on_shuffled_label_sets_is_refused_and_says_what_was_save
     context = small_lake.write_cycle(Settings.at(tmp_path))
     honest = TrainingBatches.batch
 
-    def shuffled(self, rows):
-        batch = honest(self, rows)
+    def shuffled(self, rows, *stream):
+        batch = honest(self, rows, *stream)
         order = torch.randperm(
             batch.label_item.shape[0], generator=torch.Generator().manual_seed(int(rows[0]))
         )
