@@ -174,6 +174,24 @@ def pairs_of(
     return Pairs(*(torch.from_numpy(column) for column in columns))
 
 
+def chain_scores(log: Log, requests: Requests, successors: SuccessorLog, items: int) -> sparse.csr_array:
+    """`often` of every item with all counts strictly before each request: float64 [X, N] sparse."""
+    counts, blocks = Counts(successors, items), []
+    order = np.argsort(requests.at_us, kind="stable")
+    at_once = max(1, DENSE_CELLS // max(items, 1))
+    for start in range(0, order.size, at_once):
+        chosen = order[start : start + at_once]
+        at_us = requests.at_us[chosen]
+        counts.move(int(at_us[0]), int(at_us[-1]))
+        scores = _scores(log, requests.user[chosen], requests.end[chosen], at_us, counts, items)
+        blocks.append(sparse.csr_array(scores[2]))
+    if not blocks:
+        return sparse.csr_array((0, items))
+    place = np.empty_like(order)
+    place[order] = np.arange(order.size)
+    return sparse.vstack(blocks, format="csr")[place]
+
+
 _Part = tuple[NDArray, NDArray, NDArray, NDArray, NDArray]
 _EMPTY: _Part = (
     np.empty(0, np.int64),

@@ -34,6 +34,10 @@ class Kind(StrEnum):
     DECAYED_UNSEEN = "popularity_decayed_unseen"
     """The same, with the items that the user has already below all others."""
     MARKOV = "markov"
+    MARKOV_NOW = "markov_now"
+    """The same with the transitions known when the request is made."""
+    MIXTURE = "mixture"
+    """A learned mixture of the signals: the model without histories, item vectors and backbone."""
 
 
 class Variant(StrEnum):
@@ -58,6 +62,8 @@ _WORDS = {
     Kind.DECAYED: "decayed popularity",
     Kind.DECAYED_UNSEEN: "decayed popularity, unseen first",
     Kind.MARKOV: "Markov chain",
+    Kind.MARKOV_NOW: "Markov chain as of the request",
+    Kind.MIXTURE: "learned mixture",
 }
 _VARIANT_WORDS = {
     Variant.OWN: "",
@@ -65,7 +71,9 @@ _VARIANT_WORDS = {
     Variant.CONTROL: ", champion's configuration",
     Variant.EXCHANGED: ", other users' histories",
 }
-_WITH_ARTICLE = (Kind.CANDIDATE, Kind.CHAMPION, Kind.EARLIER, Kind.MARKOV)
+_WITH_ARTICLE = (
+    Kind.CANDIDATE, Kind.CHAMPION, Kind.EARLIER, Kind.MARKOV, Kind.MARKOV_NOW, Kind.MIXTURE,
+)  # fmt: skip
 _RUNG = re.compile(rf"{Kind.RUNG}-([^-]+)(?:-({'|'.join(one for one in Variant if one)}))?")
 
 
@@ -123,6 +131,8 @@ MOVING = ModelName(Kind.MOVING)
 DECAYED = ModelName(Kind.DECAYED)
 DECAYED_UNSEEN = ModelName(Kind.DECAYED_UNSEEN)
 MARKOV = ModelName(Kind.MARKOV)
+MARKOV_NOW = ModelName(Kind.MARKOV_NOW)
+MIXTURE = ModelName(Kind.MIXTURE)
 
 
 def in_order(names: Iterable[str]) -> list[ModelName]:

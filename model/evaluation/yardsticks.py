@@ -9,6 +9,7 @@ Shape legend
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from model.data.events import EventLog
 from model.evaluation.examples import Examples
 from model.evaluation.lists import LIST_ITEMS
 from model.evaluation.metrics import tied_rank
-from model.evaluation.names import DECAYED, DECAYED_UNSEEN, FROZEN, MARKOV, MOVING
+from model.evaluation.names import DECAYED, DECAYED_UNSEEN, FROZEN, MARKOV, MARKOV_NOW, MOVING
 from model.evaluation.seen import SeenItems
 from model.evaluation.spans import starts_of
 from model.evaluation.standings import ALWAYS, NEVER, Changes, Standings
@@ -48,6 +49,9 @@ DEFINITIONS = {
     MARKOV: (
         "counts of consecutive events of a user up to the split, last 5 visible events weighted 0.7^a; "
         "equal and unscored items by frozen popularity; ties at half"
+    ),
+    MARKOV_NOW: (
+        "the same with all counts before the request; equal and unscored items by frozen popularity; ties at half"
     ),
 }
 """What each yardstick computes. Part of the digest that its ranks are stored under."""
@@ -170,6 +174,36 @@ def markov_ranks(
 ) -> YardstickRanks:
     """The Markov chain: item j scores Σ_a 0.7^a · transitions[x_a, j] over the last five events x_0, x_1, …
     before `ends` (int64 [X]); equal scores are ordered by frozen popularity of some days."""
+    items = eligible.column.size
+
+    def scores(block: slice) -> sparse.csr_array:
+        return (_last_events(examples, ends, block, items) @ transitions).tocsr()
+
+    return _chain_ranks(examples, eligible, log, scores, ends, split_us, days)
+
+
+def markov_now_ranks(
+    examples: Examples,
+    eligible: EligibleItems,
+    log: EventLog,
+    chain: sparse.csr_array,
+    ends: Ints,
+    split_us: int,
+    days: int | None,
+) -> YardstickRanks:
+    """The same with the scores as of each request, `chain` [X, N] of `model.data.pair_signals.chain_scores`."""
+    return _chain_ranks(examples, eligible, log, lambda block: chain[block], ends, split_us, days)
+
+
+def _chain_ranks(
+    examples: Examples,
+    eligible: EligibleItems,
+    log: EventLog,
+    scores_of: Callable[[slice], sparse.csr_array],
+    ends: Ints,
+    split_us: int,
+    days: int | None,
+) -> YardstickRanks:
     at_us, items = examples.event_at_us, eligible.column.size
     popularity, size = _frozen_popularity(log, items, split_us, days), eligible.sizes_at(at_us)
     standings = Standings.of(frozen_changes(log, items, split_us, days), eligible, *span_of(at_us))
@@ -178,7 +212,7 @@ def markov_ranks(
     has = SeenItems.of(examples.histories, examples.user, ends)
     for start in range(0, examples.size, CHAIN_BLOCK):
         block = slice(start, min(start + CHAIN_BLOCK, examples.size))
-        scores = (_last_events(examples, ends, block, popularity.size) @ transitions).tocsr()
+        scores = scores_of(block)
         scores.sort_indices()
         row = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
         # A label's score comes from the same product as its rivals'.

@@ -20,13 +20,22 @@ from expectations.instants import SECOND_US, microseconds
 from expectations.wording import number
 from model.arrays import Ints
 from model.data.events import EventLog, read_events
+from model.data.pair_signals import Requests, chain_scores
 from model.data.past_labels import read_past_labels
 from model.data.transitions import read_transitions
 from model.evaluation import lists, spans, yardsticks
 from model.evaluation.bootstrap import SEED
 from model.evaluation.decay import HalfLife, choose_half_life, decayed_changes
 from model.evaluation.figures import Lists, Span, Yardstick
-from model.evaluation.names import DECAYED, DECAYED_UNSEEN, FROZEN, MARKOV, MOVING, ModelName
+from model.evaluation.names import (
+    DECAYED,
+    DECAYED_UNSEEN,
+    FROZEN,
+    MARKOV,
+    MARKOV_NOW,
+    MOVING,
+    ModelName,
+)
 from model.evaluation.ranking import Ranking, View, rank_examples
 from model.evaluation.ranks import SCHEMA, Condition, StoredRanks, rank_rows, ranked_with, write_ranks
 from pipeline.cycle.context import StageContext
@@ -36,6 +45,7 @@ from pipeline.evaluation.models import Contender
 from pipeline.evaluation.window import Window
 
 YARDSTICKS = tuple(yardsticks.DEFINITIONS)
+CHAINS = (MARKOV, MARKOV_NOW)
 UNDESCRIBED = tuple(Yardstick(name, (Span(7, 0, 0),)) for name in (MOVING, FROZEN, MARKOV))
 """The yardsticks of a record from before it said what they counted."""
 EXCHANGE_ROUNDS = 20
@@ -158,6 +168,15 @@ def rank_yardsticks(context: StageContext, window: Window) -> RankedYardsticks:
                 figures[name] = replace(figures[name], lists=shown)
         ranked = yardsticks.markov_ranks(examples, eligible, log, chain, ends, split_us, days[FROZEN])
         ranks[MARKOV][condition] = Ranking(ranked.rank, no_probability, ranked.rank_unseen)
+        view = window.view(condition)
+        now = chain_scores(
+            examples.histories,
+            Requests(view.user, view.end, view.requested_at_us + (0 if is_replay else 1)),
+            window.signals.tables.successors,
+            items,
+        )
+        ranked = yardsticks.markov_now_ranks(examples, eligible, log, now, ends, split_us, days[FROZEN])
+        ranks[MARKOV_NOW][condition] = Ranking(ranked.rank, no_probability, ranked.rank_unseen)
     version = 0
     for name, by_condition in ranks.items():
         version = _write(context, window, name, key, by_condition)
@@ -184,6 +203,7 @@ def _yardstick_figures(
         DECAYED: (whole,),
         DECAYED_UNSEEN: (whole,),
         MARKOV: (transitions,),
+        MARKOV_NOW: (transitions,),
     }
     decay = {
         "half_life_hours": half_life.hours,
@@ -197,7 +217,7 @@ def _yardstick_figures(
             not_applicable=None
             if spans.is_enough(counted[name][-1])
             else _too_little(name, counted[name][-1]),
-            counts="transitions" if name == MARKOV else "events",
+            counts="transitions" if name in CHAINS else "events",
             **(decay if name in (DECAYED, DECAYED_UNSEEN) else {}),
         )
         for name in YARDSTICKS
@@ -205,7 +225,7 @@ def _yardstick_figures(
 
 
 def _too_little(name: ModelName, span: Span) -> str:
-    what, until = ("transitions", "split") if name == MARKOV else ("events", "split")
+    what, until = ("transitions", "split") if name in CHAINS else ("events", "split")
     if name == MOVING:
         until = "request"
     return (
@@ -286,7 +306,7 @@ def _read_yardsticks(path: Path, key: str) -> tuple[Yardstick, ...] | None:
 def _yardsticks_key(context: StageContext) -> str:
     """Digest of everything that the yardsticks' ranks are a function of. `ranks` holds it where it holds the
     digest of a model's weights."""
-    tables = ("events", "items", "vocabulary", "sequences", "evaluation_sequences")
+    tables = ("events", "items", "vocabulary", "sequences", "evaluation_sequences", "successors")
     reference = context.cycle.reference
     content = [
         yardsticks.DEFINITIONS,

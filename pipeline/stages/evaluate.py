@@ -10,8 +10,9 @@ stage `funnel`.
 from __future__ import annotations
 
 from expectations.instants import microseconds
+from model.evaluation.figures import Lists, Span, Yardstick
 from model.evaluation.measures import measures
-from model.evaluation.names import CANDIDATE, CHAMPION, EARLIER
+from model.evaluation.names import CANDIDATE, CHAMPION, EARLIER, MIXTURE
 from model.evaluation.ranking import NotFiniteScoreError
 from model.serving.profile import latency_milliseconds
 from model.training.checkpoint import CheckpointError
@@ -21,6 +22,7 @@ from pipeline.cycle.context import StageContext
 from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.figures import EvaluateFigures
 from pipeline.cycle.records import StageResult
+from pipeline.cycle.signals import network
 from pipeline.evaluation.models import incomparable, open_contender, open_reference
 from pipeline.evaluation.ranking import (
     applicable,
@@ -30,6 +32,8 @@ from pipeline.evaluation.ranking import (
 )
 from pipeline.evaluation.window import Window, open_window, window_figures
 from pipeline.registry import serving_folder
+from pipeline.training.fit import fit
+from pipeline.training.search import found_passes
 
 
 def evaluate(context: StageContext) -> StageResult:
@@ -45,6 +49,10 @@ def evaluate(context: StageContext) -> StageResult:
         champion = open_reference(context, reference, CANDIDATE, CHAMPION)
         version, lists[CHAMPION] = rank_contender(context, window, champion)
         ranked = [CHAMPION, *ranked]
+    if (mixture := _rank_mixture(context, window)) is not None:
+        version, lists[MIXTURE], figure = mixture
+        described = (*described, figure)
+        ranked.append(MIXTURE)
     earlier = _earlier(context)
     earlier_problem = None if earlier is None else _rank_earlier(context, window, earlier)
     candidate, latency, not_finite = open_contender(context, CANDIDATE), None, None
@@ -77,6 +85,19 @@ def evaluate(context: StageContext) -> StageResult:
         earlier_not_comparable=earlier_problem,
     )
     return StageResult(figures, versions={"ranks": version})
+
+
+def _rank_mixture(context: StageContext, window: Window) -> tuple[int, Lists | None, Yardstick] | None:
+    """Fits the learned mixture of the signals on the labels up to the split and ranks the window by it: what is to
+    be had without histories and a backbone. None for a model that reads no signals."""
+    if not network(context).reads_signals:
+        return None
+    fitted = fit(
+        context, MIXTURE, context.config.funnel.rungs[0], passes=found_passes(context), history=False
+    )
+    version, lists = rank_contender(context, window, open_contender(context, MIXTURE))
+    labels = Span(None, fitted.figures.labels, fitted.figures.eligible_items)
+    return version, lists, Yardstick(MIXTURE, (labels,), counts="labels", lists=lists)
 
 
 def _earlier(context: StageContext) -> AcceptedVersion | None:

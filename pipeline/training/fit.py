@@ -50,20 +50,22 @@ def fit(
     passes: PassesFigures | None = None,
     share: float = 1.0,
     least_steps: int = 1,
+    history: bool = True,
 ) -> Fitted:
     """A finished model of this cycle: the stored one, where it was trained on the same inputs, else one
     that is resumed or trained now.
 
     `size` is the backbone's. `log_metrics` receives figures during training. `parent_model` is the model
     of the parent's cycle to start from, by default the one of the same name. The model makes the `passes`
-    found; None: those that are configured. Of their steps it takes a `share`, at least `least_steps`.
+    found; None: those that are configured. Of their steps it takes a `share`, at least `least_steps`. Without
+    `history` it is a learned mixture of the signals.
 
     Raises CycleError as `pipeline.training.start.find_start`, DatasetError when the tables cannot be trained
     on, NotFiniteError when the loss is not a finite number.
     """
     cycle, say = context.cycle, context.say
     folder = context.settings.checkpoint_folder(cycle.source, cycle.name, model_name)
-    config = network(context, size)
+    config = network(context, size).model_copy(update={"history": history})
     start = find_start(context, parent_model or model_name, config)
     most = configured_passes(context, start)
     passes = _fitting(context, model_name, passes, start, most)

@@ -11,24 +11,30 @@ from expectations.instants import DAY_US, HOUR_US
 from model.arrays import Floats
 from model.data.eligible_items import EligibleItems
 from model.data.events import EventLog
+from model.data.pair_signals import Requests, chain_scores
+from model.data.successors import SuccessorLog
 from model.evaluation import yardsticks
 from model.evaluation.decay import decayed_changes
 from model.evaluation.examples import Examples, history_ends
-from model.evaluation.names import DECAYED, DECAYED_UNSEEN, FROZEN, MARKOV, MOVING
+from model.evaluation.names import DECAYED, DECAYED_UNSEEN, FROZEN, MARKOV, MARKOV_NOW, MOVING
 from model.evaluation.yardsticks import (
     DEFINITIONS,
     YardstickRanks,
     frozen_changes,
+    markov_now_ranks,
     markov_ranks,
     moving_changes,
     popularity_lists,
     popularity_ranks,
     span_of,
 )
+from tests.model.data.test_successors import batch_log
 from tests.model.evaluation.yardstick_contract import (
     DAY,
+    ITEMS,
     Evidence,
     YardstickContract,
+    evidence,
     log_of,
     transitions_of,
 )
@@ -100,6 +106,35 @@ class TestMarkovChain(YardstickContract):
         return markov_ranks(
             seen.examples, seen.eligible, seen.log, seen.transitions, seen.ends, seen.split_us, 7
         ).rank
+
+
+class TestMarkovChainAsOfTheRequest(YardstickContract):
+    name = MARKOV_NOW
+    # As the chain: what follows what was known before the split.
+    by_hand = (9 / 2, 2, 3, 1, 9 / 2)
+
+    def ranks(self, seen: Evidence) -> Floats:
+        first, second = seen.transitions.nonzero()
+        number = [int(seen.transitions[pair]) for pair in zip(first, second, strict=True)]
+        rows = [
+            (int(after), DAY_US, [int(before)])
+            for before, after, times in zip(first, second, number, strict=True)
+            for _ in range(times)
+        ]
+        return self.chain_ranks(seen, batch_log(rows))
+
+    def chain_ranks(self, seen: Evidence, successors: SuccessorLog) -> Floats:
+        requests = Requests(seen.examples.user, seen.ends, seen.request_us)
+        chain = chain_scores(seen.examples.histories, requests, successors, ITEMS)
+        return markov_now_ranks(
+            seen.examples, seen.eligible, seen.log, chain, seen.ends, seen.split_us, 7
+        ).rank
+
+    def test_what_followed_before_the_request_counts_and_what_followed_later_does_not(self):
+        seen = evidence()
+        at_us = int(seen.request_us[0])
+        before, after = (self.chain_ranks(seen, batch_log([(4, at, [2])] * 2)) for at in (at_us - 1, at_us))
+        assert before[4] == 1 and after.tolist() == self.chain_ranks(seen, batch_log([])).tolist()
 
 
 def test_every_yardstick_is_held_to_the_contract():

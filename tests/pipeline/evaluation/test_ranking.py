@@ -156,7 +156,7 @@ def moved_back(context, days: int):
     write_deltalake(address, moved, mode="overwrite")
     record = context.finished["vocabulary"]
     versions = {**record.versions, "events": DeltaTable(address).version()}
-    return replace(context, finished={"vocabulary": replace(record, versions=versions)})
+    return replace(context, finished={**context.finished, "vocabulary": replace(record, versions=versions)})
 
 
 def test_what_the_yardsticks_counted_is_described(tmp_path):

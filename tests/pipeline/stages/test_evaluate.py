@@ -103,6 +103,25 @@ def test_a_candidate_with_a_score_that_is_not_finite_has_no_ranks(trained, monke
     assert CANDIDATE not in figures.measures.mrr and figures.latency_milliseconds is None
 
 
+def test_a_learned_mixture_stands_beside_a_model_that_reads_signals(tmp_path):
+    context = small_lake.write_cycle(Settings.at(tmp_path))
+    reads = {"item_signals": True, "pair_signals": True, "request_time": True}
+    changes = {
+        "model": context.config.model.model_copy(update=reads),
+        "training": context.config.training.model_copy(update={"epochs": 1.0}),
+    }
+    context = small_lake.at(small_lake.with_config(context, **changes), "train")
+    fit(context, CANDIDATE, context.config.model.size)
+    figures = evaluate(small_lake.at(context, "evaluate")).figures
+    assert set(figures.measures.mrr) == {"candidate", *YARDSTICKS, "mixture"}
+    described = figures.yardsticks[-1]
+    assert described.model == "mixture" and described.not_applicable is None
+    assert described.words.startswith("counts the whole log (") and "labels of" in described.words
+    assert figures.lists["mixture"].shown == figures.lists["candidate"].shown
+    # It never saw a history, so that users with the same pairs and clock are ranked alike; the ring is in the pairs.
+    assert figures.measures.mrr["mixture"] > figures.measures.mrr["popularity_frozen"]
+
+
 def test_the_reference_is_ranked_beside_the_candidate_where_it_can_be(trained):
     second = small_lake.next_cycle(trained, items=14)
     fit(small_lake.at(second, "train"), CANDIDATE, "25k")
