@@ -10,7 +10,15 @@ not run are listed as such.
 from __future__ import annotations
 
 from model.evaluation.figures import Estimate, Measures, MetricRow
-from model.evaluation.names import CANDIDATE, COLD_START, FROZEN, MARKOV, MOVING
+from model.evaluation.names import (
+    CANDIDATE,
+    COLD_START,
+    DECAYED_UNSEEN,
+    FROZEN,
+    MARKOV_NOW,
+    MIXTURE,
+    MOVING,
+)
 from pipeline import presets
 from pipeline.cycle.definition import cutoff_of, cycle_name
 from pipeline.cycle.figures import EvaluateFigures
@@ -18,7 +26,13 @@ from pipeline.cycle.records import read_records
 from pipeline.settings import Settings
 from pipeline.sources import SOURCES
 
-YARDSTICKS = (FROZEN, MOVING, MARKOV)
+YARDSTICKS = {
+    FROZEN: "frozen",
+    MOVING: "moving",
+    DECAYED_UNSEEN: "decayed, unseen first",
+    MARKOV_NOW: "chain, as of the request",
+    MIXTURE: "learned mixture",
+}
 
 
 def figures(settings: Settings, source: str) -> EvaluateFigures | None:
@@ -39,17 +53,16 @@ def row(
     return None
 
 
-def difference(measures: Measures, against: str, delay: float) -> Estimate:
-    """The candidate's MRR minus a yardstick's, over all labels."""
-    return next(
-        row.absolute
-        for row in measures.differences
-        if (row.against, *row.condition, row.kind) == (against, "replay", delay, "all")
-    )
+def difference(measures: Measures, against: str, delay: float) -> Estimate | None:
+    """The candidate's MRR minus a yardstick's, over all labels; None where it was not ranked."""
+    for row in measures.differences:
+        if (row.against, *row.condition, row.kind) == (against, "replay", delay, "all"):
+            return row.absolute
+    return None
 
 
-def signed(values: Estimate) -> str:
-    return f"{values[0]:+.4f} [{values[1]:+.4f}, {values[2]:+.4f}]"
+def signed(values: Estimate | None) -> str:
+    return f"{values[0]:+.4f} [{values[1]:+.4f}, {values[2]:+.4f}]" if values else "–"
 
 
 def print_quality(settings: Settings, delay: float) -> None:
@@ -57,15 +70,16 @@ def print_quality(settings: Settings, delay: float) -> None:
     print(
         f"\nReplay, delay {delay:g} h, all label events pooled; difference = model − yardstick, 95 % interval\n"
     )
-    print("| source | labels | model | frozen | moving | Markov | − frozen | − moving | − Markov |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    names = [*YARDSTICKS.values(), *(f"− {words}" for words in YARDSTICKS.values())]
+    print("| source | labels | model | " + " | ".join(names) + " |")
+    print("|---" * (3 + len(names)) + "|")
     for source in SOURCES:
         evaluated = figures(settings, source)
         if evaluated is None:
             print(f"| {source} | not run: `make demo SOURCE={source}` |")
             continue
         rows = [row(evaluated.measures, model, delay) for model in (CANDIDATE, *YARDSTICKS)]
-        cells = [f"{metrics.values['mrr'].value:.4f}" for metrics in rows] + [
+        cells = [f"{metrics.values['mrr'].value:.4f}" if metrics else "–" for metrics in rows] + [
             signed(difference(evaluated.measures, yardstick, delay)) for yardstick in YARDSTICKS
         ]
         print(f"| {source} | {rows[0].examples:,} | " + " | ".join(cells) + " |")
