@@ -95,7 +95,7 @@ OVERLAY = {
         "finetune_epochs": 2.0,
         "weight_decay": 0.02,
         "learning_rate": 2e-3,
-        "finetune_learning_rate": 4e-4,
+        "finetune_learning_rate": 2e-4,
         "embedding_learning_rate": 2e-3,
         "warmup_fraction": 0.1,
         "validation_days": 0.25,
