@@ -83,7 +83,7 @@ def rank_contender(
     chosen = tuple(window.ends) if conditions is None else conditions
     views = [window.view(condition) for condition in chosen]
     judged = chosen.index(window.judged) if window.judged in chosen else None
-    rankings = _rank(context, window, contender, views, judged)
+    rankings = rank_views(context, window, contender, views, judged)
     count = "one condition" if len(chosen) == 1 else f"{len(chosen)} conditions"
     context.say(f"{contender.name}: {window.examples.size:,} labels ranked under {count}")
     rankings_by_condition = dict(zip(chosen, rankings, strict=True))
@@ -104,7 +104,7 @@ def rank_exchanged(
     if (user[partner] == user).all():
         return None
     view = window.view(window.judged, partner)
-    ranking = _rank(context, window, contender, [view])[0]
+    ranking = rank_views(context, window, contender, [view])[0]
     return _write(context, window, name, contender.digest, {window.judged: ranking})
 
 
@@ -251,13 +251,15 @@ def _lists(window: Window, shown: Ints) -> Lists:
     return lists.describe(shown, window.eligible.item_index[:last])
 
 
-def _rank(
+def rank_views(
     context: StageContext,
     window: Window,
     contender: Contender,
     views: list[View],
     listed: int | None = None,
 ) -> list[Ranking]:
+    """Ranks of the window's labels under each view, without writing them; `listed` is the number of the view whose
+    lists of ten are counted. Raises as `rank_contender`."""
     examples, reads = window.examples, contender.recommender.config
     if contender.action_code is not None:
         histories = examples.histories

@@ -1,0 +1,109 @@
+"""What each ingredient of the model is worth: MRR of models trained from scratch on the tables of a finished cycle.
+
+    make demo SOURCE=ifdb                                       # the cycle, once
+    python -m benchmarks.ablation --source ifdb                 # each ingredient off, one line each
+    python -m benchmarks.ablation --source ifdb model.pair_signals=false,training.seed=2
+
+Every variant is trained up to the split with the configured passes and ranked on the window of the second demo
+cycle, or of `--cutoff`, by replay without a delay. Nothing of the home is changed: checkpoints go to a temporary
+folder. The variants that other data are needed for (half-lives, buckets, reach) need a home of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from model.evaluation.names import CANDIDATE
+from pipeline import presets
+from pipeline.config import Config, overlay
+from pipeline.cycle.context import StageContext
+from pipeline.cycle.definition import cutoff_of, cycle_name, load_cycle
+from pipeline.cycle.records import read_records
+from pipeline.evaluation.models import open_contender
+from pipeline.evaluation.ranking import rank_views
+from pipeline.evaluation.window import Window, open_window
+from pipeline.settings import Settings
+from pipeline.training.fit import fit
+from pipeline.workflows.refresh_cycle import workflow
+
+VARIANTS: tuple[tuple[str, dict[str, dict[str, object]], bool], ...] = (
+    ("as configured", {}, True),
+    ("without pair signals", {"model": {"pair_signals": False}}, True),
+    ("without item signals", {"model": {"item_signals": False}}, True),
+    ("without the time of the request", {"model": {"request_time": False}}, True),
+    ("learned mixture: no history, no item vectors", {}, False),
+    ("five labels", {"objective": {"label_window": 5}}, True),
+    ("a loss at every event", {"objective": {"positions": "all", "tied_positions": "last"}}, True),
+    ("no signals, a loss at every event (the paper)", {
+        "model": {"item_signals": False, "pair_signals": False, "request_time": False},
+        "objective": {"positions": "all", "tied_positions": "last"},
+    }, True),
+    ("one step count for the ID table", {"training": {"row_step_counts": False}}, True),
+)  # fmt: skip
+"""Name, changed keys, and whether histories are read."""
+
+
+def variants(given: list[str]) -> Iterator[tuple[str, dict[str, dict[str, object]], bool]]:
+    """The table's variants, or those given as `section.key=value,…`."""
+    if not given:
+        yield from VARIANTS
+    for words in given:
+        changes: dict[str, dict[str, object]] = {}
+        for change in words.split(","):
+            place, _, value = change.partition("=")
+            section, _, key = place.partition(".")
+            changes.setdefault(section, {})[key] = json.loads(value)
+        yield words, changes, True
+
+
+def measure(context: StageContext, window: Window, history: bool) -> tuple[np.ndarray, float, float]:
+    """Reciprocal ranks of the labels, float64 [X], seconds of training and tokens a second."""
+    started = time.perf_counter()
+    fitted = fit(context, CANDIDATE, context.config.model.size, history=history)
+    seconds = time.perf_counter() - started
+    contender = open_contender(context, CANDIDATE)
+    rank = rank_views(context, window, contender, [window.view(window.judged)])[0].rank
+    return 1 / rank, seconds, fitted.figures.tokens_per_second
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--source", default="ml-100k")
+    parser.add_argument("--cutoff", help="a finished cycle's; by default that of the second demo cycle")
+    parser.add_argument("variant", nargs="*", help="section.key=value,…")
+    options = parser.parse_args()
+    settings, config = Settings.from_environment(), presets.load(options.source)
+    name = options.cutoff or cycle_name(cutoff_of(config.schedule.demo_cutoffs[1]))
+    records = read_records(settings.cycle_folder(options.source, name))
+    cycle = replace(load_cycle(settings, options.source, name), parent=None)
+
+    def context_of(changed: Config, home: Path) -> StageContext:
+        elsewhere = replace(settings, home=home)
+        return StageContext(workflow(changed)["evaluate"], changed, cycle, elsewhere, records, lambda _: None)
+
+    print("| variant | MRR | tasks | tokens/s | seconds, pair signals included |")
+    print("|---|---|---|---|---|")
+    window = None
+    for words, changes, history in variants(options.variant):
+        with tempfile.TemporaryDirectory(prefix="ablation-") as home:
+            context = context_of(overlay(config, changes, words), Path(home))
+            window = window or open_window(context_of(config, settings.home))
+            reciprocal, seconds, tokens = measure(context, window, history)
+        tasks = ", ".join(
+            f"{task} {reciprocal[flags].mean():.4f}"
+            for task, flags in window.examples.tasks.items()
+            if flags.any()
+        )
+        print(f"| {words} | {reciprocal.mean():.4f} | {tasks} | {tokens:,.0f} | {seconds:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
