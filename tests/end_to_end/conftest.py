@@ -31,6 +31,13 @@ TRAINING = TrainingConfig(
 """Enough for the tiny log: its models beat frozen popularity, so that both cycles are accepted."""
 
 
+def configuration() -> Config:
+    """The tiny configuration with everything that a model reads by default."""
+    config = tiny_config(training=TRAINING)
+    signals = dict.fromkeys(("item_signals", "pair_signals", "request_time"), True)
+    return config.model_copy(update={"model": config.model.model_copy(update=signals)})
+
+
 class House:
     """A home with the tiny log landed in it, and the cycles that ran there."""
 
@@ -57,9 +64,7 @@ def make_house(tmp_path_factory, spark) -> Callable[..., House]:
     default_jars = Settings.from_environment().jars
 
     def make(config: Config | None = None, **options) -> House:
-        return House(
-            tmp_path_factory.mktemp("home"), config or tiny_config(training=TRAINING), default_jars, **options
-        )
+        return House(tmp_path_factory.mktemp("home"), config or configuration(), default_jars, **options)
 
     return make
 
