@@ -10,6 +10,7 @@ Shape legend
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -86,7 +87,7 @@ class Counts:
     """
 
     def __init__(self, log: SuccessorLog, items: int) -> None:
-        self._log, self._items, self._merged = log, items, 0
+        self._log, self.items, self._merged = log, items, 0
         self._followed, self._near = Matrix(items), Matrix(items)
         self._most_recent = max(1024, int(log.item_index.size * RECENT_SHARE))
 
@@ -94,6 +95,14 @@ class Counts:
     def merged_before_us(self) -> int:
         """Time of the last event in the matrices; the smallest int64 where there is none."""
         return int(self._log.event_at_us[self._merged - 1]) if self._merged else int(np.iinfo(np.int64).min)
+
+    def widened(self, items: int) -> Counts:
+        """The same counts for `items` items, of which the further ones are in no event of the log. What is merged
+        is shared, and neither changes the other."""
+        wider = copy.copy(self)
+        wider.items = items
+        wider._followed, wider._near = self._followed.widened(items), self._near.widened(items)
+        return wider
 
     def move(self, begin_us: int, end_us: int) -> None:
         """Makes ready for queries as of instants in [begin, end]; begin must not be before that of the last call."""
@@ -126,6 +135,14 @@ class Matrix:
         """float64 [N, N]; so exact that when pairs are merged changes no signal."""
         self.total: Floats = np.zeros(items)
         """float64 [N]; its row sums."""
+
+    def widened(self, items: int) -> Matrix:
+        """The same rows, and empty ones up to `items`; shares the counts."""
+        wider, before = copy.copy(self), self.merged
+        rows = np.pad(before.indptr, (0, items - before.shape[0]), mode="edge")
+        wider.merged = sparse.csr_array((before.data, before.indices, rows), shape=(items, items))
+        wider.total = np.pad(self.total, (0, items - before.shape[0]))
+        return wider
 
     def merge(self, source: Ints, target: Ints, weight: Floats) -> None:
         """Adds pairs for good."""

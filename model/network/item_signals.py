@@ -16,7 +16,7 @@ Shape legend
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import torch
@@ -71,6 +71,16 @@ class ItemSignals:
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return ItemSignals(
             **{name: part.to(device) if isinstance(part, Tensor) else part for name, part in parts.items()}
+        )
+
+    def with_unseen(self, items: int) -> ItemSignals:
+        """The same signals, and so many further items without events."""
+        last = self.offset[-1:].expand(items)
+        unknown = self.first_seconds.new_full((items,), torch.nan)
+        return replace(
+            self,
+            offset=torch.cat([self.offset, last]),
+            first_seconds=torch.cat([self.first_seconds, unknown]),
         )
 
     def floor(self, at_seconds: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Shape legend
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -39,6 +40,20 @@ class RequestScores:
             self._counts = Counts(signals.successors, catalogue.items)
         with torch.inference_mode():
             self._vectors = encode_items(recommender, catalogue, np.arange(catalogue.items))
+
+    def extended(self, catalogue: Catalogue) -> RequestScores:
+        """The same with more items, of which no signal has an event: `catalogue` has those of this one first.
+
+        Computes the vectors of the further items alone, and shares the rest. This one stays as it is.
+        """
+        before, more = self._catalogue, copy.copy(self)
+        added = np.arange(before.items, catalogue.items)
+        with torch.inference_mode():
+            more._vectors = torch.cat([self._vectors, encode_items(self._recommender, catalogue, added)])
+        more._catalogue = catalogue
+        if before.signals is not None:
+            more._catalogue = replace(catalogue, signals=before.signals.with_unseen(added.size))
+        return more
 
     def scores(
         self,
@@ -90,6 +105,9 @@ class RequestScores:
         if requests.at_us.size:
             floor = int(requests.at_us.min()) // signals.bucket_us * signals.bucket_us
             counts = self._counts if self._counts.merged_before_us < floor else None
+            if counts is not None and counts.items < self._catalogue.items:
+                counts.move(floor, floor)  # what is merged now, no later call merges again
+                counts = counts.widened(self._catalogue.items)
         return pair_lists(
             histories, requests, signals.successors, self._catalogue.items, signals.bucket_us, counts
         )

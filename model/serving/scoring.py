@@ -10,6 +10,7 @@ Shape legend
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file, save_file
 
-from expectations.instants import SECOND_US, parse_microseconds
+from expectations.instants import SECOND_US
 from model.arrays import Ints
 from model.config import ModelConfig
 from model.data.context import column_value, context_code
@@ -36,6 +37,8 @@ from model.network.catalogue import Catalogue
 from model.network.item_signals import ItemSignals
 from model.network.recommender import Recommender
 from model.serving.encoding import UNKNOWN_TIME
+from model.serving.new_items import NewItems
+from model.serving.records import HistoryError, instant
 from model.serving.request_scores import RequestScores
 
 WEIGHTS, CATALOGUE, SIGNALS, ITEMS, MEANING = (
@@ -45,10 +48,6 @@ WEIGHTS, CATALOGUE, SIGNALS, ITEMS, MEANING = (
     "items.parquet",
     "serving.json",
 )
-
-
-class HistoryError(ValueError):
-    """A record or argument that cannot be read; the message says which, and what is allowed."""
 
 
 class Recommendation(NamedTuple):
@@ -175,6 +174,7 @@ class Scorer:
         k: int = 10,
         as_of: str | float | None = None,
         exclude_seen: bool = False,
+        new_items: list[dict[str, Any]] | None = None,
     ) -> list[Recommendation]:
         """The `k` best items for each history; an empty history is scored from the start token.
 
@@ -182,13 +182,16 @@ class Scorer:
         and, where the source has them, `action`, `reward` and context fields; `position` is a whole
         number or its text. `as_of` is the time of the request: items launched later are excluded. None excludes
         no item; a request is then made at the cycle's cutoff, or at its history's last event if that is later.
-        Items in the history may be recommended again unless `exclude_seen`. Raises HistoryError for a record
-        that cannot be read.
+        Items in the history may be recommended again unless `exclude_seen`. `new_items`, records as in
+        `model.serving.new_items`, are items that this version does not know: in this call alone they are
+        candidates, and may be in histories. Raises HistoryError for a record that cannot be read.
         """
+        if new_items:
+            return self._with(new_items).recommend(histories, k, as_of, exclude_seen)
         if k < 1:
             raise HistoryError(f"k must be at least 1, given {k}")
         tokens, unknown, seen = self._tokens(histories)
-        now = np.iinfo(np.int64).max - 1 if as_of is None else _instant(as_of, "as_of")
+        now = np.iinfo(np.int64).max - 1 if as_of is None else instant(as_of, "as_of")
         eligible = np.flatnonzero(self.launched_at_us <= now)
         count = min(k, eligible.size)
         user, end = np.arange(len(histories), dtype=np.int64), tokens.offset[1:]
@@ -222,6 +225,17 @@ class Scorer:
                 )
             )
         return answers
+
+    def _with(self, new_items: list[dict[str, Any]]) -> Scorer:
+        """The same model with more items; this one stays as it is."""
+        new = NewItems.of(new_items, self.index, self.config)
+        scorer = copy.copy(self)
+        scorer.catalogue = new.added_to(self.catalogue)
+        scorer.item_id, scorer.title = self.item_id + new.item_id, self.title + new.title
+        scorer.index = self.index | {item: len(self.item_id) + i for i, item in enumerate(new.item_id)}
+        scorer.launched_at_us = np.concatenate([self.launched_at_us, new.launched_at_us])
+        scorer._requests = self._requests.extended(scorer.catalogue)
+        return scorer
 
     def _tokens(self, histories: list[list[dict[str, Any]]]) -> tuple[Histories, list[int], list[Ints]]:
         """The last events of each history that are known, at most as many as any part of the model reads; how
@@ -267,7 +281,7 @@ class Scorer:
         missing = [name for name in ("item_id", "event_at") if record.get(name) is None]
         if missing:
             raise HistoryError(f"{where} has no {' and no '.join(missing)}")
-        at_us = _instant(record["event_at"], where)
+        at_us = instant(record["event_at"], where)
         name = record.get("action") or self.meaning.actions[0]
         if name not in self.meaning.actions:
             raise HistoryError(f"{where} has action {name!r}; allowed are {', '.join(self.meaning.actions)}")
@@ -283,11 +297,3 @@ class Scorer:
             raise HistoryError(f"{where}: {error}") from None
         codes = (context_code(value, self.config.context_buckets) for value in context)
         return item, at_us, action, reward, *codes
-
-
-def _instant(value: str | float, where: str) -> int:
-    try:
-        return parse_microseconds(value)
-    except ValueError:
-        allowed = "ISO 8601 text or seconds since 1970"
-        raise HistoryError(f"{where} has the time {value!r}; allowed is {allowed}") from None

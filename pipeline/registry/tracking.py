@@ -247,15 +247,16 @@ def log_model(
             python_model=str(code),
             artifacts={"weights": str(weights)},
             code_paths=[str(path) for path in packages],
-            signature=_signature(context.config.source.context_fields),
+            signature=_signature(context.config.source.context_fields, context.config.model.modalities),
             pip_requirements=requirements,
         )
     return info.model_uri
 
 
-def _signature(context_fields: tuple[str, ...]) -> ModelSignature:
+def _signature(context_fields: tuple[str, ...], modalities: tuple[str, ...] = ()) -> ModelSignature:
     """Inputs and outputs of a served version: histories as plain records, recommendations. A context field has
-    the type of its column in `events`, so that it is encoded as in training."""
+    the type of its column in `events`, so that it is encoded as in training. A new item has a list of numbers
+    for each of the model's `modalities`."""
     text, number = DataType.string, DataType.double
     record = Object(
         [
@@ -266,11 +267,20 @@ def _signature(context_fields: tuple[str, ...]) -> ModelSignature:
             *(Property(name, _SERVED_TYPE[EVENTS.type_of(name)], required=False) for name in context_fields),
         ]
     )
+    new_item = Object(
+        [
+            Property("item_id", text),
+            Property("title", text, required=False),
+            Property("launched_at", text, required=False),
+            *(Property(name, Array(number), required=False) for name in modalities),
+        ]
+    )
     inputs = [
         ColSpec(Array(record), "history"),
         ColSpec(DataType.long, "k", required=False),
         ColSpec(text, "as_of", required=False),
         ColSpec(DataType.boolean, "exclude_seen", required=False),
+        ColSpec(Array(new_item), "new_items", required=False),
     ]
     outputs = [
         ColSpec(Array(text), "items"),

@@ -38,6 +38,27 @@ def test_training_sees_what_lies_before_the_split_alone(tables):
     assert signals.items.state[2, -1].exp().item() == pytest.approx(1.0)
 
 
+def test_events_after_the_split_change_nothing_that_training_sees(tables, tmp_path):
+    """Also those of an item, and of a user, that had none before."""
+    later = {
+        "ann": [(3, SPLIT_US + 1, 1.0)],
+        "bob": [(2, 6 * lake.HOUR, 1.0)],
+        "eve": [(3, SPLIT_US + 1, 1.0), (1, 7 * lake.HOUR, 1.0)],
+    }
+    users = {
+        name: sorted(USERS.get(name, []) + events, key=lambda event: event[1])
+        for name, events in later.items()
+    }
+    versions = lake.write_cycle(tmp_path, users, items=4, in_vocabulary=4, split_us=SPLIT_US)
+    planted = CycleTables(str(tmp_path), lake.SOURCE, lake.CYCLE, versions)
+    before, after = (training_signals(one, SHAPE, 4) for one in (tables, planted))
+    for name in ("offset", "end_seconds", "state", "first_seconds"):
+        expected, found = getattr(before.items, name), getattr(after.items, name)
+        assert torch.equal(found.nan_to_num(-1.0), expected.nan_to_num(-1.0))
+    for name in ("item_index", "event_at_us", "previous"):
+        assert getattr(after.successors, name).tolist() == getattr(before.successors, name).tolist()
+
+
 def test_a_window_sees_what_lies_before_the_cutoff(tables):
     signals = window_signals(tables.lake, tables.source, tables.cycle, tables.versions, SHAPE, 4)
     assert sorted(signals.successors.item_index.tolist()) == [0, 1, 2, 2]

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expectations.instants import HOUR_US
+from model.config import FRESHNESS
+from model.data import item_signals, successors
+from model.data.pair_signals import Requests, pair_lists
 from model.evaluation import ranking
-from model.evaluation.examples import history_ends
+from model.evaluation.examples import history_ends, request_times
 from model.evaluation.ranking import NotFiniteScoreError, View, rank_examples, rank_targets
 from model.network.catalogue import Catalogue
+from model.network.freshness import launch_features
 from model.serving.encoding import encode_histories
 from tests.model import tiny
+from tests.model.signal_rows import BUCKET_US, HALF_LIVES, item_signal_rows, successor_rows
 from tests.model.window_of import eligible, examples
 
 ITEMS = torch.tensor([[3.0], [2.0], [2.0], [1.0]])
@@ -184,3 +193,136 @@ def test_no_more_scores_are_held_at_once_than_a_block(monkeypatch):
     assert max(held) <= 65_536
     # Two passes at most over what the catalogue needs: the targets' own blocks, then all of them.
     assert sum(held) <= 1.5 * 600 * 3072
+
+
+DELAYS = (0.0, 3.0)
+KNOWN, LABEL, LABEL_HOUR = 7, 5, 30.25
+PERSON = [(1, 2.0), (2, 20.0), (4, 26.5)]
+OTHERS = [[(2, 1.0), (3, 5.0), (4, 9.0), (1, 9.5)], [(4, 12.0), (0, 26.0)]]
+Events = list[tuple[int, float]]
+"""(item, hour) of one user."""
+
+
+@pytest.fixture(scope="module")
+def reading():
+    """A model that reads item signals, pair signals and the time of the request."""
+    model = tiny.recommender(
+        KNOWN,
+        half_lives=len(HALF_LIVES),
+        pair_signals=True,
+        request_time=True,
+        freshness=True,
+        output_width=65,
+    )
+    generator = torch.Generator().manual_seed(5)
+    for layer in (
+        model.item_term.weights, model.pair_term.weights, model.request.outer, model.freshness.amplitudes,
+    ):  # fmt: skip
+        torch.nn.init.normal_(layer.weight, std=0.5, generator=generator)
+    return model
+
+
+def asked(model, person: Events, counted: list[Events], chained: list[Events], label_first: bool = False):
+    """What one label is ranked at with each delay: rank, log-probability, rank among unseen items.
+
+    `person` are the user's events beside the label, at whose instant the label comes first or last. The
+    events of `counted`, of one user each, are in `item_signals`, those of `chained` in `successors`.
+    """
+    history = sorted([*person, (LABEL, LABEL_HOUR)], key=lambda event: event[1])
+    places = [number for number, event in enumerate(history) if event == (LABEL, LABEL_HOUR)]
+    found = examples([history], [[places[0 if label_first else -1]]], KNOWN)
+    rows = [
+        make({f"u{number}": _microseconds(events) for number, events in enumerate(users)}, 0, "c")
+        for make, users in ((item_signal_rows, counted), (successor_rows, chained))
+    ]
+    signals = item_signals.item_signals(_batch(rows[0], ITEM_COLUMNS), KNOWN, HALF_LIVES, BUCKET_US)
+    log = successors.successor_log(_batch(rows[1], SUCCESSOR_COLUMNS))
+    views, pairs = [], []
+    for delay in DELAYS:
+        view = View(
+            found.user, history_ends(found, "replay", delay, 0), request_times(found, "replay", delay, 0)
+        )
+        views.append(view)
+        requests = Requests(view.user, view.end, view.requested_at_us)
+        pairs.append(pair_lists(found.histories, requests, log, KNOWN, BUCKET_US))
+    launched = torch.full((KNOWN,), 3600.0, dtype=torch.float64)
+    known = tiny.catalogue(KNOWN)
+    known = Catalogue(
+        known.item_token,
+        known.features | {FRESHNESS: launch_features(launched)},
+        launched,
+        signals=signals,
+    )
+    return [
+        (one.rank[0], one.log_probability[0], one.rank_unseen[0])
+        for one in rank_examples(model, known, found, eligible(KNOWN), views, 8, pairs=pairs)
+    ]
+
+
+ITEM_COLUMNS = {
+    "item_index": pa.int32(), "bucket_end_us": pa.int64(), "events": pa.int64(), "first_event_at_us": pa.int64(),
+    "decayed": pa.list_(pa.float64()), "decayed_high_value": pa.float64(),
+}  # fmt: skip
+SUCCESSOR_COLUMNS = {
+    "item_index": pa.int32(), "event_at_us": pa.int64(), "previous_items": pa.list_(pa.int32()),
+}  # fmt: skip
+
+
+def _microseconds(events: Events) -> list[tuple[int, int, float]]:
+    ordered = sorted(events, key=lambda event: event[1])
+    return [(item, round(hour * HOUR_US), float(item % 2)) for item, hour in ordered]
+
+
+def _batch(rows: list[dict], columns: dict[str, pa.DataType]) -> list[pa.RecordBatch]:
+    chosen = [{name: row[name] for name in columns} for row in rows]
+    return [pa.RecordBatch.from_pylist(chosen, pa.schema(columns))]
+
+
+def some_events(first: float, last: float, most: int) -> st.SearchStrategy[Events]:
+    """Items and hours; the first hour itself is drawn often."""
+    hours = st.just(first) | st.floats(first, last, exclude_max=True)
+    return st.lists(st.tuples(st.integers(0, KNOWN - 1), hours), max_size=most)
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data(), number=st.sampled_from(range(len(DELAYS))))
+def test_events_at_or_after_a_request_change_nothing_of_it(reading, data, number):
+    """In the user's own history, in the rows of `item_signals` and in those of `successors`."""
+    request = LABEL_HOUR - DELAYS[number]
+    person = data.draw(some_events(0.0, request, 20))
+    others = data.draw(st.lists(some_events(0.0, request, 8), max_size=3))
+    later = some_events(request, LABEL_HOUR + 9, 8)
+    own, planted = data.draw(later), data.draw(st.lists(later, max_size=3))
+    everybody = [person, *others]
+    after = [before + more for before, more in zip_longest(everybody, [own, *planted], fillvalue=[])]
+    plain = asked(reading, person, everybody, everybody)[number]
+    assert asked(reading, person + own, after, after, data.draw(st.booleans()))[number] == pytest.approx(
+        plain, abs=1e-5, nan_ok=True
+    )
+
+
+@pytest.mark.parametrize("place", ["history", "item_signals", "successors"])
+@pytest.mark.parametrize("number", range(len(DELAYS)))
+def test_an_event_in_an_earlier_bucket_changes_the_request(reading, place, number):
+    """So that the test above would notice: each place by itself is read."""
+    everybody = [PERSON, *OTHERS]
+    hour = LABEL_HOUR - DELAYS[number] - 1.0
+    one = [PERSON, [*OTHERS[0], (LABEL, hour)], [*OTHERS[1], (2, hour - 0.5), (LABEL, hour)]]
+    plain = asked(reading, PERSON, everybody, everybody)[number]
+    changed = asked(
+        reading,
+        [*PERSON, (LABEL, hour)] if place == "history" else PERSON,
+        one if place == "item_signals" else everybody,
+        one if place == "successors" else everybody,
+    )[number]
+    assert abs(changed[1] - plain[1]) > 1e-4
+
+
+@pytest.mark.parametrize(("hour", "counts"), [(29.99, True), (30.0, False), (30.2, False)])
+def test_counts_end_with_the_bucket_before_that_of_the_request(reading, hour, counts):
+    everybody = [PERSON, *OTHERS]
+    planted = [PERSON, [*OTHERS[0], (LABEL, hour)], OTHERS[1]]
+    plain = asked(reading, PERSON, everybody, everybody)[0]
+    for signals in ((planted, everybody), (everybody, planted)):
+        changed = asked(reading, PERSON, *signals)[0]
+        assert (abs(changed[1] - plain[1]) > 1e-4) == counts

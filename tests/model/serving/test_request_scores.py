@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -104,3 +106,29 @@ def test_the_time_of_a_request_matters_to_the_state_only_where_it_is_given():
         )
     assert torch.equal(untimed, untimed_later)
     assert not torch.allclose(timed, later) and not torch.allclose(timed, untimed)
+
+
+@pytest.mark.parametrize("merged", [0, 1000])
+def test_with_more_items_the_scores_of_the_others_stay(merged):
+    model = tiny.recommender(ITEMS, half_lives=3, pair_signals=True)
+    wider = tiny.catalogue(ITEMS + 2, ITEMS)
+    wider = replace(
+        wider,
+        features={
+            name: torch.cat([CATALOGUE.features[name], m[ITEMS:]]) for name, m in wider.features.items()
+        },
+    )
+    with torch.inference_mode():
+        requests = RequestScores(model, CATALOGUE, 8, SIGNALS)
+        requests._counts._most_recent = merged
+        more = requests.extended(wider)
+        found = more.scores(HISTORIES, USER, END, AT, np.arange(ITEMS + 2))[1]
+        again = more.scores(HISTORIES, USER, END, AT, np.arange(ITEMS + 2))[1]
+        expected = RequestScores(model, CATALOGUE, 8, SIGNALS).scores(
+            HISTORIES, USER, END, AT, np.arange(ITEMS)
+        )
+        plain = requests.scores(HISTORIES, USER, END, AT, np.arange(ITEMS))
+    assert torch.equal(found, again) and torch.equal(plain[1], expected[1])
+    assert torch.allclose(found[:, :ITEMS], expected[1], atol=1e-5)
+    assert requests._counts.merged_before_us > 0 or merged  # what the wider one merged is kept
+    assert requests._counts.items == ITEMS

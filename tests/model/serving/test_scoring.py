@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from expectations.instants import parse_microseconds
-from model.config import ModelConfig
+from model.config import FRESHNESS, FRESHNESS_WIDTH, ModelConfig
 from model.data.cycle_items import CycleItems
 from model.data.histories import Histories
 from model.data.item_signals import item_signals
@@ -21,9 +21,11 @@ from model.data.signals import Signals
 from model.data.vocabulary import Vocabulary
 from model.network.batch import Batch
 from model.network.catalogue import Catalogue
+from model.network.freshness import launch_features
 from model.network.recommender import Recommender
 from model.serving.encoding import encode_histories
-from model.serving.scoring import HistoryError, Meaning, Scorer, _instant, write_serving_folder
+from model.serving.records import instant
+from model.serving.scoring import HistoryError, Meaning, Scorer, write_serving_folder
 from tests.model.data.test_successors import batch_log
 
 CONFIG = ModelConfig(
@@ -179,9 +181,9 @@ def test_a_record_that_cannot_be_read_is_refused(scorer, record, message):
 
 
 def test_times_before_1970_are_exact():
-    assert _instant("1969-12-31T23:59:59.25", "record 0") == -750_000
-    assert _instant("0001-01-01T00:00:00.000001", "record 0") == -62_135_596_799_999_999
-    assert _instant(-0.25, "record 0") == -250_000
+    assert instant("1969-12-31T23:59:59.25", "record 0") == -750_000
+    assert instant("0001-01-01T00:00:00.000001", "record 0") == -62_135_596_799_999_999
+    assert instant(-0.25, "record 0") == -250_000
 
 
 @pytest.mark.parametrize(
@@ -195,19 +197,42 @@ def test_a_bad_argument_is_refused(scorer, options, message):
 @pytest.fixture(scope="module")
 def timed(tmp_path_factory):
     """The same ten items, a model with signals, and 40 events of 4 users up to the cutoff."""
+    return with_signals(tmp_path_factory.mktemp("timed"), CONFIG, "abcdefghij")
+
+
+@pytest.fixture(scope="module")
+def dated(tmp_path_factory):
+    """As `timed`, with freshness, and an item k that was launched before the cutoff and never seen."""
+    width = CONFIG.output_width + FRESHNESS_WIDTH
+    config = CONFIG.model_copy(update={"freshness": True, "output_width": width})
+    return with_signals(tmp_path_factory.mktemp("dated"), config, "abcdefghijk")[0]
+
+
+LAUNCH = "2023-12-20"
+
+
+def with_signals(folder, config: ModelConfig, names: str):
+    """A scorer, its model, catalogue and signals. The first ten items have events and are in the vocabulary, the
+    others were launched at LAUNCH."""
     torch.manual_seed(4)
-    folder = tmp_path_factory.mktemp("timed")
-    config = CONFIG.model_copy(update={"half_lives": 2, "pair_signals": True, "request_time": True})
-    token = torch.arange(10)
-    catalogue = Catalogue(token, {"language": torch.randn(10, 8)})
+    config = config.model_copy(update={"half_lives": 2, "pair_signals": True, "request_time": True})
+    total = len(names)
+    token = torch.where(torch.arange(total) < 10, torch.arange(total), -1)
+    launched = np.where(np.arange(total) < 10, UNKNOWN_LAUNCH, parse_microseconds(LAUNCH))
+    features = {"language": torch.randn(total, 8)}
+    if config.freshness:
+        seconds = np.where(launched == UNKNOWN_LAUNCH, np.nan, launched / 1e6)
+        features[FRESHNESS] = launch_features(torch.from_numpy(seconds))
+    catalogue = Catalogue(token, features)
     model = Recommender(config, 10)
     for term in (model.item_term, model.pair_term):
         torch.nn.init.normal_(term.weights.weight, std=0.5)
+    if config.freshness:
+        torch.nn.init.normal_(model.freshness.amplitudes.weight)
+        torch.nn.init.normal_(model.item_tower.out_of_vocabulary)
     save_file(model.state_dict(), folder / "weights.safetensors")
-    items = Items(
-        pa.array(list("abcdefghij")), pa.array([None] * 10, pa.string()), np.full(10, UNKNOWN_LAUNCH)
-    )
-    known = Vocabulary(token.numpy(), np.zeros(10, np.int64), np.zeros(10, dtype=bool))
+    items = Items(pa.array(list(names)), pa.array([None] * total, pa.string()), launched)
+    known = Vocabulary(token.numpy(), np.zeros(total, np.int64), np.zeros(total, dtype=bool))
     states, rows = [], []
     for number in range(40):
         at = CUTOFF_US - (41 - number) * HOUR_US
@@ -226,7 +251,7 @@ def timed(tmp_path_factory):
             for name, column in zip(columns, zip(*states, strict=True), strict=True)
         }
     )
-    signals = Signals(item_signals([batch], 10, (0.1, 1.0), HOUR_US), batch_log(rows), HOUR_US)
+    signals = Signals(item_signals([batch], total, (0.1, 1.0), HOUR_US), batch_log(rows), HOUR_US)
     meaning = Meaning("log", "c", ("view", "play"), (0.0, 1.0), 4, CUTOFF_US, (0.1, 1.0), HOUR_US)
     cycle = CycleItems(items, known, catalogue)
     write_serving_folder(folder / "serving", folder / "weights.safetensors", config, cycle, meaning, signals)
@@ -291,3 +316,80 @@ def test_requests_at_different_times_in_one_call_are_each_answered_as_alone(time
 def test_items_of_the_history_can_be_excluded(timed):
     (answer,) = timed[0].recommend([HISTORY], k=10, exclude_seen=True)
     assert len(answer.items) == 8 and not {"a", "h"} & set(answer.items)
+
+
+def new_k(scorer, **fields) -> dict:
+    """A new item with all that is known of the cold item k."""
+    vector = scorer.catalogue.features["language"][scorer.index["k"]].tolist()
+    return {"item_id": "new", "launched_at": LAUNCH, "features": {"language": vector}} | fields
+
+
+SOME_K = [*HISTORY, {"item_id": "k", "event_at": "2024-01-01T11:00:00"}]
+
+
+@pytest.mark.parametrize("as_of", ["2024-01-01T20:30:00", "2024-03-01", None])
+@pytest.mark.parametrize("history", [[], HISTORY, SOME_K])
+def test_a_new_item_is_scored_as_a_cold_item_with_its_features_and_launch(dated, as_of, history):
+    renamed = [{**record, "item_id": record["item_id"].replace("k", "new")} for record in history]
+    (cold,) = dated.recommend([history], k=20, as_of=as_of)
+    (new,) = dated.recommend([renamed], k=20, as_of=as_of, new_items=[new_k(dated)])
+    expected, found = (dict(zip(one.items, one.scores, strict=True)) for one in (cold, new))
+    assert new.user_vector == cold.user_vector and new.unknown_items == 0
+    assert found["new"] == pytest.approx(expected["k"], rel=1e-6, abs=1e-6)
+    if history is not SOME_K:  # else k itself is in one of the two histories alone
+        assert found["new"] == pytest.approx(found["k"], rel=1e-6, abs=1e-6)
+        for item, value in expected.items():
+            assert found[item] == pytest.approx(value, rel=1e-6, abs=1e-6)
+
+
+def test_a_new_item_is_known_in_its_call_alone(dated):
+    (before,) = dated.recommend([SOME_K], k=20)
+    record = {"item_id": "new", "event_at": "2024-01-01T11:30:00"}
+    (new,) = dated.recommend([[*SOME_K, record]], k=20, new_items=[new_k(dated, title="New")])
+    assert dict(zip(new.items, new.titles, strict=True))["new"] == "New" and len(new.items) == 12
+    (after,) = dated.recommend([SOME_K], k=20)
+    assert after == before and len(after.items) == 11
+    (unknown,) = dated.recommend([[*SOME_K, record]], k=20)
+    assert unknown.unknown_items == 1 and unknown.items == before.items
+
+
+def test_of_a_new_item_a_name_is_enough(scorer, dated):
+    for one in (scorer, dated):
+        (answer,) = one.recommend([HISTORY], k=20, new_items=[{"item_id": 17, "features": None}])
+        assert "17" in answer.items and np.isfinite(answer.scores).all()
+
+
+def test_a_new_item_is_eligible_from_its_launch_on(dated):
+    late = new_k(dated, launched_at="2024-02-01")
+    for as_of, is_eligible in (("2024-01-20", False), ("2024-02-01", True), (None, True)):
+        (answer,) = dated.recommend([HISTORY], k=20, as_of=as_of, new_items=[late])
+        assert ("new" in answer.items) == is_eligible
+
+
+def test_new_items_of_a_history_can_be_excluded(dated):
+    record = {"item_id": "new", "event_at": NOON}
+    (answer,) = dated.recommend([[record]], k=20, exclude_seen=True, new_items=[new_k(dated)])
+    assert answer.items and "new" not in answer.items
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"title": "New"}, "new item 1 has no item_id"),
+        ({"item_id": "a"}, "new item 1 is 'a', which this version knows; allowed are items that it does not"),
+        ({"item_id": "x"}, "new item 1 is 'x', as is new item 0; allowed is each once"),
+        ({"item_id": "y", "launched_at": "soon"}, "new item 1 has the time 'soon'; allowed is ISO 8601 text"),
+        ({"features": {"graph": [1.0]}}, "new item 1 has the feature 'graph'; allowed are language"),
+        ({"features": {"language": [1.0] * 7}}, "1 has language of 7 numbers; allowed are 8 finite numbers"),
+        ({"features": {"language": [[1.0] * 8]}}, r"1 has language of the shape \(1, 8\); allowed are 8"),
+        ({"features": {"language": 3.0}}, r"1 has language of the shape \(\); allowed are 8 finite numbers"),
+        ({"features": {"language": ["a"] * 8}}, "has language that is no list of numbers; allowed are 8"),
+        ({"features": {"language": [1e300] * 8}}, "has language with a number that is not finite; allowed"),
+        ({"features": {"language": [float("nan")] * 8}}, "has language with a number that is not finite"),
+    ],
+)
+def test_a_new_item_that_cannot_be_read_is_refused(scorer, record, message):
+    if "features" in record:
+        record = {"item_id": "y", **record}
+    with pytest.raises(HistoryError, match=message):
+        scorer.recommend([[]], new_items=[{"item_id": "x"}, record])

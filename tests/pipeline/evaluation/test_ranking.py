@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from expectations.instants import HOUR_US, microseconds
 from expectations.tables import location
 from model.data.events import read_events as read
 from model.evaluation import spans
@@ -258,3 +259,40 @@ def test_a_champion_with_signals_reads_flags_of_the_actions_that_it_learned(read
     rank_contender(reading, today, champion)
     version, _ = rank_contender(reading, today, replace(champion, name=CHAMPION, action_code=swap))
     assert ranks_of(stored_ranks(reading, version), CHAMPION) == expected
+
+
+def planted(context, shift: timedelta):
+    """The same cycle with more rows of signals, so long after the split: half of the items a hundred times as
+    popular, and each of them after the opposite one of the ring."""
+    at_us = microseconds(context.cycle.split + shift)
+
+    def popular(row):
+        counts = {"events": 100 * row["events"], "decayed": [100 * value for value in row["decayed"]]}
+        return row | counts | {"bucket_end_us": at_us // HOUR_US * HOUR_US}
+
+    def followed(row):
+        return row | {"event_at_us": at_us, "previous_items": [(row["item_index"] + 6) % 12]}
+
+    record = context.finished["vocabulary"]
+    versions = dict(record.versions)
+    for name, change in (("item_signals", popular), ("successors", followed)):
+        address = location(context.settings.lake, small_lake.SOURCE, name)
+        table = DeltaTable(address, versions[name]).to_pyarrow_table()
+        rows = {row["item_index"]: change(row) for row in table.to_pylist() if row["item_index"] < 6}
+        write_deltalake(address, pa.Table.from_pylist([*rows.values()], table.schema), mode="append")
+        versions[name] = DeltaTable(address).version()
+    return replace(context, finished={**context.finished, "vocabulary": replace(record, versions=versions)})
+
+
+def test_rows_of_signals_from_the_last_request_on_change_no_rank(reading):
+    contender = open_contender(reading, CANDIDATE)
+
+    def ranked(context):
+        version, _ = rank_contender(context, open_window(context), contender)
+        rows = stored_ranks(context, version).rows.to_pylist()
+        keys = ("protocol", "delay_hours", "user_id", "position", "rank", "log_probability")
+        return sorted(tuple(row[key] for key in keys) for row in rows if row["model"] == CANDIDATE)
+
+    before = ranked(reading)
+    assert ranked(planted(reading, timedelta(hours=6))) == before
+    assert ranked(planted(reading, timedelta(hours=-2))) != before

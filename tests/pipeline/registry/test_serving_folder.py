@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 
 from model.evaluation.names import CANDIDATE
 from model.serving.scoring import CATALOGUE, WEIGHTS, Scorer
-from pipeline.registry import serving_folder
+from pipeline.registry import served_code, serving_folder, tracking
 from pipeline.settings import Settings
 from pipeline.training.fit import fit
 from tests.model.signal_rows import HALF_LIVES
@@ -75,3 +77,59 @@ def test_a_version_with_signals_carries_them_with_the_half_lives_that_were_chose
     assert scorer.recommender.config.half_lives == len(HALF_LIVES)
     (answer,) = scorer.recommend([[{"item_id": "i05", "event_at": "2024-01-30", "action": "played"}]], k=3)
     assert len(answer.items) == 3
+
+
+@pytest.fixture(scope="module")
+def loaded(context, folder, tmp_path_factory):
+    """The folder as MLflow loads it."""
+    path, config = tmp_path_factory.mktemp("pyfunc") / "model", context.config
+    mlflow.pyfunc.save_model(
+        path,
+        python_model=str(served_code.ENTRY),
+        artifacts={"weights": str(folder)},
+        signature=tracking._signature(config.source.context_fields, config.model.modalities),
+        pip_requirements=["mlflow"],
+    )
+    return mlflow.pyfunc.load_model(str(path))
+
+
+def test_a_loaded_version_scores_items_that_appeared_since(loaded, folder):
+    history = [
+        {"item_id": "i05", "event_at": "2024-01-30", "action": "played"},
+        {"item_id": "new", "event_at": "2024-01-31", "action": "played"},
+    ]
+    catalogue = Scorer(folder).catalogue
+    vectors = {name: catalogue.features[name][3].tolist() for name in ("graph", "annotation")}
+    new = {"item_id": "new", "title": "A new item", "launched_at": "2024-01-29"}
+    row = {"history": history, "k": RING + 2}
+    rows = [
+        row | {"new_items": [new | vectors, {"item_id": "bare"}]},
+        row | {"new_items": [{"item_id": "bare"}]},
+    ]
+    answers = loaded.predict(rows)
+    assert answers["unknown_items"].tolist() == [0, 1]
+    both, bare = (set(items) for items in answers["items"])
+    assert {"new", "bare"} <= both and "bare" in bare and "new" not in bare
+    (direct,) = Scorer(folder).recommend(
+        [history], RING + 2, new_items=[new | {"features": vectors}, {"item_id": "bare"}]
+    )
+    assert answers["items"][0] == direct.items and answers["scores"][0] == direct.scores
+    (without,) = loaded.predict([row])["items"]
+    assert len(without) == RING
+
+
+def test_rows_with_and_without_new_items_go_together(loaded):
+    history = [{"item_id": "i05", "event_at": "2024-01-30"}]
+    rows = [
+        {"history": history, "k": 20, "new_items": []},
+        {"history": history, "k": 20, "new_items": [{"item_id": "x"}]},
+    ]
+    assert [len(items) for items in loaded.predict(rows)["items"]] == [RING, RING + 1]
+
+
+def test_a_loaded_version_refuses_vectors_of_another_width_or_name(loaded):
+    row = {"history": [{"item_id": "i05", "event_at": "2024-01-30"}]}
+    with pytest.raises(ValueError, match="new item 0 has graph of 2 numbers; allowed are 16 finite numbers"):
+        loaded.predict([row | {"new_items": [{"item_id": "x", "graph": [1.0, 2.0]}]}])
+    with pytest.raises(MlflowException, match="colour"):
+        loaded.predict([row | {"new_items": [{"item_id": "x", "colour": [1.0, 2.0]}]}])
