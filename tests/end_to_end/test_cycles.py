@@ -19,6 +19,7 @@ from model.training.checkpoint import digest_of_weights, load_weights
 from model.training.warm_start import start_from_parent
 from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext
+from pipeline.cycle.signals import network
 from pipeline.evaluation.models import open_contender, open_reference
 from pipeline.evaluation.window import open_window
 from pipeline.registry import tracking
@@ -152,21 +153,24 @@ def test_a_grown_vocabulary_changes_no_score_before_training(three_cycles):
     older, as_cold = reference.recommender, reference.catalogue
     today = open_contender(context, CANDIDATE).catalogue
     assert today.vocabulary_size > as_cold.vocabulary_size
-    grown = Recommender(house.config.network(), today.vocabulary_size).eval()
+    grown = Recommender(network(context), today.vocabulary_size).eval()
     folder = accepted.model_folder(house.settings, "tiny", third.parent, "candidate")
     growth = start_from_parent(grown, load_weights(folder))
     assert growth.new_rows == today.vocabulary_size - as_cold.vocabulary_size
     window = open_window(context)
     examples, ends = window.examples, window.ends[window.judged]
-    scores = []
+    scores, terms = [], []
     for recommender, catalogue in ((older, as_cold), (grown, today)):
         with torch.inference_mode():
             items = encode_items(recommender, catalogue, window.eligible.item_index)
             users = encode_histories(
                 recommender, catalogue, examples.histories, examples.user, ends, context_length=64
             )
-            scores.append(score(users, items))
-    assert torch.equal(*scores)
+            taste, *weights = recommender.split(users)
+            scores.append(score(taste, items))
+            terms.append(torch.cat(weights, dim=1))
+    # Signals are the same for both models, so equal weights of their terms are equal terms.
+    assert torch.equal(*scores) and torch.equal(*terms)
 
 
 def test_the_readmes_scoring_example_runs_on_plain_records(three_cycles, monkeypatch, tmp_path):
