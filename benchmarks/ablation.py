@@ -2,7 +2,7 @@
 
     make demo SOURCE=ifdb                                       # the cycle, once
     python -m benchmarks.ablation --source ifdb                 # each ingredient off, one line each
-    python -m benchmarks.ablation --source ifdb model.pair_signals=false,training.seed=2
+    python -m benchmarks.ablation --source ifdb training.seed=2 mixture model.pair_signals=false,training.seed=2
 
 Every variant is trained up to the split with the configured passes and ranked on the window of the second demo
 cycle, or of `--cutoff`, by replay without a delay. Nothing of the home is changed: checkpoints go to a temporary
@@ -52,7 +52,7 @@ VARIANTS: tuple[tuple[str, dict[str, dict[str, object]], bool], ...] = (
 
 
 def variants(given: list[str]) -> Iterator[tuple[str, dict[str, dict[str, object]], bool]]:
-    """The table's variants, or those given as `section.key=value,…`."""
+    """The table's variants, or those given as `section.key=value,…`, of which `mixture` reads no histories."""
     if not given:
         yield from VARIANTS
     for words in given:
@@ -60,8 +60,9 @@ def variants(given: list[str]) -> Iterator[tuple[str, dict[str, dict[str, object
         for change in words.split(","):
             place, _, value = change.partition("=")
             section, _, key = place.partition(".")
-            changes.setdefault(section, {})[key] = json.loads(value)
-        yield words, changes, True
+            if change != "mixture":
+                changes.setdefault(section, {})[key] = json.loads(value)
+        yield words, changes, "mixture" not in words.split(",")
 
 
 def measure(context: StageContext, window: Window, history: bool) -> tuple[np.ndarray, float, float]:
