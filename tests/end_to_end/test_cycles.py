@@ -164,7 +164,7 @@ def test_a_grown_vocabulary_changes_no_score_before_training(three_cycles):
         with torch.inference_mode():
             items = encode_items(recommender, catalogue, window.eligible.item_index)
             users = encode_histories(
-                recommender, catalogue, examples.histories, examples.user, ends, context_length=64
+                recommender, catalogue, examples.histories, examples.user, ends, reference.context_length
             )
             taste, *weights = recommender.split(users)
             scores.append(score(taste, items))
