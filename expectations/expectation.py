@@ -147,6 +147,22 @@ def unique(batch: str, columns: tuple[str, ...], words: str, keys: tuple[str, ..
     )
 
 
+def between(
+    batch: str,
+    keys: tuple[str, ...],
+    name: str,
+    column: str,
+    words: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    allowed_words: str = "",
+) -> Expectation:
+    """A range of one column, bounds included; None: no bound."""
+    return Expectation(
+        name, words, batch, "between", (column,), keys, minimum, maximum, allowed_words=allowed_words
+    )
+
+
 def _bounds(name: str, minimum: float | None, maximum: float | None) -> str:
     upper = None if maximum == LARGEST_DOUBLE else maximum
     minimum = None if minimum == -LARGEST_DOUBLE else minimum

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from expectations.expectation import LARGEST_DOUBLE, Expectation, never_null, unique
+from expectations.expectation import LARGEST_DOUBLE, Expectation, between, never_null, unique
 from expectations.instants import DAY_US, microseconds, timestamp_sql
 from expectations.tables import ITEM_SIGNALS
 
@@ -21,6 +22,8 @@ KEYS = ("item_index", "bucket_end_us")
 
 TOLERANCE = 1e-9
 """Relative error that sums of doubles may have."""
+
+_row_between = partial(between, "rows", KEYS)
 
 AGGREGATES = ("items",)
 """Batches to cache."""
@@ -149,14 +152,20 @@ def expectations(limits: Limits) -> tuple[Expectation, ...]:
 def _ranges(limits: Limits) -> tuple[Expectation, ...]:
     count = len(limits.half_lives_days)
     return (
-        _between(
-            "item_index", "item_index", "every item_index is that of a row of items", 0, limits.items - 1
+        _row_between(
+            "item_index_in_range",
+            "item_index",
+            "every item_index is that of a row of items",
+            0,
+            limits.items - 1,
         ),
-        _between("events_positive", "events", "a row counts at least one event", 1),
-        _between("half_lives", "half_lives", f"a row has {count} decayed counts", count, count),
-        _between("decayed_not_negative", "smallest_decayed", "no decayed count is negative", 0),
-        _between("decayed_finite", "largest_decayed", "every decayed count is finite", None, LARGEST_DOUBLE),
-        _between("high_value_not_negative", "decayed_high_value", "nor is that of high-value events", 0),
+        _row_between("events_positive", "events", "a row counts at least one event", 1),
+        _row_between("half_lives_in_range", "half_lives", f"a row has {count} decayed counts", count, count),
+        _row_between("decayed_not_negative", "smallest_decayed", "no decayed count is negative", 0),
+        _row_between(
+            "decayed_finite", "largest_decayed", "every decayed count is finite", None, LARGEST_DOUBLE
+        ),
+        _row_between("high_value_not_negative", "decayed_high_value", "nor is that of high-value events", 0),
         Expectation(
             "decayed_at_most_events",
             "no decayed count is above the number of events",
@@ -189,7 +198,7 @@ def _times(limits: Limits) -> tuple[Expectation, ...]:
     split, cutoff = f"{limits.split:%Y-%m-%d %H:%M} UTC", f"{limits.cutoff:%Y-%m-%d %H:%M} UTC"
     split_us = microseconds(limits.split)
     return (
-        _between("on_the_grid", "off_the_grid_us", "buckets are aligned to 1970-01-01 UTC", 0, 0),
+        _row_between("on_the_grid", "off_the_grid_us", "buckets are aligned to 1970-01-01 UTC", 0, 0),
         Expectation(
             "events_before_the_end",
             "an item's first event lies before the end of every bucket",
@@ -198,48 +207,27 @@ def _times(limits: Limits) -> tuple[Expectation, ...]:
             ("first_event_at_us", "last_moment_us"),
             KEYS,
         ),
-        _between(
+        _row_between(
             "nothing_past_the_split",
             "end_up_to_split_us",
             f"no bucket of what training opens ends after the split, {split}",
             maximum=split_us,
             allowed_words=f"end ≤ {split}",
         ),
-        _between(
+        _row_between(
             "nothing_hidden",
             "end_after_split_us",
             f"every bucket that training does not open ends after the split, {split}",
             minimum=split_us + 1,
             allowed_words=f"end > {split}",
         ),
-        _between(
+        _row_between(
             "nothing_past_the_cutoff",
             "bucket_begin_us",
             f"no bucket begins after the cutoff, {cutoff}",
             maximum=microseconds(limits.cutoff),
             allowed_words=f"begin ≤ {cutoff}",
         ),
-    )
-
-
-def _between(
-    name: str,
-    column: str,
-    words: str,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    allowed_words: str = "",
-) -> Expectation:
-    return Expectation(
-        f"{name}_in_range" if name == column else name,
-        words,
-        "rows",
-        "between",
-        (column,),
-        KEYS,
-        minimum,
-        maximum,
-        allowed_words=allowed_words,
     )
 
 

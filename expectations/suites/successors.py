@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from expectations.expectation import Expectation, never_null, unique
+from expectations.expectation import Expectation, between, never_null, unique
 from expectations.instants import microseconds, timestamp_sql
 from expectations.tables import SUCCESSORS
 
 KEYS = ("user_id", "position")
+
+_row_between = partial(between, "rows", KEYS)
 
 AGGREGATES = ("users", "totals")
 """Batches to cache."""
@@ -128,11 +131,11 @@ def expectations(limits: Limits) -> tuple[Expectation, ...]:
 
 def _ranges(limits: Limits) -> tuple[Expectation, ...]:
     return (
-        _between(
+        _row_between(
             "length_in_range", "length", f"a row has 1 to {limits.reach} previous items", 1, limits.reach
         ),
-        _between("smallest_item_index_in_range", "smallest_item_index", "no item_index is negative", 0),
-        _between(
+        _row_between("smallest_item_index_in_range", "smallest_item_index", "no item_index is negative", 0),
+        _row_between(
             "largest_item_index_in_range",
             "largest_item_index",
             "every item_index is that of a row of items",
@@ -153,40 +156,27 @@ def _times(limits: Limits) -> tuple[Expectation, ...]:
     split, cutoff = f"{limits.split:%Y-%m-%d %H:%M} UTC", f"{limits.cutoff:%Y-%m-%d %H:%M} UTC"
     split_us = microseconds(limits.split)
     return (
-        _between(
+        _row_between(
             "nothing_past_the_split",
             "at_up_to_split_us",
             f"no event of what training opens is later than the split, {split}",
             maximum=split_us,
             allowed_words=f"time ≤ {split}",
         ),
-        _between(
+        _row_between(
             "nothing_hidden",
             "at_after_split_us",
             f"every event that training does not open is later than the split, {split}",
             minimum=split_us + 1,
             allowed_words=f"time > {split}",
         ),
-        _between(
+        _row_between(
             "nothing_past_the_cutoff",
             "event_at_us",
             f"no event is later than the cutoff, {cutoff}",
             maximum=microseconds(limits.cutoff),
             allowed_words=f"time ≤ {cutoff}",
         ),
-    )
-
-
-def _between(
-    name: str,
-    column: str,
-    words: str,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    allowed_words: str = "",
-) -> Expectation:
-    return Expectation(
-        name, words, "rows", "between", (column,), KEYS, minimum, maximum, allowed_words=allowed_words
     )
 
 

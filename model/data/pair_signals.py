@@ -16,6 +16,7 @@ Shape legend
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +37,8 @@ CHAIN_EVENTS, CHAIN_DECAY = 5, 0.7
 NEAR_EVENTS = 10
 FOLLOWED_PRIOR, NEAR_PRIOR = 1.0, 5.0
 NEXT_WEIGHT = 1e-4
+FOLLOWED_COUNTS, OFTEN = 3, 2
+"""Of the counts, in the order of SCALES: the first three are of what followed directly; the third is `often`."""
 SCALES = np.array([0.002, 0.002, 0.02, 0.002])
 """Of followed, next, often and near: a count enters as log(1 + count / scale) / 2."""
 DENSE_CELLS = 1_000_000
@@ -43,7 +46,7 @@ DENSE_CELLS = 1_000_000
 STRONGEST = 24
 """Pairs with the best sums, which a training step always keeps; of the others it keeps …"""
 OTHERS = 16
-"""… about this many a request, each of which then stands for several."""
+"""… about this many a request at random, each weighted by 1 / its probability."""
 HIGH_VALUE, OTHERWISE, LAST, STRONG = 1, 2, 4, 8
 FIRST_ACTION_BIT = 4
 MOST_ACTIONS = 28
@@ -61,7 +64,7 @@ class Log(Protocol):
 
 @dataclass(frozen=True)
 class Requests:
-    """What is asked for: int64 [X] each."""
+    """Requests for recommendations: int64 [X] each."""
 
     user: Ints
     """Index of the user in the log."""
@@ -123,16 +126,11 @@ def pair_lists(
     floor_us = requests.at_us // bucket_us * bucket_us
     order = np.argsort(floor_us, kind="stable")
     counts = Counts(successors, items) if counts is None else counts
-    at_once = max(1, DENSE_CELLS // max(items, 1))
     parts = [_EMPTY]
-    for start in range(0, order.size, at_once):
-        chosen = order[start : start + at_once]
-        counts.move(int(floor_us[chosen[0]]), int(floor_us[chosen[-1]]))
+    for chosen in _in_blocks(order, floor_us, counts, items):
         parts.append(_lists(log, requests, chosen, floor_us[chosen], counts, items))
     size, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-    # Back from the order of time to that of the requests.
-    place = np.empty_like(order)
-    place[order] = np.arange(order.size)
+    place = np.argsort(order)  # back from the order of time to that of the requests
     _, pair = stretches((np.cumsum(size) - size)[place], size[place])
     offset = np.concatenate([[0], np.cumsum(size[place])])
     return PairLists(offset, *(column[pair] for column in columns))
@@ -148,8 +146,8 @@ def pairs_of(
 ) -> Pairs:
     """The lists of some requests, int64 [P], end to end, with the pairs that are labels, [P, K].
 
-    With a `stream` only the strongest pairs, labels and a sample of the others are kept, and a sampled pair
-    stands for as many as its chance was small, so that the normaliser's mean is that over all.
+    With a `stream` only the strongest pairs, labels and a random sample of the others are kept. A sampled pair
+    is weighted by 1 / its probability, so that the normaliser is unbiased.
     """
     first, count = lists.offset[request], lists.offset[request + 1] - lists.offset[request]
     position, pair = stretches(first, count)
@@ -176,20 +174,24 @@ def pairs_of(
 
 def chain_scores(log: Log, requests: Requests, successors: SuccessorLog, items: int) -> sparse.csr_array:
     """`often` of every item with all counts strictly before each request: float64 [X, N] sparse."""
-    counts, blocks = Counts(successors, items), []
+    counts, blocks = Counts(successors, items), [sparse.csr_array((0, items))]
     order = np.argsort(requests.at_us, kind="stable")
+    for chosen in _in_blocks(order, requests.at_us, counts, items):
+        scores = np.zeros((FOLLOWED_COUNTS, chosen.size, items))
+        _add_followed(
+            scores, log, requests.user[chosen], requests.end[chosen], requests.at_us[chosen], counts
+        )
+        blocks.append(sparse.csr_array(scores[OFTEN]))
+    return sparse.vstack(blocks, format="csr")[np.argsort(order)]
+
+
+def _in_blocks(order: Ints, at_us: Ints, counts: Counts, items: int) -> Iterator[Ints]:
+    """Requests in `order` of time, as many at once as DENSE_CELLS allows; moves the counts on to each block."""
     at_once = max(1, DENSE_CELLS // max(items, 1))
     for start in range(0, order.size, at_once):
         chosen = order[start : start + at_once]
-        at_us = requests.at_us[chosen]
-        counts.move(int(at_us[0]), int(at_us[-1]))
-        scores = _scores(log, requests.user[chosen], requests.end[chosen], at_us, counts, items)
-        blocks.append(sparse.csr_array(scores[2]))
-    if not blocks:
-        return sparse.csr_array((0, items))
-    place = np.empty_like(order)
-    place[order] = np.arange(order.size)
-    return sparse.vstack(blocks, format="csr")[place]
+        counts.move(int(at_us[chosen[0]]), int(at_us[chosen[-1]]))
+        yield chosen
 
 
 _Part = tuple[NDArray, NDArray, NDArray, NDArray, NDArray]
@@ -205,7 +207,9 @@ _EMPTY: _Part = (
 def _lists(log: Log, requests: Requests, chosen: Ints, at_us: Ints, counts: Counts, items: int) -> _Part:
     """Lengths of the lists of some requests, and their columns end to end."""
     user, end = requests.user[chosen], requests.end[chosen]
-    scores = _scores(log, user, end, at_us, counts, items)  # [4, x, N]
+    scores = np.zeros((COUNTS, chosen.size, items))
+    _add_followed(scores[:FOLLOWED_COUNTS], log, user, end, at_us, counts)
+    _add_near(scores[FOLLOWED_COUNTS], log, user, end, at_us, counts)
     # In float32, so that sums that are equal but for their last bits are equal.
     best = (scores[0] + scores[3] + NEXT_WEIGHT * scores[1]).astype(np.float32)
     kept = best > 0
@@ -246,33 +250,41 @@ def _event_flags(log: Log, event: Ints) -> NDArray[np.uint32]:
     return kind | np.where(action < MOST_ACTIONS, own, np.uint32(0)).astype(np.uint32)
 
 
-def _scores(log: Log, user: Ints, end: Ints, at_us: Ints, counts: Counts, items: int) -> Floats:
-    """followed, next, often and near of every item for some requests: float64 [4, x, N]."""
-    event = end[:, None] - 1 - np.arange(NEAR_EVENTS)  # [x, NEAR_EVENTS], newest first
+def _last_events(log: Log, user: Ints, end: Ints, events: int) -> tuple[Ints, Ints, Ints]:
+    """The last events of some histories: number of the history, how many events back from 0, item; [Q] each."""
+    event = end[:, None] - 1 - np.arange(events)  # [x, events], newest first
     row, back = np.nonzero(event >= log.offset[user][:, None])
-    recent = log.item_index[event[row, back]].astype(np.int64)
-    scores = np.zeros((COUNTS, user.size, items))
-    chain = back < CHAIN_EVENTS
-    of_chain = (row[chain], back[chain], recent[chain], at_us[row[chain]])
-    matrix, added = counts.followed(*of_chain[2:])
-    weight = CHAIN_DECAY ** of_chain[1]
-    divided = weight / (matrix.total[of_chain[2]] + added.total + FOLLOWED_PRIOR)
-    _add(scores[0], *of_chain[:1], of_chain[2], divided, matrix, added)
-    _add(scores[1], *of_chain[:1], of_chain[2], np.where(of_chain[1] == 0, divided, 0.0), matrix, added)
-    _add(scores[2], *of_chain[:1], of_chain[2], weight, matrix, added)
-    matrix, added = counts.near(recent, at_us[row])
-    divided = SKIP_DECAY**back / (matrix.total[recent] + added.total + NEAR_PRIOR)
-    _add(scores[3], row, recent, divided, matrix, added)
-    return scores
+    return row, back, log.item_index[event[row, back]].astype(np.int64)
 
 
-def _add(scores: Floats, row: Ints, item: Ints, weight: Floats, matrix: Matrix, added: Recent) -> None:
-    """Adds weight · counts[item] to each row: scores [x, N]; row, item and weight [Q]."""
+def _add_followed(scores: Floats, log: Log, user: Ints, end: Ints, at_us: Ints, counts: Counts) -> None:
+    """Adds followed, next and often of every item for some requests: float64 [3, x, N]."""
+    row, back, item = _last_events(log, user, end, CHAIN_EVENTS)
+    matrix, added = counts.followed(item, at_us[row])
+    weight = CHAIN_DECAY**back
+    divided = weight / (matrix.total[item] + added.total + FOLLOWED_PRIOR)
+    of_the_last = np.where(back == 0, divided, 0.0)
+    _add(scores, row, item, (divided, of_the_last, weight), matrix, added)
+
+
+def _add_near(scores: Floats, log: Log, user: Ints, end: Ints, at_us: Ints, counts: Counts) -> None:
+    """Adds near of every item for some requests: float64 [x, N]."""
+    row, back, item = _last_events(log, user, end, NEAR_EVENTS)
+    matrix, added = counts.near(item, at_us[row])
+    divided = SKIP_DECAY**back / (matrix.total[item] + added.total + NEAR_PRIOR)
+    _add(scores[None], row, item, (divided,), matrix, added)
+
+
+def _add(
+    scores: Floats, row: Ints, item: Ints, weights: Sequence[Floats], matrix: Matrix, added: Recent
+) -> None:
+    """Adds weight · counts[item] to each row, for several weights: scores [weights, x, N]; the others [Q]."""
     distinct, column = np.unique(item, return_inverse=True)
-    kept = weight > 0
-    chosen = sparse.coo_array((weight[kept], (row[kept], column[kept])), (scores.shape[0], distinct.size))
-    scores += (chosen.tocsr() @ matrix.merged[distinct]).toarray()
-    later = weight[added.query] > 0
-    query = added.query[later]
-    value = weight[query] * added.weight[later]
-    np.add.at(scores, (row[query], added.target[later]), value)
+    rows = matrix.merged[distinct]
+    for total, weight in zip(scores, weights, strict=True):
+        kept = weight > 0
+        chosen = sparse.coo_array((weight[kept], (row[kept], column[kept])), (total.shape[0], distinct.size))
+        total += (chosen.tocsr() @ rows).toarray()
+        later = weight[added.query] > 0
+        query = added.query[later]
+        np.add.at(total, (row[query], added.target[later]), weight[query] * added.weight[later])

@@ -170,15 +170,20 @@ def _columns(batch: pa.RecordBatch, context_fields: Sequence[str]) -> tuple[NDAr
     )
 
 
+def by_user_and_chunk(users: list[pa.Array], chunk: Ints) -> tuple[pa.Array, Ints]:
+    """Rows in order of user and chunk: their users, string [S], and the number of each, int64 [S]."""
+    rows = pa.table({"user_id": pa.chunked_array(users), "chunk": chunk})
+    order = pc.sort_indices(rows, [("user_id", "ascending"), ("chunk", "ascending")])
+    return rows["user_id"].combine_chunks().take(order), order.to_numpy().astype(np.int64)
+
+
 def _joined(parts: list[tuple[NDArray, ...]], users: list[pa.Array], first_seen_us: Ints) -> Sequences:
     """The arrays of all batches. Spark may write files and rows in another order in every run, so rows are
     sorted by user and chunk; events stay in the order in which they were read."""
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     (length, chunk, first_position, loss_start, item_index, action, event_at_us, reward, context, targets, target_position,
      tails, tail_item_index, tail_event_at_us, tail_reward) = columns  # fmt: skip
-    keys = pa.table({"user_id": pa.chunked_array(users), "chunk": chunk})
-    by_user = [("user_id", "ascending"), ("chunk", "ascending")]
-    order = pc.sort_indices(keys, by_user).to_numpy().astype(np.int64)
+    user_id, order = by_user_and_chunk(users, chunk)
 
     def starts(counts: Ints) -> Ints:
         return (np.cumsum(counts) - counts)[order]
@@ -197,7 +202,7 @@ def _joined(parts: list[tuple[NDArray, ...]], users: list[pa.Array], first_seen_
         tail_item_index=tail_item_index,
         tail_event_at_us=tail_event_at_us,
         tail_reward=tail_reward,
-        user_id=keys["user_id"].combine_chunks().take(pa.array(order)),
+        user_id=user_id,
         first_position=first_position[order],
         first_seen_us=first_seen_us,
     )

@@ -39,7 +39,6 @@ class Signals:
 
     items: ItemSignals
     successors: SuccessorLog
-    bucket_us: int
 
 
 def training_signals(tables: CycleTables, shape: SignalsShape, items: int) -> Signals:
@@ -64,5 +63,4 @@ def _signals(rows: Rows, shape: SignalsShape, items: int) -> Signals:
             rows(ITEM_SIGNALS, item_signals.COLUMNS), items, shape.half_lives_days, shape.bucket_us
         ),
         successors.successor_log(rows(SUCCESSORS, successors.COLUMNS)),
-        shape.bucket_us,
     )

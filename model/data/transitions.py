@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from expectations.tables import SEQUENCES
-from model.arrays import Ints, flat, lengths, numbers
+from model.arrays import Ints, flat, lengths, numbers, stretches
 from model.data.delta import PinnedTable
 
 PAIRS_AT_ONCE = 8_388_608
@@ -43,10 +43,9 @@ def _pairs(table: PinnedTable, cycle: str, items: int) -> Iterator[Ints]:
     """Every two consecutive events of a batch of rows as `first · N + second`, int64."""
     for batch in table.batches(("item_index", "loss_start"), cycle=cycle):
         item, length = flat(batch["item_index"], np.int64), lengths(batch["item_index"])
-        start = np.cumsum(length) - length
-        index = np.arange(item.size) - np.repeat(start, length)  # within its row
-        loss_start = np.repeat(numbers(batch["loss_start"], np.int64), length)
-        second = np.flatnonzero(index >= np.maximum(loss_start, 1))
+        row, index = stretches(np.zeros_like(length), length)
+        loss_start = numbers(batch["loss_start"], np.int64)
+        second = np.flatnonzero(index >= np.maximum(loss_start, 1)[row])
         yield item[second - 1] * items + item[second]
 
 

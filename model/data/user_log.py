@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from expectations.tables import SEQUENCES
-from model.arrays import Ints, flat, lengths, numbers
+from model.arrays import Ints, flat, lengths, numbers, stretches
 from model.data.cycle_tables import CycleTables
+from model.data.sequences import by_user_and_chunk
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def load_user_log(tables: CycleTables) -> UserLog:
         SEQUENCES, ("user_id", "chunk", "loss_start", "item_index", "action", "reward")
     ):
         length, start = lengths(batch["item_index"]), numbers(batch["loss_start"], np.int64)
-        row = np.repeat(np.arange(length.size), length)
-        own = np.arange(row.size) - (np.cumsum(length) - length)[row] >= start[row]
+        row, index = stretches(np.zeros_like(length), length)
+        own = index >= start[row]
         users.append(batch["user_id"])
         chunks.append(numbers(batch["chunk"], np.int64))
         counts.append(length - start)
@@ -58,15 +58,9 @@ def load_user_log(tables: CycleTables) -> UserLog:
                 for name, kind in (("item_index", np.int32), ("action", np.int8), ("reward", np.float32))
             ]
         )
-    rows = pa.table({"user_id": pa.chunked_array(users), "chunk": np.concatenate(chunks)})
-    order = (
-        pc.sort_indices(rows, [("user_id", "ascending"), ("chunk", "ascending")]).to_numpy().astype(np.int64)
-    )
+    ordered, order = by_user_and_chunk(users, np.concatenate(chunks))
     count = np.concatenate(counts)
-    first = np.cumsum(count) - count
-    event = np.repeat(first[order] - (np.cumsum(count[order]) - count[order]), count[order])
-    event += np.arange(event.size)
-    ordered = rows["user_id"].combine_chunks().take(pa.array(order))
+    _, event = stretches((np.cumsum(count) - count)[order], count[order])
     user_id, user = np.unique(ordered.to_numpy(zero_copy_only=False), return_inverse=True)
     events = np.bincount(user, weights=count[order], minlength=user_id.size).astype(np.int64)
     item_index, action, reward = (np.concatenate(column)[event] for column in zip(*columns, strict=True))

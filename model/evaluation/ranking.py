@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from expectations.instants import SECOND_US
 from model.arrays import Flags, Floats, Ints
 from model.data.eligible_items import EligibleItems
 from model.data.histories import Histories
@@ -168,8 +167,7 @@ class _Signals:
 
     def buckets(self) -> list[Ints]:
         """Queries of one bucket each."""
-        bucket_us = round(self._catalogue.signals.bucket_seconds * SECOND_US)
-        bucket = self._at_us // bucket_us
+        bucket = self._at_us // self._catalogue.signals.bucket_us
         order = np.argsort(bucket, kind="stable")
         return np.split(order, np.flatnonzero(np.diff(bucket[order])) + 1)
 

@@ -62,6 +62,11 @@ class ItemSignals:
         return self.offset.shape[0] - 1
 
     @property
+    def bucket_us(self) -> int:
+        """Δ in microseconds."""
+        return round(self.bucket_seconds * 1_000_000)
+
+    @property
     def size(self) -> int:
         """A: signals of an item."""
         return len(self.half_lives_days) + FURTHER_SIGNALS
@@ -106,7 +111,7 @@ class ItemSignals:
         return torch.where(table >= 0, table, self.end_seconds.shape[0])
 
     def rows_of(self, items: Tensor, at_seconds: Tensor) -> Tensor:
-        """Row in force of each pair: items int64 [Z] and instants float64 [Z] → int64 [Z], R for none.
+        """Row in force of each pair: items int64 [Z] and instants float64 [Z] or [1] → int64 [Z], R for none.
 
         A binary search over (item, bucket) of all rows.
         """
@@ -123,6 +128,12 @@ class ItemSignals:
     def _keys(self, items: Tensor, at_seconds: Tensor) -> Tensor:
         bucket = torch.round(at_seconds / self.bucket_seconds).long()
         return items * BUCKETS + (bucket + BUCKETS // 2)
+
+    def as_of(self, items: Tensor, at_seconds: Tensor, launched_at_seconds: Tensor | None) -> Tensor:
+        """a_i(τ) of pairs: items int64 [Z] and times of requests float64 [Z] or [1] → float32 [Z, A]. Launches as
+        in `signals`."""
+        at = self.floor(at_seconds)
+        return self.signals(self.rows_of(items, at), items, at, launched_at_seconds)
 
     def signals(
         self, row: Tensor, items: Tensor, at_seconds: Tensor, launched_at_seconds: Tensor | None

@@ -39,8 +39,8 @@ class Pairs:
     signals: Tensor
     """float32 [z, φ]"""
     log_weight: Tensor
-    """float32 [z]; logarithm of how many pairs of the position each stands for in the normaliser: 0, or more where
-    the others were left out."""
+    """float32 [z]; logarithm of each pair's weight in the normaliser: −log of the probability that it was kept, 0
+    for one that is always kept."""
     label: Tensor
     """int64 [P, K]; the pair of the position that is the label, −1 where it is not in N(u) or there is no label."""
 

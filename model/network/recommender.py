@@ -63,10 +63,8 @@ class Recommender(nn.Module):
         self.event_encoder = EventEncoder(config)
         self.backbone = Backbone(config.backbone, config.dropout)
         self.head = ProjectedHead(config.backbone.width, config.semantic_output_width)
-        width, signals = (
-            config.backbone.width,
-            config.half_lives + FURTHER_SIGNALS if config.half_lives else 0,
-        )
+        width = config.backbone.width
+        signals = config.half_lives + FURTHER_SIGNALS if config.half_lives else 0
         self.freshness = Freshness(width) if config.freshness else None
         self.request = Request(width) if config.request_time else None
         self.item_term = ItemTerm(signals, config.half_lives, width) if signals else None
@@ -227,14 +225,11 @@ class Recommender(nn.Module):
         """log p of the batch's labels, [P, K], computed in float32 or float64."""
         is_label = batch.label_weight > 0
         pairs = None if self.pair_term is None else batch.pairs
-        paired = [] if pairs is None else [pairs.item]
-        needed = torch.cat([batch.label_item[is_label], negatives, *paired])
-        items, row = needed.unique(return_inverse=True)
+        paired = negatives[:0] if pairs is None else pairs.item
+        needed = batch.label_item[is_label], negatives, paired
+        items, row = torch.cat(needed).unique(return_inverse=True)
         vectors = self.item_vectors(items, catalogue, masked_output)  # [M, d_out]
-        labels = needed.shape[0] - negatives.shape[0] - (0 if pairs is None else pairs.item.shape[0])
-        label_row, negative_row, pair_row = row.split(
-            [labels, negatives.shape[0], needed.shape[0] - labels - negatives.shape[0]]
-        )
+        label_row, negative_row, pair_row = row.split([len(part) for part in needed])
         with torch.autocast(users.device.type, enabled=False):
             exact = torch.promote_types(users.dtype, torch.float32)
             taste, item_weights, pair_weights = self.split(users.to(exact))
@@ -304,10 +299,9 @@ class Recommender(nn.Module):
 
 def _item_signals(batch: Batch, catalogue: Catalogue, items: Tensor, position: Tensor) -> Tensor:
     """a_i(τ) of items as of the requests of some positions: int64 [z] each → [z, A]."""
-    signals = catalogue.signals
     with torch.no_grad():
-        at = signals.floor(batch.label_at_seconds)[position]
-        return signals.signals(signals.rows_of(items, at), items, at, catalogue.launched_at_seconds)
+        at = batch.label_at_seconds[position]
+        return catalogue.signals.as_of(items, at, catalogue.launched_at_seconds)
 
 
 def _rejected(

@@ -91,12 +91,7 @@ def encode_item_signals(
 
     All blocks have one shape, as in `encode_items`.
     """
-    signals = catalogue.signals
-    device = next(recommender.parameters()).device
-    items = torch.from_numpy(item_index).to(device)
-    at = signals.floor(torch.tensor([at_us / SECOND_US], dtype=torch.float64, device=device))
-    rows = signals.rows_of(items, at.expand(items.shape[0]))
-    values = signals.signals(rows, items, at, catalogue.launched_at_seconds)
+    values = _item_signals(catalogue, item_index, at_us)
     size = min(ITEM_BLOCK, max(item_index.size, 1))
     blocks = []
     for block in values.split(size):
@@ -123,13 +118,16 @@ def pair_scores(
     _, _, weights = recommender.split(users)
     values = None
     if recommender.item_term is not None:
-        signals = catalogue.signals
         distinct, place = np.unique(item, return_inverse=True)
-        items = torch.from_numpy(distinct).to(users.device)
-        at = signals.floor(torch.tensor([at_us / SECOND_US], dtype=torch.float64, device=users.device))
-        rows = signals.rows_of(items, at.expand(items.shape[0]))
-        values = signals.signals(rows, items, at, catalogue.launched_at_seconds)
-        values = values[torch.from_numpy(place).to(users.device)]
+        values = _item_signals(catalogue, distinct, at_us)[torch.from_numpy(place).to(users.device)]
     signals = torch.from_numpy(lists.signals(pair, recommender.config.actions)).to(users.device)
     features = recommender.pair_term.features(signals, values)
     return query, item, (features * weights[torch.from_numpy(query).to(users.device)]).sum(dim=1)
+
+
+def _item_signals(catalogue: Catalogue, item_index: Ints, at_us: int) -> Tensor:
+    """a_i(τ) of items as of one request, float32 [M, A], on the catalogue's device."""
+    device = catalogue.item_token.device
+    at = torch.tensor([at_us / SECOND_US], dtype=torch.float64, device=device)
+    items = torch.from_numpy(item_index).to(device)
+    return catalogue.signals.as_of(items, at, catalogue.launched_at_seconds)

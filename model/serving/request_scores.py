@@ -82,7 +82,7 @@ class RequestScores:
         pairs = None
         if self._recommender.pair_term is not None:
             pairs = self._pairs(histories, Requests(user, end, at_us))
-        bucket = at_us // self._signals.bucket_us
+        bucket = at_us // self._signals.items.bucket_us
         for number in np.unique(bucket):  # the requests of one bucket share their item signals
             rows = np.flatnonzero(bucket == number)
             chosen, at = torch.from_numpy(rows), int(at_us[rows[0]])
@@ -103,11 +103,11 @@ class RequestScores:
         counts from the start."""
         signals, counts = self._signals, None
         if requests.at_us.size:
-            floor = int(requests.at_us.min()) // signals.bucket_us * signals.bucket_us
+            floor = int(requests.at_us.min()) // signals.items.bucket_us * signals.items.bucket_us
             counts = self._counts if self._counts.merged_before_us < floor else None
             if counts is not None and counts.items < self._catalogue.items:
                 counts.move(floor, floor)  # what is merged now, no later call merges again
                 counts = counts.widened(self._catalogue.items)
         return pair_lists(
-            histories, requests, signals.successors, self._catalogue.items, signals.bucket_us, counts
+            histories, requests, signals.successors, self._catalogue.items, signals.items.bucket_us, counts
         )

@@ -132,7 +132,7 @@ def _read_signals(path: Path, meaning: Meaning) -> Signals:
     )
     names = ("item_index", "event_at_us", "previous")
     log = SuccessorLog(**{name: tensors[f"successors.{name}"].numpy() for name in names})
-    return Signals(items, log, meaning.bucket_us)
+    return Signals(items, log)
 
 
 class Scorer:

@@ -225,9 +225,8 @@ def _yardstick_figures(
 
 
 def _too_little(name: ModelName, span: Span) -> str:
-    what, until = ("transitions", "split") if name in CHAINS else ("events", "split")
-    if name == MOVING:
-        until = "request"
+    what = "transitions" if name in CHAINS else "events"
+    until = "request" if name == MOVING else "split"
     return (
         f"the whole log up to the {until} holds {number(span.events)} {what} of {number(span.items)} items; "
         f"at least {spans.FEWEST_EVENTS} of {spans.FEWEST_ITEMS} items are needed"

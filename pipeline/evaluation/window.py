@@ -65,7 +65,7 @@ class WindowSignals:
             requests = Requests(view.user, view.end, view.requested_at_us)
             tables = self.tables
             self._lists[key] = pair_lists(
-                histories, requests, tables.successors, self._count, tables.bucket_us
+                histories, requests, tables.successors, self._count, tables.items.bucket_us
             )
         return self._lists[key]
 

@@ -258,7 +258,7 @@ def _pair_signals(
     def of(positions: PositionRequests) -> PositionPairs:
         started = time.perf_counter()
         requests = requests_of(sequences, log, positions)
-        lists = pair_lists(log, requests, signals.successors, signals.items.count, signals.bucket_us)
+        lists = pair_lists(log, requests, signals.successors, signals.items.count, signals.items.bucket_us)
         took = wording.seconds(round(time.perf_counter() - started))
         context.say(f"pair signals: {lists.item_index.size:,} pairs of {lists.size:,} requests in {took}")
         return PositionPairs(positions, lists, config.actions)

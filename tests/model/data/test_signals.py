@@ -63,7 +63,7 @@ def test_a_window_sees_what_lies_before_the_cutoff(tables):
     signals = window_signals(tables.lake, tables.source, tables.cycle, tables.versions, SHAPE, 4)
     assert sorted(signals.successors.item_index.tolist()) == [0, 1, 2, 2]
     assert torch.diff(signals.items.offset).tolist() == [2, 2, 2, 0]
-    assert (signals.bucket_us, signals.items.half_lives_days) == (BUCKET_US, HALF_LIVES)
+    assert (signals.items.bucket_us, signals.items.half_lives_days) == (BUCKET_US, HALF_LIVES)
     totals = signals.items.state[signals.items.offset[1:4] - 1, -1].exp()
     assert totals.tolist() == pytest.approx([2.0, 2.0, 2.0])
 

@@ -27,7 +27,6 @@ SUCCESSORS = batch_log([(2, int(1.5 * HOUR_US), [1]), (0, int(2.2 * HOUR_US), [2
 SIGNALS = Signals(
     table_of([(1, 0.0, False), (2, 1.5, True), (2, 0.5, True), (0, 2.2, False), (1, 9.0, True)]),
     SUCCESSORS,
-    HOUR_US,
 )
 CATALOGUE = tiny.catalogue(ITEMS)
 

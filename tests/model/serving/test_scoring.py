@@ -251,7 +251,7 @@ def with_signals(folder, config: ModelConfig, names: str):
             for name, column in zip(columns, zip(*states, strict=True), strict=True)
         }
     )
-    signals = Signals(item_signals([batch], total, (0.1, 1.0), HOUR_US), batch_log(rows), HOUR_US)
+    signals = Signals(item_signals([batch], total, (0.1, 1.0), HOUR_US), batch_log(rows))
     meaning = Meaning("log", "c", ("view", "play"), (0.0, 1.0), 4, CUTOFF_US, (0.1, 1.0), HOUR_US)
     cycle = CycleItems(items, known, catalogue)
     write_serving_folder(folder / "serving", folder / "weights.safetensors", config, cycle, meaning, signals)
