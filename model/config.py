@@ -149,6 +149,9 @@ class ObjectiveConfig(Section):
     positions: Literal["all", "requests"] = "all"
     """Where a loss is computed: at every event that a label follows, or only at the last one strictly before
     a label, whose context is that of a request answered by the label."""
+    young_rate: float = Field(0.5, ge=0, le=1)
+    """Probability that an item has e_OOV in a step for as long as it is young: for one window after its first
+    event. An item that is new when it is ranked has e_OOV too. 0: e_OOV is only given by masks."""
     negatives_fraction: float = Field(0.01, gt=0.0, le=1.0)
     """Fraction of the eligible items sampled as shared negatives …"""
     negatives_minimum: int = Field(2048, ge=1)

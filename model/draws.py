@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     INITIAL_WEIGHTS = 6
     HELD_OUT = 7
     PAIRS = 8
+    NEWNESS = 9
 
 
 def random_stream(purpose: Purpose, seed: int, step: int) -> np.random.Generator:

@@ -49,7 +49,12 @@ def paper(tuned: dict[str, Any]) -> dict[str, Any]:
     """The paper's own model: no signals, no time of the request, a loss at every event; the rest as tuned."""
     plain = {
         "model": {"item_signals": False, "pair_signals": False, "request_time": False},
-        "objective": {"positions": "all", "tied_positions": "last", "negatives_minimum": 2048},
+        "objective": {
+            "positions": "all",
+            "tied_positions": "last",
+            "negatives_minimum": 2048,
+            "young_rate": 0.0,
+        },
     }
     return merge(tuned, plain)
 

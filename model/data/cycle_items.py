@@ -42,9 +42,11 @@ class CycleItems:
         """The same items, and what their recent events say."""
         return replace(self, catalogue=replace(self.catalogue, signals=signals))
 
-    def existing_since(self, seconds: torch.Tensor) -> CycleItems:
-        """The same items with the time since which each exists, float64 [N], NaN where unknown."""
-        return replace(self, catalogue=replace(self.catalogue, exists_since_seconds=seconds))
+    def with_ages(self, exists_since: torch.Tensor, young_until: torch.Tensor) -> CycleItems:
+        """The same items with the time since which each exists, and until which it is young; float64 [N] seconds,
+        NaN where unknown."""
+        ages = {"exists_since_seconds": exists_since, "young_until_seconds": young_until}
+        return replace(self, catalogue=replace(self.catalogue, **ages))
 
 
 def load_items(

@@ -144,31 +144,41 @@ class ItemSignals:
         """
         is_seen = row < self.end_seconds.shape[0]
         kept = torch.where(is_seen, row, 0)
-        ends = self.end_seconds[kept] if self.end_seconds.numel() else at_seconds.expand_as(row)
+        ends = (
+            F.embedding(kept, self.end_seconds[:, None])[..., 0] if self.end_seconds.numel() else at_seconds
+        )
         elapsed = torch.where(is_seen, at_seconds - ends, 0.0).float() / SECONDS_A_DAY
-        state = self.state[row]
         rates = [math.log(2) / days for days in self.half_lives_days]
-        middle = rates[len(rates) // 2]
-        rate = torch.tensor([*rates, middle, 0.0], device=row.device)
-        decayed = torch.exp(torch.addcmul(state, elapsed[..., None], rate, value=-1))
-        counts, high_value, total = decayed.split([len(rates), 1, 1], dim=-1)
-        share = torch.log(high_value + HIGH_VALUE_SMOOTHING)
-        share = share - torch.log(counts[..., len(rates) // 2, None] + MIDDLE_SMOOTHING)
-        logs = torch.log(torch.cat([counts, total], dim=-1) + SMOOTHING)
-        age = torch.where(is_seen, at_seconds - self.first_seconds[items], 0.0) / 3600
-        smooth = torch.cat([logs, share, torch.log1p(age.clamp(min=0)).float()[..., None]], dim=-1)
-        return torch.cat([(smooth + 3) / 3, _launch(items, at_seconds, launched_at_seconds, is_seen)], dim=-1)
+        middle, half_lives = len(rates) // 2, len(rates)
+        rate = torch.tensor([*rates, rates[middle], 0.0], device=row.device)
+        decayed = F.embedding(row, self.state).addcmul_(elapsed[..., None], rate, value=-1).exp_()
+        # Columns are filled in place: to concatenate along the last axis costs more than the arithmetic.
+        signals = decayed.new_empty(*row.shape, self.size)
+        share = torch.log(decayed[..., half_lives] + HIGH_VALUE_SMOOTHING)
+        share -= torch.log(decayed[..., middle] + MIDDLE_SMOOTHING)
+        signals[..., half_lives + 1] = share
+        logs = decayed.add_(SMOOTHING).log_()
+        signals[..., :half_lives] = logs[..., :half_lives]
+        signals[..., half_lives] = logs[..., half_lives + 1]
+        hours = torch.where(is_seen, at_seconds - self.first_seconds[items], 0.0).clamp_(min=0).div_(3600)
+        signals[..., half_lives + 2] = hours.log1p_()
+        signals[..., : half_lives + 3].add_(3).div_(3)
+        _launch(signals[..., half_lives + 3 :], items, at_seconds, launched_at_seconds, is_seen)
+        return signals
 
 
-def _launch(items: Tensor, at_seconds: Tensor, launched: Tensor | None, is_seen: Tensor) -> Tensor:
-    """Age since launch, launch unknown, launch more than a day later than τ, and never seen: [..., 4]."""
+def _launch(
+    filled: Tensor, items: Tensor, at_seconds: Tensor, launched: Tensor | None, is_seen: Tensor
+) -> None:
+    """Fills [..., 4] with: age since launch, launch unknown, launch more than a day later than τ, never seen."""
+    filled[..., 3] = ~is_seen
     if launched is None:
-        age = torch.full(is_seen.shape, torch.nan, dtype=torch.float64, device=items.device)
-    else:
-        age = ((at_seconds - launched[items]) / SECONDS_A_DAY).expand(is_seen.shape)
-    unknown = age.isnan()
-    days = torch.log1p(age.nan_to_num(0.0).clamp(min=0)) / 4
-    return torch.stack([part.float() for part in (days, unknown, age < -1, ~is_seen)], dim=-1)
+        filled[..., :3] = torch.tensor([0.0, 1.0, 0.0], device=filled.device)
+        return
+    days = (at_seconds - launched[items]) / SECONDS_A_DAY
+    filled[..., 1] = days.isnan()
+    filled[..., 2] = days < -1
+    filled[..., 0] = torch.log1p(days.nan_to_num(0.0).clamp(min=0)) / 4
 
 
 class ItemTerm(nn.Module):

@@ -95,6 +95,13 @@ class ItemTower(nn.Module):
             return vectors
         return torch.cat([vectors, catalogue.features[FRESHNESS][item_index].to(vectors.dtype)], dim=-1)
 
+    def loss_of_identity(
+        self, side: Side, item_index: Tensor, catalogue: Catalogue, masked: Tensor | None
+    ) -> Tensor:
+        """What changes in a side's vectors when items take e_OOV: int64 [M] → [M, width]."""
+        collaborative = self._collaborative(*self._tokens(item_index, catalogue, masked))
+        return side.output(side.id_weight * (self.out_of_vocabulary - collaborative))
+
     def check(self, catalogue: Catalogue) -> None:
         """Raises ValueError when a modality is missing or has another width, or a token exceeds the ID table."""
         given = {name: int(matrix.shape[1]) for name, matrix in catalogue.features.items()}
@@ -110,11 +117,17 @@ class ItemTower(nn.Module):
 
     def _vectors(self, side: Side, item_index: Tensor, catalogue: Catalogue, masked: Tensor | None) -> Tensor:
         features = {name: catalogue.features[name][item_index] for name in self.semantic.widths}
+        token, has_row = self._tokens(item_index, catalogue, masked)
+        return side(self._collaborative(token, has_row), self.semantic(features))
+
+    @staticmethod
+    def _tokens(item_index: Tensor, catalogue: Catalogue, masked: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Row of the ID table of some items, and whether they use it."""
         token = catalogue.item_token[item_index]
         has_row = token >= 0
         if masked is not None:
             has_row = has_row & ~masked[item_index]
-        return side(self._collaborative(token, has_row), self.semantic(features))
+        return token, has_row
 
     def _collaborative(self, token: Tensor, has_row: Tensor) -> Tensor:
         """ẽ [M, d_e]. Looks up, and so updates, only the rows that some item of the batch uses."""

@@ -1,4 +1,5 @@
-"""Which items lose their ID embedding in a training step, so that the semantic map learns to replace it.
+"""Which items lose their ID embedding in a training step: some at all times, so that the semantic map learns to
+replace it, and some only while they are young, so that e_OOV learns what a new item is.
 
 The item tower gives a masked item e_OOV instead.
 """
@@ -29,3 +30,12 @@ def draw_masks(items: int, rate: float, seed: int, step: int) -> tuple[Tensor, T
     masked_input = draws < rate / 2
     masked_output = (draws < rate) & ~masked_input
     return torch.from_numpy(masked_input), torch.from_numpy(masked_output)
+
+
+def draw_new(items: int, rate: float, seed: int, step: int) -> Tensor:
+    """Draws for each item whether it has e_OOV while it is young in this step: bool [N], on the CPU.
+
+    A new item has e_OOV when it is ranked. Were e_OOV only seen on masked items of any age, it would never come to
+    mean "new". As with masks the draw is per item and step, so that positives and negatives are alike.
+    """
+    return torch.from_numpy(random_stream(Purpose.NEWNESS, seed, step).random(items, dtype=np.float32) < rate)

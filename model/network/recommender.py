@@ -27,7 +27,7 @@ from model.network.freshness import Freshness, clock
 from model.network.head import ProjectedHead
 from model.network.item_signals import FURTHER_SIGNALS, ItemTerm
 from model.network.item_tower import ItemTower
-from model.network.masking import draw_masks
+from model.network.masking import draw_masks, draw_new
 from model.network.multi_token_loss import label_figures, multi_token_loss
 from model.network.pair_signals import Pairs, PairTerm, pair_signal_count
 from model.network.request import Request
@@ -41,6 +41,8 @@ from model.network.sampled_softmax import (
     sample_negatives,
     sampling_correction,
 )
+
+MOST_SHARED = 4
 
 
 def score(user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
@@ -81,8 +83,15 @@ class Recommender(nn.Module):
         """Raises ValueError when the catalogue does not fit this model; call it once per catalogue."""
         self.item_tower.check(catalogue)
 
-    def encode(self, batch: Batch, catalogue: Catalogue, masked_input: Tensor | None = None) -> Tensor:
-        """Hidden states [R, L, d]; `masked_input` bool [N]: items that lose their ID embedding.
+    def encode(
+        self,
+        batch: Batch,
+        catalogue: Catalogue,
+        masked_input: Tensor | None = None,
+        new_items: Tensor | None = None,
+    ) -> Tensor:
+        """Hidden states [R, L, d]; `masked_input` bool [N]: items that lose their ID embedding, and `new_items`
+        bool [N]: those that lose it while they are young.
 
         With freshness, each state is followed by its slot's clock features, zeros where the time is unknown.
         """
@@ -92,9 +101,15 @@ class Recommender(nn.Module):
             return self._clocked(states, batch)
         items, row = batch.item_index[batch.is_event].unique(return_inverse=True)
         vectors = self.item_tower.encoder_vectors(items, catalogue, masked_input)  # [M, d]
-        return self._clocked(
-            self.backbone(self.event_encoder(batch, _rows(vectors, row)), batch.segment), batch
-        )
+        parts = _rows(vectors, row)
+        if new_items is not None:
+            tower = self.item_tower
+            lost = tower.loss_of_identity(tower.encoder, items, catalogue, masked_input)
+            is_new = new_items[items][row] & (
+                batch.event_at_seconds[batch.is_event] < catalogue.young_until_seconds[items][row]
+            )
+            parts = parts + _rows(lost, row) * is_new[:, None]
+        return self._clocked(self.backbone(self.event_encoder(batch, parts), batch.segment), batch)
 
     def _clocked(self, hidden: Tensor, batch: Batch) -> Tensor:
         if self.freshness is None:
@@ -172,7 +187,11 @@ class Recommender(nn.Module):
             scores = scores + self._shared_item_logits(item_weights, batch, catalogue, items)
         if self.pair_term is not None:
             pairs = batch.pairs
-            added = self._pair_logits(pair_weights, batch, self._pair_item_signals(batch, catalogue))
+            signals = None
+            if self.item_term is not None:
+                dtype = self.item_term.inner.weight.dtype
+                signals = _item_signals(batch, catalogue, pairs.item, pairs.position).to(dtype)
+            added = self._pair_logits(pair_weights, pairs, signals)
             column = torch.searchsorted(items, pairs.item).clamp(max=items.shape[0] - 1)
             here = items[column] == pairs.item
             scores = scores.index_put((pairs.position[here], column[here]), added[here], accumulate=True)
@@ -196,17 +215,20 @@ class Recommender(nn.Module):
         device = batch.item_index.device
         drawn = draw_masks(catalogue.items, masking_rate, seed, step)
         masked_input, masked_output = (mask.to(device) for mask in drawn)
+        new_items = None
+        if objective.young_rate and catalogue.young_until_seconds is not None:
+            new_items = draw_new(catalogue.items, objective.young_rate, seed, step).to(device)
         negatives = sample_negatives(eligible, self.vocabulary_size, objective, seed, step)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             _seed(device, torch_seed(Purpose.DROPOUT, seed, step))
-            hidden = self.encode(batch, catalogue, masked_input)
+            hidden = self.encode(batch, catalogue, masked_input, new_items)
         users = self.request_vectors(hidden, batch)  # [P, U]
         correction = 0.0
         # Pairs are all counted, so that the negatives stand for the rest of the catalogue.
         if objective.logq_correction or self.pair_term is not None:
             correction = sampling_correction(eligible.shape[0], negatives.shape[0])
         log_probability = self._label_log_probabilities(
-            users, batch, catalogue, negatives, masked_output, correction
+            users, batch, catalogue, negatives, masked_output, new_items, correction
         )
         loss = multi_token_loss(log_probability, batch.label_weight)
         figures = label_figures(batch.label_weight)
@@ -220,6 +242,7 @@ class Recommender(nn.Module):
         catalogue: Catalogue,
         negatives: Tensor,
         masked_output: Tensor,
+        new_items: Tensor | None,
         correction: float,
     ) -> Tensor:
         """log p of the batch's labels, [P, K], computed in float32 or float64."""
@@ -236,17 +259,23 @@ class Recommender(nn.Module):
             vectors = vectors.to(exact)
             own_row = torch.zeros_like(batch.label_item).masked_scatter(is_label, label_row)
             label_logits = torch.einsum("pd,pkd->pk", taste, _rows(vectors, own_row))
-            shared = None
+            shared = signals = None
+            lost = self._lost_logits(taste, batch, catalogue, items, masked_output, new_items)  # [P, M]
+            if lost is not None:
+                label_logits = label_logits + lost.gather(1, own_row)
+                shared = lost.index_select(1, negative_row)
             if self.item_term is not None:
-                shared = self._shared_item_logits(item_weights, batch, catalogue, negatives)
-                label_logits = label_logits + self._label_item_logits(
-                    item_weights, batch, catalogue, is_label
+                of_negatives = self._shared_item_logits(item_weights, batch, catalogue, negatives)
+                shared = of_negatives if shared is None else shared + of_negatives
+                own = self._own_item_logits(item_weights, batch, catalogue, is_label, pairs)
+                of_labels, of_pairs, signals = own
+                label_logits = label_logits + torch.zeros_like(label_logits).masked_scatter(
+                    is_label, of_labels
                 )
             rejected = _rejected(batch, catalogue, negatives, is_label, pairs)
             rivals = rival_log_sums(taste, _rows(vectors, negative_row), rejected, correction, shared)
             if pairs is not None:
-                signals = self._pair_item_signals(batch, catalogue)
-                added = self._pair_logits(pair_weights, batch, signals)  # [z]
+                added = self._pair_logits(pair_weights, pairs, signals)  # [z]
                 is_paired = pairs.label >= 0
                 gained = _entries(added, pairs.label[is_paired])
                 label_logits = label_logits + torch.zeros_like(label_logits).masked_scatter(is_paired, gained)
@@ -256,11 +285,35 @@ class Recommender(nn.Module):
                     + (_rows(taste, pairs.position) * _rows(vectors, pair_row)).sum(dim=1)
                 )
                 if signals is not None:
-                    features = self.item_term.features(signals)
-                    logits = logits + (_rows(item_weights, pairs.position) * features).sum(dim=1)
+                    logits = logits + of_pairs
+                if lost is not None:
+                    logits = logits + lost[pairs.position, pair_row]
                 logits = logits.index_fill(0, pairs.label[is_paired], IMPOSSIBLE)
                 rivals = torch.logaddexp(rivals, log_sums_by(logits, pairs.position, rivals.shape[0]))
             return label_log_probabilities(label_logits, is_label, rivals)
+
+    def _lost_logits(
+        self,
+        taste: Tensor,
+        batch: Batch,
+        catalogue: Catalogue,
+        items: Tensor,
+        masked_output: Tensor,
+        new_items: Tensor | None,
+    ) -> Tensor | None:
+        """What changes in g(h)ᵀ v_i where an item has e_OOV because it is young at the request, [P, M]; None where none
+        is."""
+        if new_items is None or batch.label_at_seconds is None:
+            return None
+        until = catalogue.young_until_seconds[items]
+        chosen = (new_items[items] & (until > batch.label_at_seconds.min())).nonzero()[:, 0]
+        if not len(chosen):
+            return None
+        tower = self.item_tower
+        lost = tower.loss_of_identity(tower.decoder, items[chosen], catalogue, masked_output).to(taste.dtype)
+        is_young = batch.label_at_seconds[:, None] < until[chosen]
+        products = score(taste[:, : lost.shape[1]], lost) * is_young
+        return products.new_zeros(len(taste), len(items)).index_copy(1, chosen, products)
 
     def _shared_item_logits(
         self, weights: Tensor, batch: Batch, catalogue: Catalogue, items: Tensor
@@ -271,30 +324,24 @@ class Recommender(nn.Module):
         with torch.no_grad():
             rows = signals.rows_of_all(items, instants)  # [B, M]
             values = signals.signals(rows, items, instants[:, None], catalogue.launched_at_seconds)
-        features = self.item_term.features(values.to(weights.dtype))  # [B, M, ·]
-        return torch.bmm(features.index_select(0, at), weights.unsqueeze(2)).squeeze(2)
+        return _by_instant(weights, self.item_term.features(values.to(weights.dtype)), at)
 
-    def _label_item_logits(
-        self, weights: Tensor, batch: Batch, catalogue: Catalogue, is_label: Tensor
-    ) -> Tensor:
-        """q(h)ᵀ F(a_i(τ)) of the labels, [P, K], 0 where there is none."""
-        position = is_label.nonzero()[:, 0]
-        values = _item_signals(batch, catalogue, batch.label_item[is_label], position)
-        features = self.item_term.features(values.to(weights.dtype))
-        logits = (features * _rows(weights, position)).sum(dim=1)
-        return torch.zeros_like(is_label, dtype=logits.dtype).masked_scatter(is_label, logits)
+    def _own_item_logits(
+        self, weights: Tensor, batch: Batch, catalogue: Catalogue, is_label: Tensor, pairs: Pairs | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """q(h)ᵀ F(a_i(τ)) of the labels and of the pairs, [y] and [z], and a_i(τ) of the pairs, [z, A]."""
+        position, items = is_label.nonzero()[:, 0], batch.label_item[is_label]
+        labels = len(items)
+        if pairs is not None:
+            position, items = torch.cat([position, pairs.position]), torch.cat([items, pairs.item])
+        values = _item_signals(batch, catalogue, items, position).to(weights.dtype)
+        logits = (self.item_term.features(values) * _rows(weights, position)).sum(dim=1)
+        return logits[:labels], logits[labels:], values[labels:]
 
-    def _pair_item_signals(self, batch: Batch, catalogue: Catalogue) -> Tensor | None:
-        """a_i(τ) of every pair, [z, A]; None without item signals."""
-        if self.item_term is None:
-            return None
-        values = _item_signals(batch, catalogue, batch.pairs.item, batch.pairs.position)
-        return values.to(self.item_term.inner.weight.dtype)
-
-    def _pair_logits(self, weights: Tensor, batch: Batch, item_signals: Tensor | None) -> Tensor:
+    def _pair_logits(self, weights: Tensor, pairs: Pairs, item_signals: Tensor | None) -> Tensor:
         """r(h)ᵀ G of every pair, [z]; weights [P, ·]."""
-        features = self.pair_term.features(batch.pairs.signals.to(weights.dtype), item_signals)
-        return (features * _rows(weights, batch.pairs.position)).sum(dim=1)
+        features = self.pair_term.features(pairs.signals.to(weights.dtype), item_signals)
+        return (features * _rows(weights, pairs.position)).sum(dim=1)
 
 
 def _item_signals(batch: Batch, catalogue: Catalogue, items: Tensor, position: Tensor) -> Tensor:
@@ -318,6 +365,38 @@ def _rejected(
         since = catalogue.exists_since_seconds[negatives]
         rejected |= since > batch.label_at_seconds[:, None]  # false where unknown (NaN)
     return rejected
+
+
+def _by_instant(weights: Tensor, features: Tensor, at: Tensor) -> Tensor:
+    """wᵀ F of each position with the features of its instant: [P, W], [B, M, W] and int64 [P] → [P, M].
+
+    Positions of one instant share a product, but at most MOST_SHARED times the mean number of them, which
+    bounds the padding; an instant with more is repeated.
+    """
+    instants, positions = features.shape[0], at.shape[0]
+    count = at.bincount(minlength=instants)
+    width = min(int(count.max()), MOST_SHARED * -(-positions // instants))
+    groups = (count + width - 1).div(width, rounding_mode="floor")
+    order = at.argsort(stable=True)
+    number = torch.empty_like(at)
+    number[order] = torch.arange(positions, device=at.device)
+    number = number - (count.cumsum(0) - count)[at]
+    place = (
+        (groups.cumsum(0) - groups)[at] + number.div(width, rounding_mode="floor")
+    ) * width + number % width
+    repeated = _repeat(features, groups)
+    padded = weights.new_zeros(repeated.shape[0] * width, weights.shape[1]).index_copy(0, place, weights)
+    products = torch.bmm(padded.view(-1, width, weights.shape[1]), repeated.transpose(1, 2))
+    return products.flatten(0, 1).index_select(0, place)
+
+
+def _repeat(features: Tensor, times: Tensor) -> Tensor:
+    """features[i] repeated times[i] times along the first axis."""
+    if int(times.max()) == 1:
+        return features
+    return features.index_select(
+        0, torch.arange(times.shape[0], device=times.device).repeat_interleave(times)
+    )
 
 
 def _entries(values: Tensor, place: Tensor) -> Tensor:

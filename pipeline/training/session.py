@@ -198,7 +198,7 @@ def load_data(context: StageContext, config: ModelConfig, start: Start) -> Train
     tables = CycleTables(context.settings.lake, cycle.source, cycle.name, context.versions)
     items = load_items(tables, config.features, _earlier_features(context, start, tables))
     sequences = load_sequences(tables, config.context_fields, after_us, split_us, items.items.count)
-    items = _existing_since(items, sequences, cycle.window.total_seconds())
+    items = _with_ages(items, sequences, cycle.window.total_seconds())
     pair_signals = None
     if config.reads_signals:
         signals = training_signals(tables, signals_shape(context), items.items.count)
@@ -233,17 +233,18 @@ def inputs_digest(context: StageContext, config: ModelConfig, start: Start, what
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _existing_since(items: CycleItems, sequences: Sequences, window_seconds: float) -> CycleItems:
+def _with_ages(items: CycleItems, sequences: Sequences, window_seconds: float) -> CycleItems:
     """The items with the time from which each may be a negative: its launch or, where that is unknown, one
-    window before its first event.
+    window before its first event. An item is young for one window after its first event: that is how old the items
+    that an evaluation finds outside the vocabulary are at most.
 
     An evaluation ranks every item of unknown launch that has an event by the cutoff, so up to one window before its
     first. Were an item no negative before that event, an item without events would always be a label in training.
     """
-    seen = np.where(sequences.seen, sequences.first_seen_us / SECOND_US - window_seconds, np.nan)
+    first = np.where(sequences.seen, sequences.first_seen_us / SECOND_US, np.nan)
     launched = items.items.launched_at_us
-    since = np.where(launched == UNKNOWN_LAUNCH, seen, launched / SECOND_US)
-    return items.existing_since(torch.from_numpy(since))
+    since = np.where(launched == UNKNOWN_LAUNCH, first - window_seconds, launched / SECOND_US)
+    return items.with_ages(torch.from_numpy(since), torch.from_numpy(first + window_seconds))
 
 
 def _pair_signals(

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from model.network.masking import draw_masks
+from model.network.masking import draw_masks, draw_new
 
 ITEMS = 200_000
 
@@ -35,3 +35,11 @@ def test_rate_zero_masks_nothing():
 def test_a_rate_above_1_is_refused():
     with pytest.raises(ValueError, match="masking rate is 1.5; allowed is a fraction from 0 to 1"):
         draw_masks(10, 1.5, seed=1, step=0)
+
+
+def test_a_fraction_of_items_acts_as_new_apart_from_the_masks():
+    new, again, other = (draw_new(ITEMS, 0.3, seed=1, step=step) for step in (7, 7, 8))
+    assert (new == again).all() and not (new == other).all()
+    assert abs(new.double().mean().item() - 0.3) < 5 * math.sqrt(0.25 / ITEMS)
+    masked = draw_masks(ITEMS, 0.3, seed=1, step=7)[0]
+    assert abs((new & masked).double().mean().item() - 0.3 * 0.15) < 5 * math.sqrt(0.25 / ITEMS)

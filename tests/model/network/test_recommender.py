@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import TrainingConfig
+from model.network import recommender
 from model.network.batch import Batch
-from model.network.catalogue import Catalogue
+from model.network.catalogue import OUT_OF_VOCABULARY, Catalogue
 from model.network.pair_signals import Pairs
-from model.network.recommender import score
+from model.network.recommender import Recommender, score
 from model.training.optimizer import build_optimizers
 from tests.model import tiny
 from tests.model.network.test_item_signals import table_of
@@ -301,3 +302,80 @@ def test_a_learned_mixture_ignores_histories():
     assert torch.equal(*losses)
     losses[0].backward()
     assert model.item_term.weights.bias.grad.abs().sum() > 0
+
+
+def _tower_of_cold(model: Recommender, catalogue: Catalogue, item: int) -> torch.Tensor:
+    """Item vector of `item` with e_OOV in the place of its ID embedding."""
+    token = catalogue.item_token.clone()
+    token[item] = OUT_OF_VOCABULARY
+    return model.item_vectors(torch.tensor([item]), replace(catalogue, item_token=token))[0]
+
+
+@pytest.mark.parametrize("signals", [{}, SIGNALS], ids=["plain", "signals"])
+def test_a_young_item_has_e_oov_as_label_negative_and_pair_of_the_requests_in_its_youth(signals: dict):
+    batch, catalogue = _timed()
+    model = tiny.recommender(KNOWN, **signals).double()
+    torch.nn.init.normal_(model.item_tower.out_of_vocabulary)
+    catalogue = replace(catalogue, features={name: m.double() for name, m in CATALOGUE.features.items()})
+    # Items 1 and 3 are young until after the first request and before the second; no event is that early.
+    until = torch.full((ITEMS,), torch.nan, dtype=torch.float64)
+    until[[1, 3]] = batch.label_at_seconds[0] + 60
+    young = replace(catalogue, young_until_seconds=until)
+    batch = replace(batch, event_at_seconds=torch.full_like(batch.event_at_seconds, 1e9))
+    objective = tiny.objective(young_rate=1.0)
+    loss, _ = model.training_loss(batch, young, torch.arange(ITEMS), objective, 0.0, 1, 0)
+    users = model.split(model.request_vectors(model.encode(batch, catalogue), batch))[0]
+    everything = torch.arange(ITEMS)
+    scores = score(users, model.item_vectors(everything, catalogue))
+    if signals:
+        scores = _by_definition(model, batch, catalogue)
+    for item in (1, 3):
+        known = model.item_vectors(torch.tensor([item]), catalogue)[0]
+        scores[0, item] += users[0] @ (_tower_of_cold(model, catalogue, item) - known)
+    log_p = scores.log_softmax(dim=-1)
+    terms = [w * log_p[number, item] for number, pairs in enumerate(LABELS.values()) for item, w in pairs]
+    assert loss.item() == pytest.approx(-sum(terms).item() / len(LABELS), rel=1e-10)
+
+
+def test_a_young_item_is_read_as_new_from_the_events_of_its_youth_alone():
+    model, catalogue = tiny.recommender(KNOWN), CATALOGUE
+    torch.nn.init.normal_(model.item_tower.out_of_vocabulary)
+    events = BATCH.item_index[BATCH.is_event]
+    item, at = int(events[0]), float(BATCH.event_at_seconds[BATCH.is_event][0])
+    token = catalogue.item_token.clone()
+    token[item] = OUT_OF_VOCABULARY
+    as_new = model.encode(BATCH, replace(catalogue, item_token=token))
+    acting = torch.zeros(ITEMS, dtype=torch.bool)
+    acting[item] = True
+    for until, expected in ((at + 1e9, as_new), (at - 1e9, model.encode(BATCH, catalogue))):
+        young = replace(catalogue, young_until_seconds=torch.full((ITEMS,), until, dtype=torch.float64))
+        assert torch.allclose(model.encode(BATCH, young, new_items=acting), expected, atol=1e-5)
+    assert not torch.allclose(as_new, model.encode(BATCH, catalogue), atol=1e-3)
+
+
+def test_at_rate_0_no_item_is_read_as_new():
+    catalogue = replace(CATALOGUE, young_until_seconds=torch.full((ITEMS,), 1e12, dtype=torch.float64))
+    model, batch = tiny.recommender(KNOWN), replace(BATCH, label_at_seconds=_timed()[0].label_at_seconds)
+    losses = [
+        model.training_loss(batch, of, torch.arange(ITEMS), tiny.objective(young_rate=rate), 0.0, 1, 0)[0]
+        for of, rate in ((catalogue, 0.0), (CATALOGUE, 1.0), (catalogue, 1.0))
+    ]
+    assert torch.equal(losses[0], losses[1]) and not torch.equal(losses[0], losses[2])
+
+
+@pytest.mark.parametrize(
+    "at", [[0, 0, 0, 0, 0], [0, 1, 2, 3, 4], [2, 0, 2, 2, 1], [1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1]]
+)
+def test_positions_of_one_instant_share_products_without_a_change(at: list[int], monkeypatch):
+    monkeypatch.setattr(recommender, "MOST_SHARED", 1)  # so that an instant with many positions is repeated
+    generator, instant = torch.Generator().manual_seed(0), torch.tensor(at)
+    features = torch.randn(max(at) + 1, 7, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(len(at), 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    shared = recommender._by_instant(weights, features, instant)
+    plain = torch.einsum("pf,pmf->pm", weights, features[instant])
+    assert torch.allclose(shared, plain, rtol=1e-12)
+    upstream = torch.randn(plain.shape, generator=generator, dtype=torch.float64)
+    for one, other in zip(
+        *(torch.autograd.grad(s, (weights, features), upstream) for s in (shared, plain)), strict=True
+    ):
+        assert torch.allclose(one, other, rtol=1e-12)

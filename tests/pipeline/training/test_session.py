@@ -82,7 +82,9 @@ def test_a_model_without_signals_reads_none(finetuned):
     assert data.pair_signals is None and data.items.catalogue.signals is None
 
 
-def test_an_item_of_unknown_launch_may_be_a_negative_from_one_window_before_its_first_event(finetuned):
+def test_an_item_may_be_a_negative_from_one_window_before_its_first_event_and_is_young_for_one_after_it(
+    finetuned,
+):
     second = finetuned.context
     data = load_data(second, second.config.network(), Start())
     since = data.items.catalogue.exists_since_seconds.numpy()
@@ -90,6 +92,9 @@ def test_an_item_of_unknown_launch_may_be_a_negative_from_one_window_before_its_
     window = second.cycle.window.total_seconds()
     assert (since[seen] == data.sequences.first_seen_us[seen] / 1e6 - window).all()
     assert np.isnan(since[~seen]).all() and (~seen).any()
+    until = data.items.catalogue.young_until_seconds.numpy()
+    assert (until[seen] == data.sequences.first_seen_us[seen] / 1e6 + window).all()
+    assert np.isnan(until[~seen]).all()
 
 
 def test_the_digest_depends_on_the_signals_of_a_model_that_reads_them(finetuned):
