@@ -17,7 +17,7 @@ help: ## print this list
 		/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "variables"
-	@echo "  SOURCE           source of demo, ui and status: ml-100k (default), ifdb, kuairand, movietweetings, or a TOML file"
+	@echo "  SOURCE           source of demo, ui and status: ml-100k (default), ifdb, kuairand, kuairand-history,"; echo "                   movietweetings, or a TOML file"
 	@echo "  REPRISE_HOME     folder of all state (default .reprise); removing it removes everything"
 	@echo
 	@echo "exit codes: 0 done; 2 failed, and the line above make's own says why. The codes of a cycle and its stages:"

@@ -43,9 +43,9 @@ SCALES = np.array([0.002, 0.002, 0.02, 0.002])
 """Of followed, next, often and near: a count enters as log(1 + count / scale) / 2."""
 DENSE_CELLS = 1_000_000
 """Cells of requests × items held at once."""
-STRONGEST = 24
+STRONGEST = 16
 """Pairs with the best sums, which a training step always keeps; of the others it keeps …"""
-OTHERS = 16
+OTHERS = 8
 """… about this many a request at random, each weighted by 1 / its probability."""
 HIGH_VALUE, OTHERWISE, LAST, STRONG = 1, 2, 4, 8
 FIRST_ACTION_BIT = 4

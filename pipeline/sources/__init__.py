@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.settings import Settings
-from pipeline.sources import ifdb, kuairand, movielens_100k, movietweetings
+from pipeline.sources import ifdb, kuairand, kuairand_history, movielens_100k, movietweetings
 from pipeline.sources.definition import SourceDefinition, SourceError
 
 SOURCES: dict[str, SourceDefinition] = {
     definition.config.name: definition
-    for definition in (movielens_100k.SOURCE, ifdb.SOURCE, kuairand.SOURCE, movietweetings.SOURCE)
+    for definition in (
+        movielens_100k.SOURCE,
+        ifdb.SOURCE,
+        kuairand.SOURCE,
+        kuairand_history.SOURCE,
+        movietweetings.SOURCE,
+    )
 }
 """Every packaged source by its name."""
 

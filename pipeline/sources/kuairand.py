@@ -3,7 +3,7 @@
 An event is one exposure; its action is the strongest signal that the user gave. Likes and long views
 rank first, because they make an exposure high-value; the other signals follow by what they cost the user.
 Exact repeats of a line are separate events. Every video was uploaded just before the log starts, so
-there are no real cold-start items. The undated history file is not used.
+there are no real cold-start items. `kuairand_history` adds what users had watched before the log.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pipeline.settings import Settings
 from pipeline.sources.definition import SourceDefinition, land_folder
 from spark_jobs.config import EdgeMapping, EventMapping, ItemMapping, SourceConfig, TagMapping
 
-_FOLDER = "kuairand-pure-2w"
+FOLDER = "kuairand-pure-2w"
 _VIDEOS = "video_features_basic_pure.parquet"
-_FILES = ("events.parquet", _VIDEOS)
+FILES = ("events.parquet", _VIDEOS)
 
 _STRONGEST_SIGNAL = (
     "CASE WHEN is_like = 1 THEN 'like' WHEN long_view = 1 THEN 'long_view' WHEN is_follow = 1 THEN 'follow' "
@@ -107,7 +107,7 @@ OVERLAY = {
 
 def land(settings: Settings, say: Callable[[str], None]) -> None:
     """Puts the data set's files into the landing zone. Raises SourceError."""
-    land_folder(settings, CONFIG.name, _FOLDER, _FILES)
+    land_folder(settings, CONFIG.name, FOLDER, FILES)
 
 
 SOURCE = SourceDefinition(CONFIG, OVERLAY, land)

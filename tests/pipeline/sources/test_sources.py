@@ -8,7 +8,7 @@ from pipeline.sources import SOURCES, SourceError, land, packaged
 
 
 def test_a_source_has_its_own_name():
-    assert list(SOURCES) == ["ml-100k", "ifdb", "kuairand", "movietweetings"]
+    assert list(SOURCES) == ["ml-100k", "ifdb", "kuairand", "kuairand-history", "movietweetings"]
     assert all(packaged(name).config.name == name for name in SOURCES)
     with pytest.raises(
         SourceError, match="no packaged source 'netflix'; the packaged ones are ml-100k, ifdb"
