@@ -15,6 +15,10 @@ CURVE_POINTS = 200
 """Most points of the loss curve; each is the mean since the previous one."""
 
 
+GOOD_SHARE = 0.98
+"""Share of the highest held-out MRR above which a measurement is as good."""
+
+
 class NotFiniteError(ArithmeticError):
     """A loss that is not a finite number; the message gives the step and what to change."""
 
@@ -78,6 +82,18 @@ class Progress:
         if not self.held_out_mrr:
             return None
         step, mrr = max(self.held_out_mrr, key=lambda pair: pair[1])
+        return int(step), mrr
+
+    @property
+    def latest_good(self) -> tuple[int, float] | None:
+        """Step and value of the last held-out MRR that is at most 2 % below the highest; None before the first.
+
+        Held-out MRR is measured at the full learning rate; a run that ends there lets the rate fall, which gains more
+        than 2 % after more steps (docs/log.md).
+        """
+        if self.best is None:
+            return None
+        step, mrr = [pair for pair in self.held_out_mrr if pair[1] >= GOOD_SHARE * self.best[1]][-1]
         return int(step), mrr
 
     @property

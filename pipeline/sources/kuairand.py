@@ -87,7 +87,7 @@ OVERLAY = {
         "half_life_hours": None,
         "keep_own_item": True,
         "positions": "requests",
-        "negatives_minimum": 512,
+        "negatives_minimum": 128,
     },
     "training": {
         "batch_tokens": 1024,

@@ -1,4 +1,4 @@
-"""Finds how many passes a cycle's models make: where the MRR on held-out labels is highest.
+"""Finds how many passes a cycle's models make: the most at which the MRR on held-out labels is as good as it gets.
 
     passes = find_passes(context, ModelName.rung("25k"), log_metrics)    # the first rung, before it trains
     passes = found_passes(context)                                       # every later model
@@ -72,11 +72,11 @@ def find_passes(
     log = None if log_metrics is None else _renamed(log_metrics)
     session.train(f"search with {examples.examples:,} held-out labels", log)
     progress = session.progress
-    step, mrr = progress.best
+    step, mrr = progress.latest_good
     per_pass = progress.steps_per_epoch
     figures = PassesFigures(
         passes=step / per_pass,
-        why=f"held-out MRR is highest there, {mrr:.4f}",
+        why=f"held-out MRR {mrr:.4f} is the last within 2 % of the highest, {progress.best[1]:.4f}",
         fine_tuned=fine_tuned,
         most_passes=most,
         held_out_after=iso(last.after_us),

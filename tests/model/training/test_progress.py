@@ -60,6 +60,15 @@ def test_a_run_ends_when_its_last_measurements_brought_no_better_one():
     assert progress.best == (50, 0.4) and not progress.finished
 
 
+def test_the_last_measurement_within_2_percent_of_the_highest_is_as_good():
+    progress = Progress(total_steps=100, steps_per_epoch=10)
+    assert progress.latest_good is None
+    progress.held_out_mrr = [[10, 0.1], [20, 0.5], [30, 0.49], [40, 0.4899]]
+    assert progress.latest_good == (30, 0.49)
+    progress.held_out_mrr.append([50, 0.6])
+    assert progress.latest_good == (50, 0.6)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run():
     progress = run(3)
     with pytest.raises(NotFiniteError, match="nan at step 4 of 1000"):

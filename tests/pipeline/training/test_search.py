@@ -38,10 +38,11 @@ def unbroken(tmp_path_factory) -> tuple[StageContext, PassesFigures, list[str]]:
     return context, find_passes(context, RUNG), lines
 
 
-def test_the_passes_are_those_of_the_highest_held_out_mrr(unbroken):
+def test_the_passes_are_the_most_at_which_held_out_mrr_is_as_good_as_its_highest(unbroken):
     _, found, lines = unbroken
     curve = dict(found.held_out_mrr)
-    assert found.passes in curve and curve[found.passes] == max(curve.values())
+    good = [passes for passes, mrr in curve.items() if mrr >= 0.98 * max(curve.values())]
+    assert found.passes == max(good)
     assert 0 < found.passes <= found.most_passes == 6.0 and not found.fine_tuned
     assert f"{max(curve.values()):.4f}" in found.why and found.why in lines[-1]
     assert typed_figures("PassesFigures", plain_figures(found)) == found
@@ -56,11 +57,12 @@ def test_held_out_labels_lie_in_the_last_days_before_the_split(unbroken):
 
 
 def test_the_search_stops_when_held_out_mrr_has_not_grown_for_its_patience(tmp_path, monkeypatch):
-    values = iter([0.1, 0.3, 0.2, 0.3, 0.1, 0.9])
+    values = iter([0.1, 0.3, 0.2, 0.295, 0.1, 0.9])
     monkeypatch.setattr(lightning_module, "held_out_mrr", lambda *_: next(values))
     found = find_passes(searching(tmp_path), RUNG)
-    assert [mrr for _, mrr in found.held_out_mrr] == [0.1, 0.3, 0.2, 0.3, 0.1]
-    assert found.passes == found.held_out_mrr[1][0]
+    assert [mrr for _, mrr in found.held_out_mrr] == [0.1, 0.3, 0.2, 0.295, 0.1]
+    assert found.passes == found.held_out_mrr[3][0]
+    assert "held-out MRR 0.2950 is the last within 2 % of the highest, 0.3000" in found.why
 
 
 def test_a_search_is_not_made_twice(unbroken, monkeypatch):
