@@ -265,6 +265,9 @@ class TrainingBatches(Dataset[Batch]):
             label_slot=torch.from_numpy(first_event_slot + losses.index[sets.position]),
             label_item=torch.from_numpy(sets.item_index),
             label_weight=torch.from_numpy(sets.weight),
+            earlier_item=torch.from_numpy(sets.earlier_item)
+            if (sets.earlier_item != NO_ITEM).any()
+            else None,
             label_at_seconds=torch.from_numpy(sets.first_at_us / SECOND_US),
             pairs=pairs,
         )

@@ -66,11 +66,18 @@ class LabelSets:
     """float32 [P, K]; w of Xu et al., 2026, eq. 2, above 0 for every label, 0 where there is none."""
     first_at_us: Ints
     """int64 [P]; time of the position's first label."""
+    earlier_item: Ints
+    """int64 [P, K]; the position's labels that lie before the interval, NO_ITEM elsewhere. They were trained on in an
+    earlier cycle, so they are no negatives now."""
 
     def only(self, kept: Flags) -> LabelSets:
         """The sets of some positions, bool [P]."""
         return LabelSets(
-            self.position[kept], self.item_index[kept], self.weight[kept], self.first_at_us[kept]
+            self.position[kept],
+            self.item_index[kept],
+            self.weight[kept],
+            self.first_at_us[kept],
+            self.earlier_item[kept],
         )
 
 
@@ -95,11 +102,13 @@ def label_sets(
     chosen = _first_distinct(positions, events, objective)  # [n, K]
     if not len(events.row):
         none = np.empty(0, np.int64)
-        return LabelSets(none, chosen[:0], chosen[:0].astype(np.float32), none)
+        return LabelSets(none, chosen[:0], chosen[:0].astype(np.float32), none, chosen[:0])
     at_us = events.at_us[chosen]
     kept = chosen >= 0
+    earlier = np.zeros_like(kept)
     if after_us is not None:
-        kept &= at_us > after_us
+        earlier = kept & (at_us <= after_us)
+        kept &= ~earlier
     if until_us is not None:
         kept &= at_us <= until_us
     position = np.flatnonzero(kept.any(axis=1))
@@ -111,6 +120,7 @@ def label_sets(
         item_index=np.where(kept, events.item_index[chosen], 0),
         weight=np.where(kept, weight, 0).astype(np.float32),
         first_at_us=np.where(kept, at_us[position], LATEST_US).min(axis=1, initial=LATEST_US),
+        earlier_item=np.where(earlier[position], events.item_index[chosen], NO_ITEM),
     )
 
 

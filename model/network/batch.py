@@ -42,6 +42,9 @@ class Batch:
     """int64 [P, K]; item_index of the labels, 0 where there is none."""
     label_weight: Tensor
     """float32 [P, K]; w of equation 2 (reward times decay): above 0 for a label, 0 where there is none."""
+    earlier_item: Tensor | None = None
+    """int64 [P, K]; labels of the position that an earlier cycle trained on, −1 where there is none: they are no
+    negatives. None: there are none at all."""
     label_at_seconds: Tensor | None = None
     """float64 [P]; time of the position's first label, seconds since 1970-01-01 UTC: the time of the request
     that the position trains. Items that did not exist yet are not its negatives. None: every eligible item
@@ -62,6 +65,7 @@ class Batch:
             label_slot=self.label_slot[chosen],
             label_item=self.label_item[chosen],
             label_weight=self.label_weight[chosen],
+            earlier_item=None if self.earlier_item is None else self.earlier_item[chosen],
             label_at_seconds=None if at is None else at[chosen],
             pairs=None if self.pairs is None else self.pairs.positions(chosen),
         )

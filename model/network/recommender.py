@@ -289,6 +289,9 @@ class Recommender(nn.Module):
                 if lost is not None:
                     logits = logits + lost[pairs.position, pair_row]
                 logits = logits.index_fill(0, pairs.label[is_paired], IMPOSSIBLE)
+                if batch.earlier_item is not None:
+                    earlier = (batch.earlier_item[pairs.position] == pairs.item[:, None]).any(dim=1)
+                    logits = logits.masked_fill(earlier, IMPOSSIBLE)
                 rivals = torch.logaddexp(rivals, log_sums_by(logits, pairs.position, rivals.shape[0]))
             return label_log_probabilities(label_logits, is_label, rivals)
 
@@ -354,9 +357,11 @@ def _item_signals(batch: Batch, catalogue: Catalogue, items: Tensor, position: T
 def _rejected(
     batch: Batch, catalogue: Catalogue, negatives: Tensor, is_label: Tensor, pairs: Pairs | None
 ) -> Tensor:
-    """Which negatives do not count for a position, bool [P, S]: its labels, its pairs, which are counted by
-    themselves, and items that did not exist yet."""
+    """Which negatives do not count for a position, bool [P, S]: its labels, of this cycle and of earlier ones, its
+    pairs, which are counted by themselves, and items that did not exist yet."""
     rejected = rejected_negatives(batch.label_item, is_label, negatives)
+    if batch.earlier_item is not None:
+        rejected |= rejected_negatives(batch.earlier_item, batch.earlier_item >= 0, negatives)
     if pairs is not None:
         column = columns_of(pairs.item, negatives)
         sampled = column >= 0

@@ -78,6 +78,8 @@ def test_the_interval_is_half_open_and_does_not_shift_the_window():
     sets = label_sets(_positions((0, A, 0), (0, A, 1), (0, A, 2)), events, objective, parent_split, split)
     # From 0 h the window is B, C: B is the parent's. From 1 h it is C, D: D lies past the split.
     assert _pairs(sets) == {0: [(C, 1)], 1: [(C, 1)]}
+    # B is the first position's label of an earlier cycle; D is not known yet, so it is no label of any.
+    assert sets.earlier_item.tolist() == [[B, NO_ITEM], [NO_ITEM, NO_ITEM]]
 
 
 def test_rows_do_not_mix_and_a_start_token_sees_the_first_event():

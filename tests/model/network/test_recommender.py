@@ -379,3 +379,21 @@ def test_positions_of_one_instant_share_products_without_a_change(at: list[int],
         *(torch.autograd.grad(s, (weights, features), upstream) for s in (shared, plain)), strict=True
     ):
         assert torch.allclose(one, other, rtol=1e-12)
+
+
+@pytest.mark.parametrize("signals", [{}, SIGNALS], ids=["plain", "signals"])
+def test_a_label_of_an_earlier_cycle_is_no_negative_of_its_position(signals: dict):
+    batch, catalogue = _timed()
+    model = tiny.recommender(KNOWN, **signals).double()
+    catalogue = replace(catalogue, features={name: m.double() for name, m in CATALOGUE.features.items()})
+    earlier = torch.tensor([[-1, 3], [-1, -1], [4, -1]])  # 3 is a pair of the first position as well
+    batch = replace(batch, earlier_item=earlier)
+    loss, _ = model.training_loss(batch, catalogue, torch.arange(ITEMS), tiny.objective(), 0.0, 1, 0)
+    users = model.split(model.request_vectors(model.encode(batch, catalogue), batch))[0]
+    scores = score(users, model.item_vectors(torch.arange(ITEMS), catalogue))
+    if signals:
+        scores = _by_definition(model, batch, catalogue)
+    scores = scores.index_put((torch.tensor([0, 2]), torch.tensor([3, 4])), torch.tensor(-torch.inf).double())
+    log_p = scores.log_softmax(dim=-1)
+    terms = [w * log_p[number, item] for number, pairs in enumerate(LABELS.values()) for item, w in pairs]
+    assert loss.item() == pytest.approx(-sum(terms).item() / len(LABELS), rel=1e-10)
