@@ -151,25 +151,40 @@ def pairs_of(
     """
     first, count = lists.offset[request], lists.offset[request + 1] - lists.offset[request]
     position, pair = stretches(first, count)
-    item = lists.item_index[pair].astype(np.int64)
-    # Lists ascend within a request, so one search over (request, item) finds every label.
-    stride = int(max(item.max(initial=0), label_item.max(initial=0))) + 1
-    key = np.append(position * stride + item, request.size * stride)
-    wanted = np.arange(request.size)[:, None] * stride + label_item
-    found = np.searchsorted(key, wanted)
-    label = np.where(is_label & (key[found] == wanted), found, -1)
+    found = _places(lists.item_index, first, count, label_item)  # [P, K]
+    label = np.where(
+        is_label & (found >= 0), found - first[:, None] + (np.cumsum(count) - count)[:, None], -1
+    )
     log_weight = np.zeros(pair.size, dtype=np.float32)
     if stream is not None:
         weak = lists.flags[pair] & STRONG == 0
         chance = np.minimum(1.0, OTHERS / np.maximum(np.bincount(position[weak], minlength=request.size), 1))
         kept = ~weak | (stream.random(pair.size, dtype=np.float32) < chance[position])
         kept[label[label >= 0]] = True
-        log_weight[weak] = -np.log(chance[position[weak]])
-        number = np.cumsum(kept) - 1
-        label = np.where(label >= 0, number[label], -1)
-        position, item, pair, log_weight = position[kept], item[kept], pair[kept], log_weight[kept]
+        label = np.where(label >= 0, np.cumsum(kept)[label] - 1, -1)
+        position, pair, weak = position[kept], pair[kept], weak[kept]
+        log_weight = np.where(weak, -np.log(chance[position]), 0.0).astype(np.float32)
+    item = lists.item_index[pair].astype(np.int64)
     columns = (position, item, lists.signals(pair, actions), log_weight, label)
     return Pairs(*(torch.from_numpy(column) for column in columns))
+
+
+def _places(item_index: NDArray[np.int32], first: Ints, count: Ints, wanted: Ints) -> Ints:
+    """Places of items in ascending stretches of `item_index`: [P, K] of the stretches [P] → [P, K], −1 for none.
+
+    A binary search of all at once, so that only log₂ of the longest stretch is read of each.
+    """
+    if not item_index.size:
+        return np.full(wanted.shape, -1)
+    low = np.broadcast_to(first[:, None], wanted.shape).copy()
+    end = (first + count)[:, None]
+    high = np.broadcast_to(end, wanted.shape).copy()
+    for _ in range(int(count.max(initial=0)).bit_length()):
+        middle = (low + high) // 2
+        less = (low < high) & (item_index[np.minimum(middle, item_index.size - 1)] < wanted)
+        low, high = np.where(less, middle + 1, low), np.where(less, high, middle)
+    is_there = (low < end) & (item_index[np.minimum(low, item_index.size - 1)] == wanted)
+    return np.where(is_there, low, -1)
 
 
 def chain_scores(log: Log, requests: Requests, successors: SuccessorLog, items: int) -> sparse.csr_array:

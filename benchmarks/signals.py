@@ -1,0 +1,83 @@
+"""What the signals cost in training: CPU time of a step with both terms on and with both off, in turns, on the tables of
+a finished cycle.
+
+    make demo SOURCE=ml-100k                             # the cycle, once
+    python -m benchmarks.signals --source ml-100k [--steps 30] [--rounds 3]
+
+Speeds are tokens per second of CPU time, so that other processes hardly matter. A step includes its batch and both
+optimizers; the pair signals of the positions, which are counted once a run, are given beside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.training import parts
+from model.training.lightning_module import RefreshModule
+from pipeline import presets
+from pipeline.config import overlay
+from pipeline.cycle.context import StageContext
+from pipeline.cycle.definition import cutoff_of, cycle_name, load_cycle
+from pipeline.cycle.records import read_records
+from pipeline.cycle.signals import network
+from pipeline.settings import Settings
+from pipeline.training.session import Run, Session, load_data
+from pipeline.training.start import Start
+from pipeline.workflows.refresh_cycle import workflow
+
+SWITCHES = {
+    "both terms on": {},
+    "both terms off": {"model": {"item_signals": False, "pair_signals": False}},
+}
+
+
+def main() -> None:
+    """Prints a row for each switch and round, and the ratio of the medians."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--source", default="ml-100k")
+    parser.add_argument("--cutoff", help="a finished cycle's; by default that of the second demo cycle")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    settings, config = Settings.from_environment(), presets.load(options.source)
+    name = options.cutoff or cycle_name(cutoff_of(config.schedule.demo_cutoffs[1]))
+    records = read_records(settings.cycle_folder(options.source, name))
+    cycle = replace(load_cycle(settings, options.source, name), parent=None)
+    sessions: dict[str, Session] = {}
+    with tempfile.TemporaryDirectory(prefix="signals-") as home:
+        for words, changes in SWITCHES.items():
+            changed = overlay(config, changes, words)
+            elsewhere = replace(settings, home=Path(home))
+            context = StageContext(
+                workflow(changed)["evaluate"], changed, cycle, elsewhere, records, lambda _: None
+            )
+            model = network(context, changed.model.size)
+            started = time.process_time()
+            data = load_data(context, model, Start())
+            run = Run(data.interval, passes=1.0, most_passes=1.0)
+            sessions[words] = Session(context, model, Start(), words, Path(home), data, run)
+            print(
+                f"{words}: tables read and pairs counted in {time.process_time() - started:.1f} s of CPU time"
+            )
+    print(
+        "| | data ms | forward ms | backward ms | optimizer ms | tokens/s (CPU) |\n|---|---|---|---|---|---|"
+    )
+    speeds: dict[str, list[float]] = {words: [] for words in SWITCHES}
+    for _ in range(options.rounds):
+        for words, session in sessions.items():
+            module = RefreshModule(session.model, session.optimizers, session.plan, session.progress)
+            spent = parts(module, session.batches, options.steps)
+            tokens = session.batches.packing.used_slots / session.batches.steps_per_epoch
+            speeds[words].append(tokens / sum(spent.values()))
+            cells = " | ".join(f"{1e3 * value:.1f}" for value in spent.values())
+            print(f"| {words} | {cells} | {speeds[words][-1]:,.0f} |", flush=True)
+    on, off = (sorted(values)[len(values) // 2] for values in speeds.values())
+    print(f"with both terms on: {on / off:.0%} of the tokens/s with both off")
+
+
+if __name__ == "__main__":
+    main()
