@@ -14,6 +14,9 @@ from pipeline.config import Config
 
 NOT_MEANING = ("files", "retired")
 """Keys of a mapping of items that change no vector."""
+SIGNALS = ("half_lives_days", "bucket_minutes")
+"""What defines the signals; None where a model reads none, and for half-lives that the log's gaps choose, which a cycle
+takes over from its parent."""
 FROM_ITEMS = ("features", "items", "tags", "edges")
 """What the vectors of items are made from."""
 
@@ -21,7 +24,7 @@ FROM_ITEMS = ("features", "items", "tags", "edges")
 def changed(older: Config, newer: Config) -> tuple[str, ...]:
     """Names of the inputs whose meaning is another one in `newer`."""
     before, now = _meaning(older), _meaning(newer)
-    return tuple(name for name in now if before[name] != now[name])
+    return tuple(name for name in now if before[name] != now[name] and not _began(name, before, now))
 
 
 def unreadable(older: Config, newer: Config) -> tuple[str, ...]:
@@ -39,7 +42,13 @@ def unreadable(older: Config, newer: Config) -> tuple[str, ...]:
         "context_buckets": bool(own_fields) and before["context_buckets"] != now["context_buckets"],
     }
     lost |= {name: bool(before["modalities"]) and before[name] != now[name] for name in FROM_ITEMS}
+    lost |= {name: before[name] != now[name] and not _began(name, before, now) for name in SIGNALS}
     return tuple(name for name in now if lost.get(name, False))
+
+
+def _began(name: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether it is signals that only one of the two reads: a term that begins or ends changes no other input."""
+    return name in SIGNALS and (before[name] is None or now[name] is None)
 
 
 def action_codes(older: Config, newer: Config) -> tuple[int, ...] | None:
@@ -67,6 +76,8 @@ def _meaning(config: Config) -> dict[str, Any]:
         "modalities": network.modalities,
         "context_fields": {name: getattr(source.events, name) for name in network.context_fields},
         "context_buckets": network.context_buckets,
+        "half_lives_days": config.signals.half_lives_days if config.model.item_signals else None,
+        "bucket_minutes": config.signals.bucket_minutes if network.reads_signals else None,
         "features": config.features,
         **described,
     }

@@ -47,6 +47,34 @@ def test_a_change_of_meaning_is_named_and_told_from_what_can_still_be_read(newer
     assert unreadable(OLDER, newer) == lost
 
 
+DAYS = (0.5, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "names"),
+    [
+        ({"half_lives_days": DAYS}, {"half_lives_days": DAYS}, ()),
+        ({"half_lives_days": DAYS}, {"half_lives_days": (0.5, 8.0)}, ("half_lives_days",)),
+        ({"half_lives_days": None}, {"half_lives_days": DAYS}, ()),  # the gaps may have chosen these
+        ({"bucket_minutes": 10.0}, {"bucket_minutes": 30.0}, ("bucket_minutes",)),
+    ],
+)
+def test_other_half_lives_or_buckets_give_signals_another_meaning(older, newer, names):
+    def config(signals: dict, reads: bool = True) -> Config:
+        plain = tiny_config()
+        switches = dict.fromkeys(("item_signals", "pair_signals", "request_time"), reads)
+        return plain.model_copy(
+            update={
+                "signals": plain.signals.model_copy(update=signals),
+                "model": plain.model.model_copy(update=switches),
+            }
+        )
+
+    assert changed(config(older), config(newer)) == unreadable(config(older), config(newer)) == names
+    assert changed(config(older, reads=False), config(newer)) == ()
+    assert unreadable(config(older, reads=False), config(newer)) == ()
+
+
 def test_renamed_files_mean_the_same():
     (items,) = OLDER.source.items
     moved = with_source(items=(items.model_copy(update={"files": ("moved.jsonl",)}),))
