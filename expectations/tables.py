@@ -66,7 +66,10 @@ CONTEXT_FIELDS = ("page", "position", "country", "device")
 """Observation context of an event: model inputs only, never part of an item's vector."""
 
 REWARD_SIGNALS = ("watch_seconds", "completion_fraction", "rating")
-"""Columns of `events` from which a source's reward is computed."""
+"""Columns of `events` from which a source's reward is computed, and which tell a model how an event went."""
+
+TOKEN_FIELDS = (*CONTEXT_FIELDS, *REWARD_SIGNALS)
+"""Columns of `events` that become codes of a token, where the source has them."""
 
 
 EVENTS = Table(
@@ -261,6 +264,14 @@ _HISTORY_COLUMNS = (
     Column("position", "array<smallint>", "1 + position on the page, 0 where missing", nullable=True),
     Column("country", "array<smallint>", "as page", nullable=True),
     Column("device", "array<smallint>", "as page", nullable=True),
+    Column(
+        "watch_seconds",
+        "array<smallint>",
+        "1 + two steps for each doubling of 1 + the seconds, 0 where missing",
+        nullable=True,
+    ),
+    Column("completion_fraction", "array<smallint>", "1 + tenths, 0 where missing", nullable=True),
+    Column("rating", "array<smallint>", "1 + halves, 0 where missing or negative", nullable=True),
 )
 
 SEQUENCES = Table(

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from expectations.instants import DAY_US, SECOND_US
 from expectations.section import Section
-from expectations.tables import CONTEXT_FIELDS
+from expectations.tables import TOKEN_FIELDS
 
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
 TimeUnit = Literal["seconds", "milliseconds", "microseconds", "iso"]
@@ -146,8 +146,8 @@ class SourceConfig(Section):
 
     @property
     def context_fields(self) -> tuple[str, ...]:
-        """Context columns that the log has."""
-        return tuple(name for name in CONTEXT_FIELDS if getattr(self.events, name) is not None)
+        """Columns that become codes of a token: the context, and how an event went, as far as the log has them."""
+        return tuple(name for name in TOKEN_FIELDS if getattr(self.events, name) is not None)
 
 
 class VocabularyConfig(Section):

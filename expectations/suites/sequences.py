@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from expectations.expectation import LARGEST_DOUBLE, Expectation, never_null, unique
 from expectations.instants import microseconds, timestamp_sql
-from expectations.tables import CONTEXT_FIELDS, SEQUENCES
+from expectations.tables import SEQUENCES, TOKEN_FIELDS
 
 KEYS = ("user_id", "chunk")
 
@@ -65,7 +65,7 @@ def rows(sequences: DataFrame) -> DataFrame:
         F.size("action").alias("action_length"),
         F.size("event_at_us").alias("event_at_length"),
         F.size("reward").alias("reward_length"),
-        *(F.coalesce(F.size(name), length).alias(f"{name}_length") for name in CONTEXT_FIELDS),
+        *(F.coalesce(F.size(name), length).alias(f"{name}_length") for name in TOKEN_FIELDS),
         F.size("tail_item_index").alias("tail_length"),
         F.size("tail_event_at_us").alias("tail_event_at_length"),
         F.size("tail_reward").alias("tail_reward_length"),
@@ -172,7 +172,7 @@ def _arrays() -> tuple[Expectation, ...]:
         words = f"{name} and {beside} are arrays of equal length"
         return Expectation(f"{name}_length_equal", words, "rows", "equal", (f"{name}_length", length), KEYS)
 
-    names = ("action", "event_at", "reward", *CONTEXT_FIELDS)
+    names = ("action", "event_at", "reward", *TOKEN_FIELDS)
     return (
         *(equal(name, "item_index", "length") for name in names),
         *(equal(name, "tail_item_index", "tail_length") for name in ("tail_event_at", "tail_reward")),

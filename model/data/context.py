@@ -1,7 +1,9 @@
-"""Context fields: the code of a value, as the data plane makes it, and the values behind a window's codes."""
+"""Codes of a token's context, and of how its event went: the code of a value, as the data plane makes it, and the values behind a window's codes."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow.compute as pc
@@ -14,6 +16,28 @@ SPARK_HASH_SEED = 42
 """Seed of Spark's xxhash64, which the data plane hashes context fields with."""
 MISSING = "unknown"
 """Name of code 0."""
+
+
+STEPS: dict[str, Callable[[float], float]] = {
+    "watch_seconds": lambda seconds: 2 * math.log2(1 + seconds) + 1e-9,
+    "completion_fraction": lambda fraction: 10 * fraction + 1e-9,
+    "rating": lambda rating: 2 * rating + 0.5,
+}
+"""Steps of the signals of how an event went, as in `spark_jobs.histories.tokens`."""
+
+
+def field_code(field: str, value: Any, buckets: int) -> int:
+    """Code of a plain record's value of a token field; 0 where it is missing, or a negative signal of how an event
+    went. Raises ValueError as `column_value`, and for a signal that is not a number."""
+    if field not in STEPS or value is None:
+        return context_code(column_value(field, value), buckets)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or isinstance(value, bool):
+        raise ValueError(f"{field} is {value!r}; allowed is a number")
+    return context_code(math.floor(STEPS[field](number)), buckets) if number >= 0 else 0
 
 
 def column_value(field: str, value: Any) -> str | int | None:

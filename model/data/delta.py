@@ -71,9 +71,14 @@ class PinnedTable:
     def read(self, columns: Sequence[str], where: pc.Expression | None = None, **partition: str) -> pa.Table:
         """All rows, or those that satisfy `where` in the given partition (`cycle="2024-01-31"`).
 
-        Raises TableError as `dataset`, and ValueError for a column the table is not partitioned by.
+        A column that the contract has and this version does not, since an earlier release wrote it, is null. Raises
+        TableError as `dataset`, or where such a column may not be null, and ValueError for a column the table is not
+        partitioned by.
         """
-        return self.dataset().to_table(columns=list(columns), filter=self._filter(where, partition))
+        dataset = self.dataset()
+        return dataset.to_table(
+            columns=self._columns(dataset, columns), filter=self._filter(where, partition)
+        )
 
     def batches(
         self,
@@ -83,14 +88,31 @@ class PinnedTable:
         **partition: str,
     ) -> Iterator[pa.RecordBatch]:
         """The rows of `read`, streamed in the same order; no batch is empty."""
-        scanner = self.dataset().scanner(
-            columns=list(columns),
+        dataset = self.dataset()
+        scanner = dataset.scanner(
+            columns=self._columns(dataset, columns),
             filter=self._filter(where, partition),
             batch_size=rows_at_once,
             batch_readahead=BATCHES_AHEAD,
             fragment_readahead=BATCHES_AHEAD,
         )
         return (batch for batch in scanner.to_batches() if batch.num_rows)
+
+    def _columns(self, dataset: Dataset, columns: Sequence[str]) -> dict[str, pc.Expression]:
+        """The columns, null where this version lacks one."""
+        contract = {column.name: column for column in self.table.columns}
+        chosen: dict[str, pc.Expression] = {}
+        for name in columns:
+            if name in dataset.schema.names or name not in contract:
+                chosen[name] = pc.field(name)
+            elif contract[name].nullable:
+                chosen[name] = pc.scalar(pa.scalar(None, arrow_type(contract[name].type)))
+            else:
+                raise TableError(
+                    f"{self.address} at version {self.version} has no column {name}: an earlier release wrote it; "
+                    "run its cycle again"
+                )
+        return chosen
 
     def _filter(self, where: pc.Expression | None, partition: Mapping[str, str]) -> pc.Expression | None:
         for name, value in partition.items():

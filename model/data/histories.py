@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expectations.tables import CONTEXT_FIELDS, EVALUATION_SEQUENCES
+from expectations.tables import EVALUATION_SEQUENCES, TOKEN_FIELDS
 from model.arrays import Ints, flat, lengths, numbers
 from model.data.delta import PinnedTable, TableError
 
@@ -51,7 +51,7 @@ def read_histories(lake: str, source: str, cycle: str, version: int) -> Historie
     Raises TableError when the table cannot be read or the cycle has no row in it.
     """
     columns = (
-        "user_id", "first_position", "item_index", "action", "event_at_us", "reward", *CONTEXT_FIELDS,
+        "user_id", "first_position", "item_index", "action", "event_at_us", "reward", *TOKEN_FIELDS,
         "label_positions",
     )  # fmt: skip
     table = PinnedTable(lake, source, EVALUATION_SEQUENCES, version)
@@ -60,7 +60,7 @@ def read_histories(lake: str, source: str, cycle: str, version: int) -> Historie
         raise TableError(f"cycle {cycle} of {source} has no user with a label event in its evaluation window")
     offset = np.concatenate([[0], np.cumsum(lengths(rows["item_index"]))])
     labels = lengths(rows["label_positions"])
-    known = [name for name in CONTEXT_FIELDS if rows[name].null_count == 0]
+    known = [name for name in TOKEN_FIELDS if rows[name].null_count == 0]
     return Histories(
         user_id=rows["user_id"].to_numpy(),
         offset=offset,

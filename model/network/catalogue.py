@@ -33,11 +33,11 @@ class Catalogue:
     exists_since_seconds: Tensor | None = None
     """float64 [N]; launch or, where that is unknown, first event; NaN where neither is known. In training an
     item is no negative of a request made earlier. None: every item may be one of any."""
+    signals: ItemSignals | None = None
+    """Item signals as of any instant; None for a model that reads none."""
     young_until_seconds: Tensor | None = None
     """float64 [N]; end of the span after its first event in which an item is young, NaN where it has none. In
     training a young item has e_OOV part of the time. None: no item is young."""
-    signals: ItemSignals | None = None
-    """Item signals as of any instant; None for a model that reads none."""
 
     @property
     def items(self) -> int:
@@ -57,6 +57,6 @@ class Catalogue:
             {name: matrix.to(device) for name, matrix in self.features.items()},
             None if launched is None else launched.to(device),
             None if self.exists_since_seconds is None else self.exists_since_seconds.to(device),
-            None if self.young_until_seconds is None else self.young_until_seconds.to(device),
             None if self.signals is None else self.signals.to(device),
+            None if self.young_until_seconds is None else self.young_until_seconds.to(device),
         )

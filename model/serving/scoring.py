@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from expectations.instants import SECOND_US
 from model.arrays import Ints
 from model.config import ModelConfig
-from model.data.context import column_value, context_code
+from model.data.context import field_code
 from model.data.cycle_items import CycleItems
 from model.data.histories import Histories
 from model.data.items import UNKNOWN_LAUNCH
@@ -292,8 +292,8 @@ class Scorer:
         reward = record.get("reward")
         reward = self.meaning.rewards[action] if reward is None else float(reward)
         try:
-            context = [column_value(field, record.get(field)) for field in self.config.context_fields]
+            buckets = self.config.context_buckets
+            codes = [field_code(field, record.get(field), buckets) for field in self.config.context_fields]
         except ValueError as error:
             raise HistoryError(f"{where}: {error}") from None
-        codes = (context_code(value, self.config.context_buckets) for value in context)
         return item, at_us, action, reward, *codes

@@ -48,7 +48,7 @@ _CONFIGURATION = "reprise.configuration"
 _HISTORY = "reprise.champions"
 """Tag of a registered model: JSON list of the versions that were champion, oldest first."""
 _ADDRESS = "MLFLOW_TRACKING_URI"
-_SERVED_TYPE = {"string": DataType.string, "int": DataType.long}
+_SERVED_TYPE = {"string": DataType.string, "int": DataType.long, "double": DataType.double}
 """Type of a served context field, by that of its column in `events`."""
 
 

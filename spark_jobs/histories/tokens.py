@@ -26,6 +26,13 @@ from spark_jobs.histories.high_value import with_reward
 BROADCAST_ITEMS = 2_000_000
 """Catalogues up to this many items are joined without a shuffle (about 100 MB on every executor)."""
 
+STEPS: dict[str, Callable[[Column], Column]] = {
+    "watch_seconds": lambda seconds: F.floor(2 * F.log2(1 + seconds) + 1e-9),
+    "completion_fraction": lambda fraction: F.floor(10 * fraction + 1e-9),
+    "rating": lambda rating: F.floor(2 * rating + 0.5),
+}
+"""Steps of the signals of how an event went. The small summand keeps a step's own bound in it: ln x / ln 2 falls short."""
+
 HISTORY_ORDER = ("event_at_us", "file_order", "line_number")
 """Order of a user's events; no two events share all three."""
 
@@ -51,7 +58,7 @@ def tokens(events: DataFrame, items: DataFrame, source: SourceConfig, context_bu
     computed = {
         "action": action.cast("tinyint"),
         "event_at_us": F.unix_micros("event_at"),
-        **{field: _context_code(events, field, context_buckets) for field in tables.CONTEXT_FIELDS},
+        **{field: _context_code(events, field, context_buckets) for field in tables.TOKEN_FIELDS},
     }
     return (
         with_reward(events, source)
@@ -66,12 +73,16 @@ def tokens(events: DataFrame, items: DataFrame, source: SourceConfig, context_bu
 
 
 def _context_code(events: DataFrame, field: str, buckets: int) -> Column:
-    """0 when missing, else 1 + a hash of text, or 1 + a number, clamped to the number of buckets."""
-    if isinstance(events.schema[field].dataType, StringType):
+    """0 when missing, else 1 + a hash of text, or 1 + a number, clamped to the number of buckets; how an event went
+    is counted in steps. `model.data.context` computes the same for histories that are served."""
+    if field in STEPS:
+        code = F.least(F.greatest(STEPS[field](F.col(field)), F.lit(0)), F.lit(buckets - 2))
+    elif isinstance(events.schema[field].dataType, StringType):
         code = F.pmod(F.xxhash64(field), F.lit(buckets - 1).cast("bigint"))
     else:
         code = F.least(F.greatest(F.col(field), F.lit(0)), F.lit(buckets - 2))
-    return F.when(F.col(field).isNull(), F.lit(0)).otherwise(code + 1).cast("smallint")
+    known = F.col(field).isNotNull() if field not in STEPS else F.col(field) >= 0
+    return F.when(known, code + 1).otherwise(F.lit(0)).cast("smallint")
 
 
 def numbered(tokens: DataFrame) -> DataFrame:
@@ -103,7 +114,7 @@ def token_struct(source: SourceConfig) -> Column:
 def token_arrays(gathered: str, source: SourceConfig) -> dict[str, Column]:
     """A row's parallel arrays by name, from its sorted `token_struct`s; null for context fields that the
     source lacks."""
-    absent = dict.fromkeys(tables.CONTEXT_FIELDS, F.lit(None).cast("array<smallint>"))
+    absent = dict.fromkeys(tables.TOKEN_FIELDS, F.lit(None).cast("array<smallint>"))
     return absent | {field: F.col(f"{gathered}.{field}") for field in token_fields(source)}
 
 

@@ -6,7 +6,16 @@ import re
 
 import pytest
 
-from expectations.tables import CONTEXT_FIELDS, EVENTS, RANKS, REWARD_SIGNALS, SEQUENCES, TABLES, location
+from expectations.tables import (
+    CONTEXT_FIELDS,
+    EVENTS,
+    RANKS,
+    REWARD_SIGNALS,
+    SEQUENCES,
+    TABLES,
+    TOKEN_FIELDS,
+    location,
+)
 
 EVERY = pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 
@@ -54,7 +63,7 @@ def test_a_column_has_a_type_and_an_unknown_one_is_an_error():
 
 def test_shared_names_are_columns():
     assert {*CONTEXT_FIELDS, *REWARD_SIGNALS} <= set(EVENTS.column_names)
-    assert set(CONTEXT_FIELDS) <= set(SEQUENCES.column_names)
+    assert set(TOKEN_FIELDS) <= set(SEQUENCES.column_names)
     assert RANKS.partitions == ("cycle", "model")
 
 

@@ -193,7 +193,7 @@ def next_cycle(context: StageContext, **options: Any) -> StageContext:
 
 def _row(user: str, own: list[dict[str, int]]) -> dict[str, Any]:
     size = len(own)
-    codes = dict.fromkeys(("page", "position", "country"), [0] * size)
+    codes = dict.fromkeys(("page", "position", "country", "watch_seconds"), [0] * size)
     return codes | {
         "user_id": user,
         "first_position": 0,

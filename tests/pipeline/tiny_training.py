@@ -52,7 +52,7 @@ def config(**training: Any) -> Config:
         "accelerator": "cpu",
     }
     source = tiny_source()
-    events = source.events.model_copy(update={"position": None, "country": None})
+    events = source.events.model_copy(update={"position": None, "country": None, "watch_seconds": None})
     return tiny_config(
         source=source.model_copy(update={"events": events}),
         features=FeaturesConfig(language_encoder="none", graph_width=8),

@@ -76,6 +76,9 @@ def test_one_short_history_is_one_row_with_every_field(spark):
         "position": [7, 3, 0],  # 99 is clamped to the last of eight codes, 2 becomes 1 + 2
         "country": None,
         "device": None,
+        "watch_seconds": None,
+        "completion_fraction": None,
+        "rating": None,
         "loss_start": 0,
         "target_positions": [1, 2],
         "tail_item_index": [],

@@ -11,7 +11,7 @@ from deltalake import write_deltalake
 
 from expectations.instants import DAY_US
 from expectations.tables import location
-from model.data.context import column_value, context_code, read_context_names
+from model.data.context import column_value, context_code, field_code, read_context_names
 
 
 def test_context_codes_are_those_of_the_data_plane():
@@ -25,6 +25,29 @@ def test_context_codes_are_those_of_the_data_plane():
 def test_a_value_takes_the_type_of_its_column(value):
     assert context_code(column_value("position", value), 32) == 1 + 3
     assert column_value("page", value) == str(value)
+
+
+@pytest.mark.parametrize(
+    ("field", "codes"),
+    [
+        ("watch_seconds", {0.0: 1, 0.4: 1, 1.0: 3, 3.0: 5, 7.0: 7, 1e300: 31, None: 0, -1.0: 0}),
+        ("completion_fraction", {0.0: 1, 0.3: 4, 0.7: 8, 1.0: 11, 2.5: 26, 99.0: 31, None: 0}),
+        ("rating", {0.5: 2, 1.0: 3, 3.75: 9, 5.0: 11, "4": 9, -2.0: 0}),
+    ],
+)
+def test_how_an_event_went_is_counted_in_steps(field, codes):
+    assert {value: field_code(field, value, 32) for value in codes} == codes
+
+
+@pytest.mark.parametrize("value", ["long", True, float("nan"), [3]])
+def test_a_signal_that_is_not_a_number_is_refused(value):
+    with pytest.raises(ValueError, match="rating is .*; allowed is a number"):
+        field_code("rating", value, 32)
+
+
+def test_other_fields_have_the_code_of_their_column():
+    assert field_code("position", "3", 32) == 4 and field_code("page", None, 32) == 0
+    assert field_code("page", 3, 32) == context_code("3", 32)
 
 
 def test_a_missing_value_stays_missing():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from deltalake import write_deltalake
 from deltalake.exceptions import DeltaError
 
-from expectations.tables import ITEMS, RANKS, VOCABULARY
+from expectations.tables import ITEMS, RANKS, SEQUENCES, VOCABULARY, location
 from model.data.delta import PinnedTable, TableError, arrow_schema, arrow_type, latest, replace_partition
 from tests.model import lake as tiny
 
@@ -43,6 +44,19 @@ def test_batches_hold_the_same_rows_in_the_same_order_and_are_never_empty(vocabu
     whole = vocabulary.read(["item_index"], cycle="a")
     assert pa.Table.from_batches(batches).equals(whole)
     assert list(vocabulary.batches(["item_index"], cycle="c")) == []
+
+
+def test_a_column_that_an_earlier_release_did_not_write_is_null_or_named(tmp_path):
+    rows = pa.table(
+        {"cycle": ["2024-01-01"], "user_id": ["u"], "page": pa.array([[1]], pa.list_(pa.int16()))}
+    )
+    write_deltalake(location(str(tmp_path), tiny.SOURCE, "sequences"), rows, partition_by=["cycle"])
+    earlier = PinnedTable(str(tmp_path), tiny.SOURCE, SEQUENCES, 0)
+    read = earlier.read(["user_id", "page", "rating"], cycle="2024-01-01")
+    assert read.to_pylist() == [{"user_id": "u", "page": [1], "rating": None}]
+    assert read.schema.field("rating").type == pa.list_(pa.int16())
+    with pytest.raises(TableError, match="sequences at version 0 has no column chunk: an earlier release"):
+        next(earlier.batches(["chunk"]))
 
 
 def test_a_missing_table_or_version_is_named(vocabulary):

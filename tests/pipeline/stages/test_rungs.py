@@ -184,7 +184,7 @@ def test_after_a_change_of_configuration_the_old_one_is_trained_on_the_same_data
 
 def test_a_reference_that_cannot_read_todays_tables_is_not_compared(second):
     source = second.config.source
-    events = source.events.model_copy(update={"position": None, "country": None})
+    events = source.events.model_copy(update={"position": None, "country": None, "watch_seconds": None})
     context = small_lake.with_config(second, source=source.model_copy(update={"events": events}))
     comparison = module._rank_comparison(context, None, RUNG)
     assert comparison == module.Comparison(None, "context_fields changed since cycle 2024-02-10")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from model.data.context import field_code
 from spark_jobs.config import EventMapping, SourceConfig
 from spark_jobs.histories import tokens
 from tests.factories import events_frame, items_frame
@@ -45,6 +46,26 @@ def test_actions_are_indices_and_context_is_codes(spark):
     # 0 is missing; a number n becomes 1 + n, clamped to the codes 1 to 7.
     assert third["page"] == 0
     assert [row["position"] for row in (first, second, third)] == [1, 7, 1]
+
+
+OUTCOMES = {
+    "watch_seconds": [0.0, 0.41421357, 1.0, 2.9, 3.0, 3599.0, 1e12, None],
+    "completion_fraction": [0.0, 0.29, 0.3, 0.7, 1.0, 2.5, 1e9, None],
+    "rating": [0.5, 1.0, 3.74, 3.75, 5.0, 1e9, -1.0, None],
+}
+
+
+def test_how_an_event_went_has_the_codes_that_serving_computes(spark):
+    source = SOURCE.model_copy(
+        update={"events": SOURCE.events.model_copy(update={name: "x" for name in OUTCOMES})}
+    )
+    given = [dict(zip(OUTCOMES, values, strict=True)) for values in zip(*OUTCOMES.values(), strict=True)]
+    log = [("u", "i1", number, "seen", values) for number, values in enumerate(given)]
+    frame = tokens.tokens(events_frame(spark, log), items_frame(spark, ["i1"]), source, 64)
+    rows = frame.orderBy("event_at_us").collect()
+    assert [{name: row[name] for name in OUTCOMES} for row in rows] == [
+        {name: field_code(name, value, 64) for name, value in values.items()} for values in given
+    ]
 
 
 def test_an_event_whose_item_is_unknown_is_dropped(spark):
