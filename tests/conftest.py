@@ -1,4 +1,8 @@
-"""Fixtures that every test folder shares: one Spark session for all, and an empty home."""
+"""Fixtures that every test folder shares: one Spark session for all, and an empty home.
+
+Files that need Spark run first: they are the long ones, and a long file that comes last runs alone while the
+other process has nothing left to do.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,15 @@ import atexit
 import logging
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from pipeline.settings import CHECKOUT, Settings
@@ -23,6 +30,36 @@ os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(CHECKOUT / "dags" / "plugins")
 # py4j says goodbye at the interpreter's end, when pytest has closed what it would say it on.
 logging.getLogger("py4j").setLevel(logging.WARNING)
 atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole files with a test of Spark before the others; each part keeps its order."""
+    with_spark = {item.path for item in items if "spark" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in with_spark)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mlflow_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MLflow's tables are made once, by its some forty migrations (a second or more); a later new home gets
+    a copy of them, which is what the migrations would make."""
+    from mlflow.store.db import utils
+
+    made = tmp_path_factory.mktemp("mlflow") / "tables.db"
+    make = utils._initialize_tables
+
+    def initialize(engine: Engine) -> None:
+        if engine.url.get_backend_name() != "sqlite":
+            return make(engine)
+        ours = engine.url.database
+        if not made.exists():
+            make(engine)
+        pair = (made, ours) if made.exists() else (ours, made)
+        with closing(sqlite3.connect(pair[0])) as source, closing(sqlite3.connect(pair[1])) as target:
+            source.backup(target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "_initialize_tables", initialize)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import mlflow
@@ -25,10 +26,10 @@ from tests.pipeline.small_lake import write_cycle as write_tables
 FUNNEL = FunnelFigures(verdicts=(), outcome="passed", agreement=())
 
 
-@pytest.fixture
-def context(tmp_path) -> StageContext:
-    """A cycle whose candidate is trained and accepted."""
-    context = at(write_tables(Settings.at(tmp_path)), "train")
+@pytest.fixture(scope="module")
+def accepted_candidate(tmp_path_factory) -> StageContext:
+    """A cycle whose candidate is trained and accepted; nothing may be registered in its home."""
+    context = at(write_tables(Settings.at(tmp_path_factory.mktemp("home"))), "train")
     trained = fit(context, CANDIDATE, context.config.model.size)
     window = EvaluationWindowFigures(240, 60, 12, 0, ())
     evaluated = EvaluateFigures(
@@ -42,6 +43,14 @@ def context(tmp_path) -> StageContext:
     for record in context.finished.values():
         write_record(folder, record)
     return context
+
+
+@pytest.fixture
+def context(accepted_candidate, tmp_path) -> StageContext:
+    """The same cycle in a home of the test's own."""
+    settings = Settings.at(tmp_path / "home")
+    shutil.copytree(accepted_candidate.settings.home, settings.home)
+    return replace(accepted_candidate, settings=settings)
 
 
 def tags(context: StageContext, version: int) -> dict[str, str]:
