@@ -11,7 +11,7 @@ from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.ingestion import (
     Ingestion,
     file_figures,
-    forget_outdated,
+    forget,
     ingested_files,
     log_rows,
     mapping_digest,
@@ -31,7 +31,8 @@ def file(name, file_id=None):
 def logged(spark, this, *rows):
     """Writes rows (file name, lines, accepted, mapping digest) of `ingested_files`."""
     full = [
-        (f"id of {name}", name, 10, lines, ok, lines - ok, digest, "c") for name, lines, ok, digest in rows
+        (f"id of {name}", name, 10, lines, ok, lines - ok, digest, "c", 1, None)
+        for name, lines, ok, digest in rows
     ]
     frame = local_rows(spark, full, INGESTED_FILES.ddl)
     delta.replace(spark, frame, INGESTED_FILES, this.lake, this.source.name, "true")
@@ -55,23 +56,19 @@ def test_the_digest_is_of_what_decides_a_line_and_of_nothing_else():
     assert mapping_digest(source(events={"files": ("other/*.jsonl",)})) == digest
     assert mapping_digest(source(high_value="false", title="films")) == digest
     assert mapping_digest(source(events={"time_unit": "milliseconds"})) != digest
-    assert mapping_digest(source(actions=("view", "like"), events={"action": "a"})) != digest
+    assert mapping_digest(source(events={"action": "a"})).split(".")[0] != digest.split(".")[0]
+    late = mapping_digest(source(earliest="2025-01-01"))
+    assert late.split(".")[0] == digest.split(".")[0] and late != digest
 
 
-def test_files_of_another_mapping_and_unreadable_ones_are_forgotten(spark, landing):
+def test_forgotten_files_leave_the_log_and_no_other_does(spark, landing):
     this = job(landing, source())
-    today = mapping_digest(this.source)
-    logged(
-        spark, this, ("kept", 1, 1, today), ("changed", 1, 1, "old"), ("gone", 1, 1, "old"), ("bad", 1, 0, "")
-    )
+    logged(spark, this, ("kept", 1, 1, "m.r"), ("changed", 1, 1, "old"))
     before = ingested_files(spark, this.lake, this.source.name)
-    assert sorted(before) == ["id of bad", "id of changed", "id of gone", "id of kept"]
-    # `gone` is landed no more: it cannot be read again, and keeps the events that it gave.
-    left = forget_outdated(spark, this, [file("kept"), file("changed"), file("bad")], before)
-    assert sorted(left) == ["id of gone", "id of kept"]
-    assert [row["file_path"] for row in content(spark, this, INGESTED_FILES)] == ["gone", "kept"]
+    left = forget(spark, this, before, {"id of changed": "why"})
+    assert sorted(left) == ["id of kept"] == sorted(ingested_files(spark, this.lake, this.source.name))
     version = delta.latest_version(spark, this.lake, this.source.name, INGESTED_FILES)
-    assert forget_outdated(spark, this, [file("kept")], left) == left
+    assert forget(spark, this, left, {}) == left
     assert delta.latest_version(spark, this.lake, this.source.name, INGESTED_FILES) == version
 
 
@@ -102,7 +99,9 @@ def test_a_write_of_no_rows_creates_the_table(spark, landing):
 def test_figures_add_up(spark):
     new, skipped = [file("a"), file("b"), file("bad")], [file("renamed", "id of x"), file("x")]
     rows = {"id of x": {"file_path": "x"}}
-    figures = file_figures(new, skipped, rows, rows | {"id of a": {"file_path": "a"}})
+    before = rows | {"id of a": {"file_path": "a", "accepted_count": 4}}
+    figures = file_figures(new, skipped, rows, before, {"id of a": "why"}, landed=6)
+    assert (figures.files_withdrawn, figures.outdated_by_reason, figures.events_left) == (1, {"why": 1}, 4)
     assert (figures.files_new, figures.files_read_again) == (3, 1)
     assert (figures.files_skipped, figures.files_landed_again, figures.bytes) == (2, 1, 30)
     mapped = Mapped(
@@ -121,9 +120,9 @@ def test_lines_that_do_not_add_up_are_an_error(landing):
         Mapped([], {"id of a": 5, "id of bad": 1}, {"id of bad": "damaged"}),
     )
     digest = mapping_digest(this.source)
-    assert log_rows([file("a"), file("bad")], mapped, {"id of a": {None: 3, "bad": 2}}, this) == [
-        ("id of a", "a", 10, 5, 3, 2, digest, "2026-03-01"),
-        ("id of bad", "bad", 10, 1, 0, 1, "", "2026-03-01"),
+    assert log_rows([file("a"), file("bad")], mapped, {"id of a": {None: 3, "bad": 2}}, this, 4) == [
+        ("id of a", "a", 10, 5, 3, 2, digest, "2026-03-01", 4, None),
+        ("id of bad", "bad", 10, 1, 0, 1, "", "2026-03-01", 4, None),
     ]
     with pytest.raises(RuntimeError, match=r"a: 3 accepted \+ 1 refused lines do not add up to its 5 lines"):
-        log_rows([file("a")], mapped, {"id of a": {None: 3, "bad": 1}}, this)
+        log_rows([file("a")], mapped, {"id of a": {None: 3, "bad": 1}}, this, 4)
