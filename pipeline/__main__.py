@@ -224,7 +224,7 @@ def _move_source(options: argparse.Namespace, settings: Settings) -> int:
 
     config = _config(options)
     why = corrections.said(options.reason, options.by)
-    with lease.holding(settings, config.source.name, "move-source"):
+    with lease.mending(settings, config.source.name, "move-source"):
         before, now = identity.move(config, settings, why)
     if before == now:
         say(f"{config.source.name} is where it was: {', '.join(now)}")

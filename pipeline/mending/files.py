@@ -36,7 +36,7 @@ def withdraw(config: Config, settings: Settings, file: str, why: Said, say: Say)
     never ingested and is not landed.
     """
     source = config.source.name
-    with lease.holding(settings, source, "withdraw"):
+    with lease.mending(settings, source, "withdraw"):
         identity.check(config, settings)
         spark = session(settings)
         job = mending_job(config, settings)
@@ -64,7 +64,7 @@ def withdraw(config: Config, settings: Settings, file: str, why: Said, say: Say)
 def undo_withdrawal(config: Config, settings: Settings, file: str, say: Say) -> None:
     """Lets a withdrawn file in again; the next cycle reads it. Raises CorrectionError when it is not withdrawn."""
     source = config.source.name
-    with lease.holding(settings, source, "withdraw"):
+    with lease.mending(settings, source, "withdraw"):
         said = corrections.read(settings, source)
         names = {entry.file for entry in said.withdrawn}
         name = file if file in names else _relative(config, settings, file)
@@ -79,7 +79,7 @@ def replay_rejected(config: Config, settings: Settings, reason: str | None, why:
     enter, the others stay refused with today's reason. Raises CorrectionError where no line was refused so.
     """
     source = config.source.name
-    with lease.holding(settings, source, "replay-rejected"):
+    with lease.mending(settings, source, "replay-rejected"):
         identity.check(config, settings)
         spark, job = session(settings), mending_job(config, settings)
         from spark_jobs import events

@@ -23,7 +23,7 @@ def erase_user(config: Config, settings: Settings, user: str, why: Said, say: Sa
     if not user.strip():
         raise CorrectionError("the id of the user is empty; pass it as it is in the table events")
     source = config.source.name
-    with lease.holding(settings, source, "erase-user"):
+    with lease.mending(settings, source, "erase-user"):
         identity.check(config, settings)
         job, spark = mending_job(config, settings), session(settings)
         from spark_jobs.erasure import erase

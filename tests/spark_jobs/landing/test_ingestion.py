@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import pytest
 
-from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
+from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, location
+from spark_jobs import events
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
+from spark_jobs.lake.migrations import PROPERTY
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.ingestion import (
     Ingestion,
@@ -16,12 +21,16 @@ from spark_jobs.landing.ingestion import (
     log_rows,
     mapping_digest,
     newest_versions,
+    refused_by_reason,
     split_new,
+    take_out,
     unreadable_rows,
     with_lines,
 )
 from spark_jobs.landing.reading import Mapped
-from tests.spark_jobs.landed import content, job, source
+from tests.spark_jobs.landed import content, job, jsonl, source
+
+T = 1_767_225_600  # 2026-01-01 00:00:00 UTC
 
 
 def file(name, file_id=None):
@@ -126,3 +135,45 @@ def test_lines_that_do_not_add_up_are_an_error(landing):
     ]
     with pytest.raises(RuntimeError, match=r"a: 3 accepted \+ 1 refused lines do not add up to its 5 lines"):
         log_rows([file("a")], mapped, {"id of a": {None: 3, "bad": 1}}, this, 4)
+
+
+OLD_COLUMNS = (
+    "file_id string, file_path string, size_bytes bigint, line_count bigint, accepted_count bigint, "
+)
+OLD_COLUMNS += "rejected_count bigint, mapping_digest string, cycle string"
+
+
+def test_a_lake_of_the_release_before_is_brought_up_and_keeps_its_events(spark, landing):
+    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T})
+    jsonl(landing / "2.jsonl", {"u": "b", "i": "1", "t": T})
+    this = job(landing, source())
+    events.main(spark, this)
+    # As that release wrote it: no number and no columns, and a digest of one half.
+    before = replace(INGESTED_FILES, columns=INGESTED_FILES.columns[:8])
+    rows = [(*row[:6], "0123456789abcdef", row["cycle"]) for row in content(spark, this, INGESTED_FILES)]
+    shutil.rmtree(location(this.lake, "films", "ingested_files"))
+    delta.replace(spark, local_rows(spark, rows, OLD_COLUMNS), before, this.lake, "films", "true")
+    old = delta.latest_version(spark, this.lake, "films", INGESTED_FILES)
+    spark.sql(
+        f"ALTER TABLE delta.`{location(this.lake, 'films', 'ingested_files')}` UNSET TBLPROPERTIES ('{PROPERTY}')"
+    )
+    assert [row["ingestion"] for row in ingested_files(spark, this.lake, "films").values()] == [0, 0]
+    (landing / "2.jsonl").unlink()  # since a cycle passed it
+    result = events.main(spark, job(landing, source(), passed_ingestion=old))
+    assert result.figures.files_read_again == 1
+    assert [row["user_id"] for row in content(spark, this, EVENTS)] == ["a", "b"]
+
+
+def test_a_file_that_is_taken_out_lets_repeats_of_it_be_read_again(spark, landing):
+    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T}, "bad")
+    jsonl(landing / "2.jsonl", {"u": "a", "i": "1", "t": T})
+    this = job(landing, source())
+    events.main(spark, this)
+    ingested = ingested_files(spark, this.lake, "films")
+    (first,) = (file_id for file_id, row in ingested.items() if row["file_path"] == "1.jsonl")
+    assert take_out(spark, this, ingested, {first: "why"}) == (1, 1, 1)
+    assert content(spark, this, EVENTS) == []
+    assert take_out(spark, this, ingested_files(spark, this.lake, "films"), {}) == (0, 0, 0)
+    events.main(spark, job(landing, source(), kept_out=("1.jsonl",)))
+    assert [row["user_id"] for row in content(spark, this, EVENTS)] == ["a"]
+    assert refused_by_reason(spark, this.lake, "films") == {}
