@@ -295,7 +295,7 @@ def _has_passed(stages: Workflow, config: Config, cycle: Cycle, found: Records, 
     judge = stages.settling
     if judge.name not in found or any(stage.name not in standing for stage in stages.ingestion):
         return False
-    return found[judge.name].inputs["reads"] == _inputs(stages, judge, config, cycle, standing)["reads"]
+    return found[judge.name].inputs.get("reads") == _inputs(stages, judge, config, cycle, standing)["reads"]
 
 
 def _matching(stages: Workflow, config: Config, cycle: Cycle, found: Records) -> dict[str, StageRecord]:

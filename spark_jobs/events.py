@@ -54,6 +54,7 @@ from spark_jobs.landing.ingestion import (
     with_lines,
 )
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, RAW
+from spark_jobs.landing.listing import vanished_folders
 from spark_jobs.landing.outdated import GONE, admitted, outdated
 from spark_jobs.landing.reading import WHERE, Mapped, read_mapped
 
@@ -70,6 +71,12 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     found = landed_files(spark, job)
     files = admitted(found, job.kept_out)
     before = ingested_files(spark, lake, source.name)
+    names = [row["file_path"] for row in before.values()]
+    if gone := vanished_folders(job.landing, source.events.files, names):
+        raise landing.LandingError(
+            f"the landing folder {', '.join(gone)} is gone, from which files were ingested before; bring it back "
+            "(its disk may not be mounted), or take its pattern out of events.files"
+        )
     if not found and not before:
         raise landing.LandingError(
             f"no file matches events.files = {', '.join(source.events.files)} under {job.landing}"

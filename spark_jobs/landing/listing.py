@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,23 @@ def addresses(landing: str, patterns: Iterable[str]) -> list[str]:
     keys = (path_key(pattern) for pattern in patterns)
     whole = {key if "://" in key or key.startswith("/") else f"{root}/{key}" for key in keys}
     return sorted(path if "://" in path else os.path.abspath(path) for path in whole)
+
+
+def vanished_folders(landing: str, patterns: Iterable[str], ingested: Iterable[str]) -> list[str]:
+    """Local folders that patterns start in, that are not there, and that files were ingested from before.
+    `ingested`: their names, relative to the landing folder or absolute."""
+    root = path_key(landing).rstrip("/")
+    known = [name if "://" in name or name.startswith("/") else f"{root}/{name}" for name in ingested]
+    folders = {
+        os.path.dirname(re.split(r"[*?\[{]", address)[0])
+        for address in addresses(landing, patterns)
+        if "://" not in address
+    }
+    return sorted(
+        folder
+        for folder in folders
+        if not os.path.isdir(folder) and any(name.startswith(f"{folder}/") for name in known)
+    )
 
 
 def _local(pattern: str) -> Iterator[Entry]:

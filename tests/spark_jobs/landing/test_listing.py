@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from spark_jobs.landing.listing import addresses, listing
+from spark_jobs.landing.listing import addresses, listing, vanished_folders
 
 
 def names(landing, *patterns):
@@ -42,3 +42,12 @@ def test_patterns_become_absolute(tmp_path):
     assert addresses(f"file://{tmp_path}/", ["x/*.csv", "/y/../z.csv", "s3://b/k"]) == sorted(
         [f"{tmp_path}/x/*.csv", "/z.csv", "s3://b/k"]
     )
+
+
+def test_a_folder_that_files_came_from_must_be_there(tmp_path):
+    (tmp_path / "here").mkdir()
+    patterns = ["here/*.csv", "gone/*/x.csv", "never/*.csv", "s3://bucket/*"]
+    ingested = ["here/1.csv", "gone/day/x.csv"]
+    assert vanished_folders(str(tmp_path), patterns, ingested) == [f"{tmp_path}/gone"]
+    assert vanished_folders(f"{tmp_path}/none", ["*.csv"], ["1.csv"]) == [f"{tmp_path}/none"]
+    assert vanished_folders(str(tmp_path), ["*.csv"], ["1.csv"]) == []
