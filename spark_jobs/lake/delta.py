@@ -151,13 +151,9 @@ def _bring_up(spark: SparkSession, table: Table, lake: str, source: str) -> None
         spark.sql(migration.statement.format(table=address))
         _set(spark, address, {migrations.PROPERTY: str(migration.number)})
     _constrain(spark, address, stored, wanted, table)
-    plain = {
-        name: value
-        for name, value in wanted.items()
-        if not name.startswith(_CONSTRAINT) and name != migrations.PROPERTY and stored.get(name) != value
-    }
-    if plain:
-        _set(spark, address, plain)
+    # All at once: Delta compares the two retentions that it is given.
+    if not PROPERTIES.items() <= stored.items():
+        _set(spark, address, PROPERTIES)
 
 
 def _constrain(

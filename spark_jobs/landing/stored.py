@@ -14,12 +14,12 @@ from pyspark.sql import functions as F
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
-from spark_jobs.landing.fields import kept_raw
+from spark_jobs.landing.fields import RAW_CHARACTERS
 
 
 def as_json(events: DataFrame) -> Column:
     """A stored event as the text of its refused line: its own line is landed no more."""
-    return kept_raw(F.to_json(F.struct(*(F.col(name) for name in events.columns))))
+    return F.substring(F.to_json(F.struct(*(F.col(name) for name in events.columns))), 1, RAW_CHARACTERS)
 
 
 def refuse_stored(

@@ -158,7 +158,7 @@ def test_a_table_of_an_earlier_release_gets_constraints_properties_and_loosened_
     older = replace(RUNS, columns=required, constraints=(("metres_positive", "metres > 1"), ("old", "true")))
     delta.replace(spark, rows(spark, ("c1", "ann", 5)), older, lake, "club", "true")
     spark.sql(
-        f"ALTER TABLE delta.`{lake}/club/runs` SET TBLPROPERTIES ('delta.logRetentionDuration' = 'interval 1 day')"
+        f"ALTER TABLE delta.`{lake}/club/runs` SET TBLPROPERTIES ('delta.logRetentionDuration' = 'interval 30 days')"
     )
     delta.create(spark, lake, "club", RUNS)
     stored = properties(spark, lake)
