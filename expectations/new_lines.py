@@ -19,15 +19,20 @@ EXAMPLES = 5
 def new_lines(
     ingested_files: DataFrame,
     rejected_events: DataFrame,
-    passed: Sequence[str],
+    cycle: str,
+    passed: int | None,
     harmless_reasons: Sequence[str],
 ) -> NewLines:
-    """Counts the lines of the files that no cycle in `passed` ingested, and the faulty ones among them.
+    """Counts the lines of the files that no other cycle has passed, and the faulty ones among them.
 
-    Lines refused for one of `harmless_reasons` are not counted. What a failed cycle ingested counts as new
-    for the next cycle.
+    These are the files that `cycle` ingested itself and those of ingestions after `passed`, the newest version
+    of `ingested_files` that another cycle has passed. Lines refused for one of `harmless_reasons` are not
+    counted. What a failed cycle ingested counts as new for the next cycle.
     """
-    new = ingested_files.where(~F.col("cycle").isin(*passed)).select("file_id", "line_count")
+    numbered = "ingestion" in ingested_files.columns  # not in a version of an earlier release
+    number = F.coalesce("ingestion", F.lit(0)) if numbered else F.lit(0)
+    is_new = (F.col("cycle") == cycle) | (F.lit(True) if passed is None else number > passed)
+    new = ingested_files.where(is_new).select("file_id", "line_count")
     is_harmless = F.col("reason").isin(*harmless_reasons)
     refused = rejected_events.groupBy("file_id").agg(
         F.count_if(is_harmless).alias("harmless"), F.count_if(~is_harmless).alias("faulty")

@@ -35,11 +35,18 @@ _PLAIN_STYLE = (
 )
 
 
-def write(folder: Path, stage: str, results: Sequence[SuiteResult], facts: Mapping[str, str]) -> Path:
+def write(
+    folder: Path,
+    stage: str,
+    results: Sequence[SuiteResult],
+    facts: Mapping[str, str],
+    accepted: str | None = None,
+) -> Path:
     """Writes `<stage>.html` and a Data Docs page for every batch in which something failed; returns the
     former's path.
 
-    `facts` must have `source` and `cycle`; its other entries are listed below the headline.
+    `facts` must have `source` and `cycle`; its other entries are listed below the headline. `accepted` says who
+    accepts what is not met, and why.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(f"{stage}-data-docs-*.html"):
@@ -56,6 +63,7 @@ def write(folder: Path, stage: str, results: Sequence[SuiteResult], facts: Mappi
     red = [(result.table, judgement) for result in results for judgement in result.red]
     values = {
         "facts": facts,
+        "accepted": accepted,
         "results": results,
         "red": red,
         "judged": sum(len(result.judgements) - result.count("not_applicable") for result in results),

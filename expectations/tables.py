@@ -139,7 +139,7 @@ INGESTED_FILES = Table(
     key=("file_id",),
     columns=(
         Column("file_id", "string", "SHA-256 of the file's bytes"),
-        Column("file_path", "string", "path relative to the landing folder, when first ingested"),
+        Column("file_path", "string", "path relative to the landing folder, the latest where it was renamed"),
         Column("size_bytes", "bigint", "size of the file, bytes"),
         Column("line_count", "bigint", "lines (or rows) read; accepted + rejected"),
         Column("accepted_count", "bigint", "lines that became events"),
@@ -147,9 +147,22 @@ INGESTED_FILES = Table(
         Column(
             "mapping_digest",
             "string",
-            "digest of the mapping that read it; empty for an unreadable file, which every run tries again",
+            "digest of the mapping that read it, a dot, and that of the source's bounds and actions; empty for an "
+            "unreadable file, which every run tries again",
         ),
         Column("cycle", "string", CYCLE_DOC),
+        Column(
+            "ingestion",
+            "bigint",
+            "number of the ingestion that wrote the row, below the versions that hold it; 0 for those of earlier releases",
+            nullable=True,
+        ),
+        Column(
+            "columns",
+            "string",
+            "columns of the files that were ingested together, a JSON array; null for those of earlier releases",
+            nullable=True,
+        ),
     ),
     constraints=(("lines_add_up", "accepted_count + rejected_count = line_count"),),
 )

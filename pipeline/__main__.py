@@ -4,6 +4,7 @@
     python -m pipeline cycle --source my.toml --cutoff 2026-03-01
     python -m pipeline STAGE --source ml-100k --cutoff 1998-03-26
     python -m pipeline status | promote | rollback | release | config | check-source | land
+    python -m pipeline accept-data | withdraw | replay-rejected | erase-user | move-source
 
 Exit codes are `pipeline.errors.Exit`; the last line printed says how the command ended.
 """
@@ -177,6 +178,61 @@ def _check_source(options: argparse.Namespace, settings: Settings) -> int:
     return Exit.DONE
 
 
+def _accept_data(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.cycle import acceptance, corrections
+
+    source = _source_name(options, settings)
+    why = corrections.said(options.reason, options.by)
+    for stage, word in acceptance.accept(settings, source, options.cycle, why).items():
+        say(f"{stage} of cycle {options.cycle}: {', '.join(word.expectations)}; {word.words}")
+    say("give the cycle's command again, or clear its task: it passes once, over the data that was judged")
+    return Exit.DONE
+
+
+def _withdraw(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.cycle import corrections
+    from pipeline.mending import files
+
+    config = _config(options)
+    if options.undo:
+        files.undo_withdrawal(config, settings, options.file, say)
+    else:
+        files.withdraw(config, settings, options.file, corrections.said(options.reason, options.by), say)
+    return Exit.DONE
+
+
+def _replay_rejected(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.cycle import corrections
+    from pipeline.mending import files
+
+    why = corrections.said(options.reason or "every refused line", options.by)
+    files.replay_rejected(_config(options), settings, options.reason, why, say)
+    return Exit.DONE
+
+
+def _erase_user(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.cycle import corrections
+    from pipeline.mending import users
+
+    why = corrections.said(options.reason, options.by)
+    users.erase_user(_config(options), settings, options.user, why, say)
+    return Exit.DONE
+
+
+def _move_source(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.cycle import corrections, identity, lease
+
+    config = _config(options)
+    why = corrections.said(options.reason, options.by)
+    with lease.mending(settings, config.source.name, "move-source"):
+        before, now = identity.move(config, settings, why)
+    if before == now:
+        say(f"{config.source.name} is where it was: {', '.join(now)}")
+    else:
+        say(f"{config.source.name}: from {', '.join(before) or 'nowhere'} to {', '.join(now)}")
+    return Exit.DONE
+
+
 def _promote(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline.registry.promotion import promote_version
 
@@ -202,6 +258,11 @@ _COMMANDS = {
     "status": _status,
     "config": _show_config,
     "check-source": _check_source,
+    "accept-data": _accept_data,
+    "withdraw": _withdraw,
+    "replay-rejected": _replay_rejected,
+    "erase-user": _erase_user,
+    "move-source": _move_source,
     "promote": _promote,
     "rollback": _rollback,
 }

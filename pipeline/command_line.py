@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from textwrap import indent
 
@@ -47,6 +48,37 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("status", "show cycles, versions and what is live", "status --source ml-100k"),
         Command("release", "end the lease of a cycle that no longer runs", "release --source ml-100k"),
         Command("land", "fetch a packaged source's files to the landing folder", "land --source ml-100k"),
+    ),
+    "Data that must be mended": (
+        Command(
+            "accept-data",
+            "let a red suite pass once, with a reason that the record keeps",
+            "accept-data --source my.toml --cycle 2026-03-01 --reason 'two days were lost at the source'",
+        ),
+        Command(
+            "withdraw",
+            "take a landed file's events out, and keep it out",
+            "withdraw bots.jsonl --source my.toml --reason 'made by bots'",
+            (Exit.TRY_LATER,),
+        ),
+        Command(
+            "replay-rejected",
+            "read refused lines again under today's mapping",
+            "replay-rejected --source my.toml --reason 'unknown action'",
+            (Exit.TRY_LATER,),
+        ),
+        Command(
+            "erase-user",
+            "remove a person from tables, versions, pages and landed files",
+            "erase-user u42 --source my.toml --reason 'asked on 3 March'",
+            (Exit.TRY_LATER,),
+        ),
+        Command(
+            "move-source",
+            "say that a source's files have moved to another folder",
+            "move-source --source my.toml --reason 'new disk'",
+            (Exit.TRY_LATER,),
+        ),
     ),
     "The live model": (
         Command(
@@ -107,10 +139,37 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("file", help="the TOML file, or a packaged source")
     show = add(by_name["config"], common)
     show.add_argument("--show", action="store_true", help="print it (the default)")
+    _add_mending(add, by_name, common)
     for stage in stages():
         if stage.name not in by_name:
             add(_stage_command(stage), common, run)
     return top
+
+
+def _add_mending(
+    add: Callable[..., argparse.ArgumentParser], commands: dict[str, Command], common: argparse.ArgumentParser
+) -> None:
+    """The commands of the group on data that must be mended."""
+    why, who = (
+        "why; it is kept with the name of who says it",
+        "who says it (default: the user of this process)",
+    )
+    accept = add(commands["accept-data"], common)
+    accept.add_argument("--cycle", required=True, help="name of the cycle, for instance 2026-03-01")
+    withdraw = add(commands["withdraw"], common)
+    withdraw.add_argument("file", help="name relative to the landing folder, or path, of a landed event file")
+    withdraw.add_argument("--undo", action="store_true", help="let it in again with the next cycle")
+    replay = add(commands["replay-rejected"], common)
+    replay.add_argument(
+        "--reason", help="only files with a line refused for a reason that contains this text"
+    )
+    erase = add(commands["erase-user"], common)
+    erase.add_argument("user", help="the id of the user, as it is in the table events")
+    move = add(commands["move-source"], common)
+    for command, required in ((accept, True), (withdraw, False), (erase, False), (move, True)):
+        command.add_argument("--reason", required=required, default="no reason given", help=why)
+    for command in (accept, withdraw, replay, erase, move):
+        command.add_argument("--by", help=who)
 
 
 def stages() -> tuple[Stage, ...]:

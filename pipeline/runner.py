@@ -3,29 +3,30 @@
 Airflow's tasks, a person's command, `cycle` and the tests all come through here. A stage is done when
 its record carries the digest of today's inputs: the sections of the configuration that it declares, the
 cycle's cutoff and window, the versions that it continues, and for everything that it reads the stage
-that wrote it.
+that wrote it. For the ingestion that is the landing folder too, until its suite has passed: a red cycle is
+mended by mending its data, and one that has passed stays as it is.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from pipeline.config import Config
-from pipeline.cycle import accepted, lease
+from pipeline.cycle import accepted, corrections, identity, lease
 from pipeline.cycle.context import StageContext, UndeclaredError, find_figures
 from pipeline.cycle.definition import Cycle
 from pipeline.cycle.lineage import code_revision
+from pipeline.cycle.passed import passed_version
 from pipeline.cycle.records import (
     Records,
     StageRecord,
@@ -36,7 +37,7 @@ from pipeline.cycle.records import (
 )
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import workflow
-from pipeline.workflows.stage import Stage, Workflow
+from pipeline.workflows.stage import LANDED, Stage, Workflow
 from spark_jobs.config import Job
 from spark_jobs.figures import ItemSignalsFigures
 
@@ -68,18 +69,43 @@ def run_stage(name: str, config: Config, cycle: Cycle, settings: Settings, say: 
         raise StageError(
             f"{config.source.name} has no stage {name}: funnel.rungs names {len(config.funnel.rungs)} rungs"
         )
-    stage, folder = stages[name], settings.cycle_folder(cycle.source, cycle.name)
-    records = _current_records(stages, config, cycle, folder)
-    inputs = _inputs(stages, stage, config, cycle, records)
-    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
-    if name in records and records[name].inputs_digest == digest:
+    return _run(stages, stages[name], config, cycle, settings, say, _Outside(config, settings))
+
+
+def _run(
+    stages: Workflow,
+    stage: Stage,
+    config: Config,
+    cycle: Cycle,
+    settings: Settings,
+    say: Say,
+    outside: _Outside,
+) -> Outcome:
+    """`run_stage`. A stage of the ingestion, or its judge, first runs again what read other landed files."""
+    name, folder = stage.name, settings.cycle_folder(cycle.source, cycle.name)
+    records, changed = _standing(stages, config, cycle, folder, outside)
+    if stage.settles_landing or stage in stages.ingestion:
+        for earlier in changed:
+            if earlier is stage:
+                break
+            say(f"{earlier.name}: runs again, since the landed files or what is said of them changed")
+            _run(stages, earlier, config, cycle, settings, say, outside)
+        records, _ = _standing(stages, config, cycle, folder, outside)
+    if name in records:
         say(f"{name}: done before, nothing to do")
         return Outcome(records[name], worked=False)
+    inputs = _inputs(stages, stage, config, cycle, records)
+    if stage in stages.ingestion:
+        identity.check(config, settings)
+        inputs |= outside.inputs
+    digest = corrections.digest(inputs)
     _check_upstream(stages, stage, records, config, cycle)
     beside = [other.name for other in stages.stages if other is not stage and other.after == stage.after]
     with lease.working(settings, cycle.source, cycle.name, name, beside):
         started, clock = datetime.now(UTC), time.monotonic()
-        context = StageContext(stage, config, cycle, settings, records, lambda text: say(f"{name}: {text}"))
+        context = StageContext(
+            stage, config, cycle, settings, records, lambda text: say(f"{name}: {text}"), digest
+        )
         context.say(stage.title)
         result = _call(stage, context)
         _check_writes(stage, result)
@@ -119,8 +145,8 @@ def run_cycle(config: Config, cycle: Cycle, settings: Settings, say: Say = print
 def is_finished(config: Config, cycle: Cycle, settings: Settings) -> bool:
     """Whether every record of the cycle is current, the report's included: running it would do nothing."""
     stages = workflow(config)
-    folder = settings.cycle_folder(cycle.source, cycle.name)
-    return stages.last.name in _current_records(stages, config, cycle, folder)
+    found = read_records(settings.cycle_folder(cycle.source, cycle.name))
+    return stages.last.name in _matching(stages, config, cycle, found)
 
 
 def spark_job(context: StageContext) -> Job:
@@ -141,7 +167,7 @@ def spark_job(context: StageContext) -> Job:
         half_lives = signals.half_lives_days if signals else None
     return Job(
         lake=settings.lake,
-        landing=config.source.landing or str(settings.landing(cycle.source)),
+        landing=landing_folder(config, settings),
         cycle=cycle.name,
         cutoff=cycle.cutoff,
         split=cycle.split,
@@ -150,6 +176,7 @@ def spark_job(context: StageContext) -> Job:
         parent_split=reference.split if reference else None,
         parent_half_lives_days=half_lives,
         versions=versions,
+        **(_corrected(settings, cycle.source) if LANDED in context.stage.reads else {}),
         source=config.source,
         vocabulary=config.vocabulary,
         features=config.features,
@@ -183,14 +210,104 @@ def _check_writes(stage: Stage, result: StageResult) -> None:
         raise UndeclaredError(f"stage {stage.name} does not declare that it writes {', '.join(undeclared)}")
 
 
-def _current_records(stages: Workflow, config: Config, cycle: Cycle, folder: Path) -> dict[str, StageRecord]:
-    """Records whose inputs are today's, in the map's order; a changed configuration or input drops a
-    stage's record and with it those of every reader of what it wrote."""
+class _Outside:
+    """What the ingestion reads from outside the map: the landing folder, and what is said against its data.
+    It is looked at when it is first asked for."""
+
+    def __init__(self, config: Config, settings: Settings) -> None:
+        self._config, self._settings = config, settings
+
+    @cached_property
+    def said(self) -> corrections.Corrections:
+        return corrections.read(self._settings, self._config.source.name)
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        """Digests of the landing listing and of the corrections."""
+        return {"landed": self._landed(), **self.erased}
+
+    @property
+    def erased(self) -> dict[str, str]:
+        """The part that counts for a cycle that has passed too: what it read is gone."""
+        users = self.said.erased_users
+        return {"erased": corrections.digest(users)} if users else {}
+
+    def _landed(self) -> str:
+        from spark_jobs.lake.session import get_session
+        from spark_jobs.landing.listing import listing
+
+        source, settings = self._config.source, self._settings
+        mappings = (source.events, *source.items, *source.tags, *source.edges)
+        patterns = [pattern for mapping in mappings for pattern in mapping.files]
+        files = listing(
+            landing_folder(self._config, settings),
+            patterns,
+            lambda: get_session(settings.spark_master, "reprise", str(settings.jars)),
+        )
+        return corrections.digest([files, self.said.kept_out])
+
+
+def landing_folder(config: Config, settings: Settings) -> str:
+    """Where the source's relative file patterns start."""
+    return config.source.landing or str(settings.landing(config.source.name))
+
+
+def _corrected(settings: Settings, source: str) -> dict[str, Any]:
+    """What a job of the ingestion must know of other cycles and of people's corrections."""
+    said = corrections.read(settings, source)
+    return {
+        "passed_ingestion": passed_version(settings, source),
+        "kept_out": said.kept_out,
+        "erased": said.erased_users,
+    }
+
+
+def _standing(
+    stages: Workflow, config: Config, cycle: Cycle, folder: Path, outside: _Outside
+) -> tuple[dict[str, StageRecord], list[Stage]]:
+    """Records that hold today, in the map's order, and the stages of the ingestion that did their work for
+    other landed files than today's.
+
+    A cycle whose every record holds is left alone. Otherwise an erasure since counts always, and a
+    change of the landing folder or of withdrawn files counts until the suite has passed.
+    """
     found = read_records(folder)
+    standing = _matching(stages, config, cycle, found)
+    if stages.last.name in standing:
+        return standing, []
+    names = ("erased",) if _has_passed(stages, config, cycle, found, standing) else ("erased", "landed")
+    ran = [stage for stage in stages.ingestion if stage.name in standing]
+    changed = [stage for stage in ran if not _as_outside(standing[stage.name], outside, names)]
+    if not changed:
+        return standing, []
+    again = ran[ran.index(changed[0]) :]
+    found = {name: record for name, record in found.items() if name not in [stage.name for stage in again]}
+    return _matching(stages, config, cycle, found), again
+
+
+def _as_outside(record: StageRecord, outside: _Outside, names: tuple[str, ...]) -> bool:
+    today = outside.inputs if "landed" in names else outside.erased
+    return all(record.inputs.get(name) == today.get(name) for name in names)
+
+
+def _has_passed(stages: Workflow, config: Config, cycle: Cycle, found: Records, standing: Records) -> bool:
+    """Whether the suite has passed these very tables, whatever its expectations are by now."""
+    judge = stages.settling
+    if judge.name not in found or any(stage.name not in standing for stage in stages.ingestion):
+        return False
+    return found[judge.name].inputs.get("reads") == _inputs(stages, judge, config, cycle, standing)["reads"]
+
+
+def _matching(stages: Workflow, config: Config, cycle: Cycle, found: Records) -> dict[str, StageRecord]:
+    """Records whose inputs are today's, in the map's order, the landing folder taken as they found it; a
+    changed configuration or input drops a stage's record and with it those of every reader of what it wrote."""
     current: dict[str, StageRecord] = {}
     for stage in stages.stages:
         record = found.get(stage.name)
-        if record is not None and record.inputs == _inputs(stages, stage, config, cycle, current):
+        if record is None:
+            continue
+        seen = {name: record.inputs[name] for name in ("landed", "erased") if name in record.inputs}
+        if record.inputs == _inputs(stages, stage, config, cycle, current) | seen:
             current[stage.name] = record
     return current
 

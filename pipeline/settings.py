@@ -76,6 +76,10 @@ class Settings:
         """The cycle report and the expectation reports."""
         return self.home / "reports" / source / cycle
 
+    def corrections(self, source: str) -> Path:
+        """What people have said against the source's landed data (`pipeline.cycle.corrections`)."""
+        return self.home / "corrections" / f"{source}.json"
+
     @property
     def artifacts(self) -> Path:
         """Artifact root of the embedded MLflow store."""

@@ -273,6 +273,12 @@ class Job(Section):
     """Half-lives of that cycle's `item_signals`, days; None on a cold start, or where that cycle has none."""
     versions: dict[str, int] = Field(default_factory=dict)
     """Delta version to read, by table; a table that is absent here has no version yet."""
+    passed_ingestion: int | None = None
+    """Newest version of `ingested_files` that a cycle has passed; None: none has."""
+    kept_out: tuple[str, ...] = ()
+    """Names and file_ids of withdrawn files, which are not ingested."""
+    erased: tuple[str, ...] = ()
+    """Digests of erased users (`landing.erased.user_digest`), whose lines become no event."""
     source: SourceConfig
     vocabulary: VocabularyConfig = VocabularyConfig()
     features: FeaturesConfig = FeaturesConfig()

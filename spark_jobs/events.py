@@ -3,12 +3,15 @@
 Reads the files that `source.events` matches and the tables `events` and `ingested_files`. Writes
 `rejected_events` (every other line, with its reason), `events`, and last `ingested_files`: a file
 counts as ingested once it is listed there. A job killed before that ingests the file again, and so does
-a changed mapping. For every file, accepted + rejected = lines.
+a changed mapping. For every file, accepted + rejected = lines. Files that were withdrawn, that landed again
+with other content or that left before a cycle passed them take their events with them (`landing.outdated`).
 
 Shuffles once by event (occurrences and duplicates) and once by date (files of the table).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -19,6 +22,7 @@ from spark_jobs.figures import JobResult
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.landing import files as landing
+from spark_jobs.landing.erased import refuse_erased
 from spark_jobs.landing.event_lines import (
     CHECKED_LINES,
     DUPLICATE,
@@ -35,16 +39,23 @@ from spark_jobs.landing.ingestion import (
     Counts,
     Ingestion,
     file_figures,
-    forget_outdated,
+    forget,
+    held_to_rules,
     ingested_files,
     line_counts,
     log_rows,
+    lost_rows,
+    mapping_digest,
+    new_columns,
     newest_versions,
+    shadowed,
     split_new,
     unreadable_rows,
     with_lines,
 )
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, RAW
+from spark_jobs.landing.listing import vanished_folders
+from spark_jobs.landing.outdated import GONE, admitted, outdated
 from spark_jobs.landing.reading import WHERE, Mapped, read_mapped
 
 BROADCAST_IDS = 1_000_000
@@ -57,15 +68,31 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     Raises MappingError (the mapping does not fit the files), LandingError, TableError.
     """
     source, lake = job.source, job.lake
-    files = landing.find(spark, job.landing, source.events.files)
+    found = landed_files(spark, job)
+    files = admitted(found, job.kept_out)
     before = ingested_files(spark, lake, source.name)
-    if not files and not before:
+    names = [row["file_path"] for row in before.values()]
+    if gone := vanished_folders(job.landing, source.events.files, names):
+        raise landing.LandingError(
+            f"the landing folder {', '.join(gone)} is gone, from which files were ingested before; bring it back "
+            "(its disk may not be mounted), or take its pattern out of events.files"
+        )
+    if not found and not before:
         raise landing.LandingError(
             f"no file matches events.files = {', '.join(source.events.files)} under {job.landing}"
         )
-    ingested = forget_outdated(spark, job, files, before)
+    before, touched = held_to_rules(spark, job, files, before)
+    digest, lost = mapping_digest(source), lost_rows(spark, job, before)
+    why = outdated(files, before, digest, job.kept_out, job.passed_ingestion, touched, lost)
+    why |= shadowed(spark, job, files, before, why)
+    if not files and GONE in why.values() and len(why) == len(before):
+        raise landing.LandingError(
+            f"no file matches events.files = {', '.join(source.events.files)} under {job.landing}, and no cycle "
+            f"has passed the {len(before)} files that were ingested: land them again"
+        )
+    ingested = forget(spark, job, before, why)
     new, skipped = split_new(files, set(ingested))
-    figures = file_figures(new, skipped, ingested, before)
+    figures = file_figures(new, skipped, ingested, before, why, len(found))
     ingestion = Ingestion(spark, job, new, ingested)
     if not new and not ingestion.interrupted(EVENTS) and not ingestion.interrupted(REJECTED_EVENTS):
         return JobResult(versions=newest_versions(spark, lake, source.name), figures=figures)
@@ -75,10 +102,12 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     mapped = read_mapped(
         spark, new, source.events, mapped_expressions(source), "events", may_be_absent=optional
     )
+    figures = replace(figures, new_columns=new_columns(mapped, before))
     lines = spark.createDataFrame([], CHECKED_LINES)
     cached: list[DataFrame] = []
     if mapped.parts:
         checked = mapped.through(lambda rows: checked_lines(rows, source))
+        checked = refuse_erased(checked, source.name, job.erased)
         lines = numbered_occurrences(checked, source.name, new).persist()
         cached = [lines]
         if ingested:
@@ -91,7 +120,7 @@ def main(spark: SparkSession, job: Job) -> JobResult:
                 lines = refuse_known(lines, known)
     counts = line_counts(lines)
     refused = refused_lines(lines, mapped, new, counts).unionByName(unreadable_rows(spark, new, mapped))
-    log = local_rows(spark, log_rows(new, mapped, counts, job), INGESTED_FILES.ddl)
+    log = local_rows(spark, log_rows(new, mapped, counts, job, ingestion.number), INGESTED_FILES.ddl)
     figures = with_lines(figures, mapped, counts)
     versions = {
         REJECTED_EVENTS.name: ingestion.write(refused, REJECTED_EVENTS, figures.rejected),
@@ -102,6 +131,11 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     for frame in cached:
         frame.unpersist()
     return JobResult(versions=versions, figures=figures)
+
+
+def landed_files(spark: SparkSession, job: Job) -> list[LandedFile]:
+    """The landed event files, withdrawn ones too. Raises LandingError."""
+    return landing.find(spark, job.landing, job.source.events.files)
 
 
 def shared_ids(lines: DataFrame, events: DataFrame, has_source_ids: bool) -> DataFrame | None:

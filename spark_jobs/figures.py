@@ -33,6 +33,14 @@ class EventsFigures:
     """Refused lines by reason, sorted by reason."""
     absent_columns: tuple[str, ...] = ()
     """Columns that the mapping names and no new file has."""
+    new_columns: tuple[str, ...] = ()
+    """Columns of the new files that no file had before."""
+    files_withdrawn: int = 0
+    """Landed files that are withdrawn, and so not read."""
+    outdated_by_reason: dict[str, int] = field(default_factory=dict)
+    """Ingested files that left or were read again, by reason (`landing.outdated`)."""
+    events_left: int = 0
+    """Events that they had given; those that are read again are among `accepted`."""
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,8 @@ class StageContext:
     """Every finished stage of this cycle, by name. Stages read `records` and `versions`."""
     say: Callable[[str], None] = print
     """Shows one line of progress."""
+    inputs_digest: str = ""
+    """Digest of the stage's inputs, which its record will carry."""
 
     @property
     def versions(self) -> Mapping[str, int]:

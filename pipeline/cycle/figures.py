@@ -15,6 +15,23 @@ from pipeline.gates.rules import Verdict
 
 
 @dataclass(frozen=True)
+class AcceptedData:
+    """A person's word by which a red suite passed."""
+
+    expectations: tuple[str, ...]
+    """Those that failed, `table.name`."""
+    by: str
+    at: str
+    """ISO 8601, UTC."""
+    reason: str
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        return f"accepted by {self.by} on {self.at[:10]}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class ValidateEventsFigures:
     window: Window
     new_lines: NewLines
@@ -25,6 +42,8 @@ class ValidateEventsFigures:
     judgements: tuple[JudgementRow, ...]
     page: str
     """File name of the expectation page in the cycle's report folder."""
+    accepted: AcceptedData | None = None
+    """None: the suite passed by itself."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +51,8 @@ class ValidateSequencesFigures:
     judgements: tuple[JudgementRow, ...]
     page: str
     """File name of the expectation page in the cycle's report folder."""
+    accepted: AcceptedData | None = None
+    """None: the suite passed by itself."""
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,29 @@ def working(
         yield
 
 
+@contextmanager
+def mending(settings: Settings, source: str, command: str) -> Iterator[None]:
+    """Held while a command changes what cycles have written; a cycle between two stages keeps its lease, and its
+    next stage waits.
+
+    Raises SourceBusyError while a stage, another such command or a process that runs a whole cycle is at work.
+    """
+    with ExitStack() as held:
+        with _guard(settings, source):
+            if others := _working(settings, source):
+                raise SourceBusyError(
+                    f"{', '.join(others)} of {source} is still running; retry when it finishes"
+                )
+            lease = _read(_path(settings, source))
+            process = lease["process"] if lease else None
+            if process is not None and Path(f"/proc/{process}").exists():
+                raise SourceBusyError(
+                    f"cycle {lease['cycle']} of {source} is running; retry when it finishes"
+                )
+            held.enter_context(_exclusive(_folder(settings) / f"{source}.{command}.working", wait=False))
+        yield
+
+
 def _refuse_another_cycle(settings: Settings, source: str, cycle: str) -> None:
     held = _read(_path(settings, source))
     if held is not None and held["cycle"] != cycle and _is_live(settings, source, held):

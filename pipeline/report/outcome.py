@@ -14,12 +14,15 @@ from model.evaluation.metrics import ALL, Group
 from model.evaluation.names import CANDIDATE, CHAMPION, ModelName, Variant, in_order
 from pipeline.cycle.context import find_figures
 from pipeline.cycle.figures import (
+    AcceptedData,
     FunnelFigures,
     PromoteFigures,
     RegisterFigures,
     RungFigures,
     TrainFigures,
     TrainingFigures,
+    ValidateEventsFigures,
+    ValidateSequencesFigures,
 )
 from pipeline.cycle.records import Records, StageRecord
 from pipeline.gates.rules import FEWEST_USERS, Verdict
@@ -74,6 +77,15 @@ def headline(records: Records) -> Headline:
     elif promoted is not None:
         why = (_sentence(promoted.why),)
     return Headline("accepted", title, (*_standing(records), *why), _losses(records))
+
+
+def accepted_data(records: Records) -> list[AcceptedData]:
+    """The words by which red suites of the cycle passed."""
+    judged = (
+        find_figures(records, "validate_events", ValidateEventsFigures),
+        find_figures(records, "validate_sequences", ValidateSequencesFigures),
+    )
+    return [figures.accepted for figures in judged if figures is not None and figures.accepted is not None]
 
 
 def refusing_record(records: Records) -> StageRecord | None:

@@ -30,7 +30,7 @@ from pipeline.cycle.figures import (
 from pipeline.cycle.records import Records, StageRecord
 from pipeline.gates.rules import Verdict
 from pipeline.report import charts
-from pipeline.report.outcome import headline, judged_model
+from pipeline.report.outcome import accepted_data, headline, judged_model
 from pipeline.report.quality import delays, measured, quality
 from pipeline.report.table_facts import TableFacts
 from pipeline.workflows.refresh_cycle import rung_stage, workflow
@@ -120,6 +120,7 @@ def _values(
         "agreement": funnel.agreement if funnel else (),
         "events": find_figures(records, "events", EventsFigures),
         "expectations": _expectations(records),
+        "accepted_data": accepted_data(records),
         "validation": find_figures(records, "validate_events", ValidateEventsFigures),
         "sequences": find_figures(records, "sequences", SequencesFigures),
         "evaluation_sequences": find_figures(records, "evaluation_sequences", EvaluationSequencesFigures),

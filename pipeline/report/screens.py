@@ -26,7 +26,7 @@ from pipeline.cycle.figures import (
     RungFigures,
 )
 from pipeline.cycle.records import Records, read_records
-from pipeline.report.outcome import judged_model, refused_where, refusing_record
+from pipeline.report.outcome import accepted_data, judged_model, refused_where, refusing_record
 from pipeline.report.quality import condition_words, measured
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import refresh_cycle
@@ -145,6 +145,17 @@ def _data_lines(records: Records) -> list[str]:
     examples = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
     counts = f"{events.accepted:,} lines accepted, {events.rejected:,} rejected"
     lines = [_titled("data", f"{counts} ({examples})" if examples else counts)]
+    lines += [
+        f"{INDENT}{files:,} ingested file{'' if files == 1 else 's'} left or read again: {reason}"
+        for reason, files in events.outdated_by_reason.items()
+    ]
+    if events.files_withdrawn:
+        lines.append(f"{INDENT}{events.files_withdrawn:,} withdrawn, not read")
+    if events.new_columns:
+        lines.append(f"{INDENT}columns that no file had before: {', '.join(events.new_columns)}")
+    lines += [
+        f"{INDENT}not met: {', '.join(word.expectations)}; {word.words}" for word in accepted_data(records)
+    ]
     sequences = find_figures(records, "sequences", SequencesFigures)
     vocabulary = find_figures(records, "vocabulary", VocabularyFigures)
     if sequences is not None:

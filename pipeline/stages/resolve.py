@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 from expectations.wording import listing
 from pipeline.config import Config, parse_stored
-from pipeline.cycle import accepted
+from pipeline.cycle import accepted, identity
 from pipeline.cycle.definition import (
     AcceptedVersion,
     Cycle,
@@ -41,11 +41,12 @@ def resolve(
 ) -> Cycle:
     """The stage: checks the registry, lands the source's files and pins the cycle.
 
-    The caller holds the source's lease. Raises RegistryError, SourceError or CycleError, each with what
+    The caller holds the source's lease. Raises IdentityError, RegistryError, SourceError or CycleError, each with what
     to do.
     """
     from pipeline.registry import tracking
 
+    identity.claim(config, settings)
     tracking.check(settings, config.source.name)
     land(config.source.name, settings, say)
     cycle = pin_cycle(config, cutoff, settings, run_type=run_type, cold_start=cold_start)

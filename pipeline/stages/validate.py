@@ -6,7 +6,8 @@
 Reads the tables at the versions that this cycle pinned, those of the version that it continues, and the
 windows of earlier cycles. Leaves a page with every judgement in the cycle's report folder. An expectation
 that fails or crashes raises, so that no record is written and readers stay on the last versions that
-passed. The expectations are in `expectations.suites`.
+passed, unless a person has accepted this very data (`pipeline.cycle.acceptance`). The expectations are in
+`expectations.suites`.
 """
 
 from __future__ import annotations
@@ -41,17 +42,19 @@ from expectations.tables import (
     VOCABULARY,
     Table,
 )
-from pipeline.cycle import accepted
+from pipeline.cycle import acceptance, accepted
 from pipeline.cycle.context import StageContext, figures_of
 from pipeline.cycle.definition import AcceptedVersion
-from pipeline.cycle.figures import ValidateEventsFigures, ValidateSequencesFigures
+from pipeline.cycle.figures import AcceptedData, ValidateEventsFigures, ValidateSequencesFigures
+from pipeline.cycle.passed import passed_version
 from pipeline.cycle.records import StageResult, read_records
 from spark_jobs.figures import ItemSignalsFigures
 from spark_jobs.lake import delta
+from spark_jobs.landing.erased import ERASED
 from spark_jobs.landing.event_lines import DUPLICATE, EARLIEST, LATEST
 from spark_jobs.landing.reading import EXCLUDED
 
-HARMLESS = (DUPLICATE, EXCLUDED)
+HARMLESS = (DUPLICATE, EXCLUDED, ERASED)
 """Reasons for rejecting a line that say nothing against the log."""
 
 
@@ -63,10 +66,10 @@ def validate_events(context: StageContext) -> StageResult:
     """The stage: judges `events` and `items`. Raises ExpectationsFailed."""
     judged_before = _judged_before(context)
     earlier = _earlier_windows(context, judged_before)
-    measured = _measure_events(context, list(judged_before), list(earlier.values()))
+    measured = _measure_events(context, list(earlier.values()))
     context.say(f"{measured.window.events:,} events in the window")
     judged = [_judge_events(context, measured), _judge_items(context)]
-    page = _conclude(context, judged)
+    page, word = _conclude(context, judged)
     figures = ValidateEventsFigures(
         window=measured.window,
         new_lines=measured.new,
@@ -74,6 +77,7 @@ def validate_events(context: StageContext) -> StageResult:
         compared_with=tuple(earlier),
         judgements=report.rows(judged),
         page=page.name,
+        accepted=word,
     )
     return StageResult(figures)
 
@@ -87,19 +91,18 @@ def validate_sequences(context: StageContext) -> StageResult:
         _judge_item_signals(context),
         _judge_successors(context),
     ]
-    page = _conclude(context, judged)
-    return StageResult(ValidateSequencesFigures(report.rows(judged), page.name))
+    page, word = _conclude(context, judged)
+    return StageResult(ValidateSequencesFigures(report.rows(judged), page.name, word))
 
 
-def _measure_events(
-    context: StageContext, passed: Sequence[str], earlier: Sequence[Window]
-) -> events_suite.Measured:
-    """What is measured before events are judged; `passed` are the cycles whose events were judged before."""
+def _measure_events(context: StageContext, earlier: Sequence[Window]) -> events_suite.Measured:
+    """What is measured before events are judged."""
     cycle = context.cycle
+    passed = passed_version(context.settings, cycle.source, but=cycle.name)
     ingested, rejected = _table(context, INGESTED_FILES), _table(context, REJECTED_EVENTS)
     now = window(_table(context, EVENTS), cycle.split, cycle.cutoff)
     return events_suite.Measured(
-        new=new_lines(ingested, rejected, passed, HARMLESS),
+        new=new_lines(ingested, rejected, cycle.name, passed, HARMLESS),
         window=now,
         drift=drift(now, earlier),
     )
@@ -187,11 +190,23 @@ def _judge_successors(context: StageContext) -> SuiteResult:
     return judge(SUCCESSORS.name, batches, expected, successors_suite.AGGREGATES)
 
 
-def _conclude(context: StageContext, judged: Sequence[SuiteResult]) -> Path:
-    """Writes the page and returns its path. Raises ExpectationsFailed when an expectation failed or
-    crashed."""
-    cycle = context.cycle
+def _conclude(context: StageContext, judged: Sequence[SuiteResult]) -> tuple[Path, AcceptedData | None]:
+    """Writes the page; returns its path, and the word by which a red suite passes. Raises ExpectationsFailed
+    when an expectation crashed, or failed and nobody has accepted that."""
+    cycle, stage = context.cycle, context.stage.name
     folder = context.settings.report_folder(cycle.source, cycle.name)
+    records = context.settings.cycle_folder(cycle.source, cycle.name)
+    failed, crashed = (
+        [
+            f"{result.table}.{one.expectation.name}"
+            for result in judged
+            for one in result.red
+            if one.outcome == kind
+        ]
+        for kind in ("failed", "crashed")
+    )
+    red = bool(failed or crashed)
+    word = acceptance.find(records, stage, context.inputs_digest, failed) if red and not crashed else None
     pinned = {result.table: context.versions[result.table] for result in judged}
     facts = {
         "source": cycle.source,
@@ -200,12 +215,16 @@ def _conclude(context: StageContext, judged: Sequence[SuiteResult]) -> Path:
         "cutoff": f"{cycle.cutoff:%Y-%m-%d %H:%M} UTC",
         "table versions": ", ".join(f"{table} {version}" for table, version in pinned.items()),
     }
-    page = report.write(folder, context.stage.name, judged, facts)
+    page = report.write(folder, stage, judged, facts, word.words if word else None)
     for result in judged:
         context.say(f"{result.table}: {report.counted(result)} in {result.seconds:.1f} s")
-    if any(result.red for result in judged):
+    if red and word is None:
+        acceptance.found_red(records, stage, context.inputs_digest, failed, crashed)
         raise ExpectationsFailed(_message(judged, page))
-    return page
+    if word is not None:
+        context.say(f"not met: {', '.join(failed)}; {word.words}")
+    acceptance.passed(records, stage)
+    return page, word
 
 
 def _message(judged: Sequence[SuiteResult], page: Path) -> str:

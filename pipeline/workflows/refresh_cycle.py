@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.config import Config
-from pipeline.workflows.stage import Stage, Workflow
+from pipeline.workflows.stage import LANDED, Stage, Workflow
 
 MAX_RUNGS = 8
 
@@ -20,7 +20,7 @@ RESOLVE = Stage(
     "python",
     after=(),
     reads=("registry",),
-    writes=("cycle record", "landed files"),
+    writes=("cycle record", LANDED),
     retries=1,
 )
 """Under Airflow it waits up to an hour for another cycle of the source."""
@@ -61,7 +61,7 @@ def _preparation() -> list[Stage]:
             is_job=True,
             after=("resolve",),
             phase="ingestion",
-            reads=("landed files",),
+            reads=(LANDED,),
             writes=("events", "rejected_events", "ingested_files"),
             sections=("source",),
             retries=1,
@@ -74,7 +74,7 @@ def _preparation() -> list[Stage]:
             is_job=True,
             after=("events",),
             phase="ingestion",
-            reads=("events", "landed files"),
+            reads=("events", LANDED),
             writes=("items", "rejected_items"),
             sections=("source",),
             retries=1,
@@ -90,6 +90,7 @@ def _preparation() -> list[Stage]:
             continues=True,
             writes=("expectation report",),
             sections=("source", "schedule", "expectations"),
+            settles_landing=True,
         ),
         Stage(
             "vocabulary",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Engine = Literal["python", "spark", "torch"]
+LANDED = "landed files"
+"""What a stage of the ingestion reads from outside."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class Stage:
     """How often Airflow runs it again after a crash; waiting for a busy source uses up none."""
     always: bool = False
     """Whether it runs after a refusal too."""
+    settles_landing: bool = False
+    """Whether its success settles which landed files the cycle is made of: until then, stages that read
+    them run again when they change."""
 
     def load(self) -> Callable[..., Any]:
         """The stage's function; imports its module, and with it the engine."""
@@ -75,6 +80,16 @@ class Workflow:
 
     def __contains__(self, name: str) -> bool:
         return any(stage.name == name for stage in self)
+
+    @property
+    def ingestion(self) -> tuple[Stage, ...]:
+        """The stages that read landed files."""
+        return tuple(stage for stage in self.stages if LANDED in stage.reads)
+
+    @property
+    def settling(self) -> Stage:
+        """The stage that settles which landed files a cycle is made of."""
+        return next(stage for stage in self.stages if stage.settles_landing)
 
     @property
     def last(self) -> Stage:

@@ -10,17 +10,22 @@ rows that differ). There is no plain append: it would duplicate its rows when a 
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
+from urllib.parse import unquote
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, StructType
 
+from expectations.files import write_atomically
 from expectations.tables import Table, location
 from spark_jobs.config import Job
+from spark_jobs.lake import migrations
 
 PROPERTIES = {
     # Training reads with delta-rs: no feature may raise the reader's protocol.
@@ -94,20 +99,20 @@ def bytes_on_disk(rows: DataFrame) -> int:
 def create(spark: SparkSession, lake: str, source: str, table: Table) -> int:
     """Creates a table by its contract unless it exists; returns its newest version.
 
-    A table of an earlier revision gets the nullable columns that the contract has added since. Raises
-    SchemaError when it exists with other columns.
+    A table of an earlier release is brought up to the contract: columns that may be null are added, its
+    migrations run, then constraints and properties become the contract's. Each step is harmless when it is killed and done
+    again. Raises SchemaError when other columns differ or a later release wrote the table, and
+    ConstraintError when stored rows violate a constraint that it lacked.
     """
     newest = latest_version(spark, lake, source, table)
-    if newest is not None and _add_columns(spark, lake, source, table):
-        newest = _newest(spark, lake, source, table)
     if newest is not None:
+        _bring_up(spark, table, lake, source)
         check_schema(read(spark, lake, source, table), table, what="the table in the lake")
-        return newest
+        return _newest(spark, lake, source, table)
     builder = DeltaTable.createIfNotExists(spark).location(location(lake, source, table.name))
     for column in table.columns:
         builder = builder.addColumn(column.name, column.type, nullable=column.nullable, comment=column.doc)
-    constraints = {f"delta.constraints.{name}": predicate for name, predicate in table.constraints}
-    for key, value in (PROPERTIES | constraints).items():
+    for key, value in _properties(table).items():
         builder = builder.property(key, value)
     if table.partitions:
         builder = builder.partitionedBy(*table.partitions)
@@ -115,14 +120,74 @@ def create(spark: SparkSession, lake: str, source: str, table: Table) -> int:
     return latest_version(spark, lake, source, table) or 0
 
 
-def _add_columns(spark: SparkSession, lake: str, source: str, table: Table) -> bool:
-    """Adds the nullable columns that a table lacks; returns whether there were any."""
-    present = read(spark, lake, source, table).columns
-    added = [column for column in table.columns if column.nullable and column.name not in present]
+_CONSTRAINT = "delta.constraints."
+
+
+def _properties(table: Table) -> dict[str, str]:
+    """Properties of a table that has just been created."""
+    constraints = {f"{_CONSTRAINT}{name}": predicate for name, predicate in table.constraints}
+    return PROPERTIES | constraints | {migrations.PROPERTY: str(migrations.newest(table.name))}
+
+
+def _bring_up(spark: SparkSession, table: Table, lake: str, source: str) -> None:
+    """Brings a stored table up to the contract; writes nothing when it is."""
+    address = f"delta.`{location(lake, source, table.name)}`"
+    stored, wanted = _stored_properties(spark, lake, source, table), _properties(table)
+    done = int(stored.get(migrations.PROPERTY, 0))
+    if done > migrations.newest(table.name):
+        raise SchemaError(
+            f"table {table.name} of {source} has migration {done}, this revision knows up to "
+            f"{migrations.newest(table.name)}; update the code"
+        )
+    fields = {field.name: field for field in read(spark, lake, source, table).schema}
+    added = [column for column in table.columns if column.nullable and column.name not in fields]
     if added:
         columns = ", ".join(f"`{column.name}` {column.type}" for column in added)
-        spark.sql(f"ALTER TABLE delta.`{location(lake, source, table.name)}` ADD COLUMNS ({columns})")
-    return bool(added)
+        spark.sql(f"ALTER TABLE {address} ADD COLUMNS ({columns})")
+    for column in table.columns:
+        if column.nullable and column.name in fields and not fields[column.name].nullable:
+            spark.sql(f"ALTER TABLE {address} ALTER COLUMN `{column.name}` DROP NOT NULL")
+    for migration in migrations.pending(table.name, done):
+        spark.sql(migration.statement.format(table=address))
+        _set(spark, address, {migrations.PROPERTY: str(migration.number)})
+    _constrain(spark, address, stored, wanted, table)
+    # All at once: Delta compares the two retentions that it is given.
+    if not PROPERTIES.items() <= stored.items():
+        _set(spark, address, PROPERTIES)
+
+
+def _constrain(
+    spark: SparkSession, address: str, stored: dict[str, str], wanted: dict[str, str], table: Table
+) -> None:
+    """Makes the stored constraints the contract's."""
+    for key in sorted(key for key in {*stored, *wanted} if key.startswith(_CONSTRAINT)):
+        if stored.get(key) == wanted.get(key):
+            continue
+        name = key.removeprefix(_CONSTRAINT)
+        if key in stored:
+            spark.sql(f"ALTER TABLE {address} DROP CONSTRAINT `{name}`")
+        if key in wanted:
+            try:
+                spark.sql(f"ALTER TABLE {address} ADD CONSTRAINT `{name}` CHECK ({wanted[key]})")
+            except _WRITE_ERRORS as error:
+                raise ConstraintError(
+                    f"table {table.name}: stored rows violate the constraint {name} ({wanted[key]}), which this "
+                    f"release adds; mend or remove them first: {str(error).strip().splitlines()[0]}"
+                ) from error
+
+
+def _set(spark: SparkSession, address: str, properties: dict[str, str]) -> None:
+    pairs = ", ".join(f"'{name}' = '{value}'" for name, value in properties.items())
+    spark.sql(f"ALTER TABLE {address} SET TBLPROPERTIES ({pairs})")
+
+
+def _stored_properties(spark: SparkSession, lake: str, source: str, table: Table) -> dict[str, str]:
+    jvm, nothing = spark._jvm, spark._jvm.scala.Option.empty()
+    log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(
+        spark._jsparkSession, location(lake, source, table.name)
+    )
+    stored = log.update(False, nothing, nothing).metadata().configuration()
+    return dict(jvm.scala.jdk.javaapi.CollectionConverters.asJava(stored))
 
 
 def replace(spark: SparkSession, rows: DataFrame, table: Table, lake: str, source: str, where: str) -> int:
@@ -216,6 +281,89 @@ def upsert(
         spark.conf.unset(_NOTE)
         changed.unpersist()
     return _newest(spark, lake, source, table)
+
+
+def delete(spark: SparkSession, condition: Column, table: Table, lake: str, source: str) -> int:
+    """Deletes the rows that satisfy a condition; returns the version. The commit keeps the condition's text."""
+    try:
+        DeltaTable.forPath(spark, location(lake, source, table.name)).delete(condition)
+    except _WRITE_ERRORS as error:
+        raise _explained(error, table) from error
+    return _newest(spark, lake, source, table)
+
+
+def set_values(
+    spark: SparkSession, condition: Column, values: dict[str, Column], table: Table, lake: str, source: str
+) -> int:
+    """Gives columns of the rows that satisfy a condition new values; returns the version."""
+    try:
+        DeltaTable.forPath(spark, location(lake, source, table.name)).update(condition, values)
+    except _WRITE_ERRORS as error:
+        raise _explained(error, table) from error
+    return _newest(spark, lake, source, table)
+
+
+def purge(spark: SparkSession, table: Table, lake: str, source: str, holds: Column, column: str) -> int:
+    """Deletes the files that the newest version does not use and that hold a row for which `holds`, a condition on
+    `column`, is true; returns how many. Versions made of them can no longer be read; all others can."""
+    address = location(lake, source, table.name)
+    root = spark._jvm.org.apache.hadoop.fs.Path(address)
+    system = root.getFileSystem(spark._jsc.hadoopConfiguration())
+    # The names of a table's files are unique; their addresses are spelled in several ways.
+    used = {_file_name(path) for path in read(spark, lake, source, table).inputFiles()}
+    files, old = system.listFiles(root, True), {}
+    while files.hasNext():
+        path = files.next().getPath()
+        name = path.getName()
+        if name.endswith(".parquet") and "/_delta_log/" not in path.toString() and name not in used:
+            old[name] = path
+    if not old:
+        return 0
+    reader = spark.read.option("recursiveFileLookup", "true")
+    rows = reader.parquet(*[path.toString() for path in old.values()])
+    held = rows.select("_metadata.file_name", column).where(holds).select("file_name").distinct().collect()
+    for row in held:
+        system.delete(old[_file_name(row["file_name"])], False)
+    return len(held)
+
+
+def cut_statistics(spark: SparkSession, table: Table, lake: str, source: str, value: str) -> int:
+    """Removes smallest and largest values from a table's log wherever the log holds a text; returns the number
+    of changed files. Only the number of rows stays known of these files. The log of a table in an object store
+    is left alone."""
+    address = location(lake, source, table.name)
+    if "://" in address and not address.startswith("file:"):
+        return 0
+    folder = Path(re.sub(r"^file:/+", "/", address)) / "_delta_log"
+    changed = 0
+    word = re.compile(rf"(?<![\w-]){re.escape(json.dumps(json.dumps(value)[1:-1])[1:-1])}(?![\w-])")
+    for path in sorted(folder.glob("*.json")):
+        lines = path.read_text().splitlines()
+        cut = [_without_bounds(line) if word.search(line) else line for line in lines]
+        if cut != lines:
+            write_atomically(path, "\n".join(cut) + "\n", mode=0o644)
+            path.with_name(f".{path.name}.crc").unlink(missing_ok=True)
+            changed += 1
+    if changed:
+        # Summaries of the commits above, which Delta makes anew when they are gone.
+        for pattern in ("*.checkpoint*.parquet", "_last_checkpoint", "*.crc", ".*.crc"):
+            for path in folder.glob(pattern):
+                path.unlink()
+    return changed
+
+
+def _without_bounds(line: str) -> str:
+    """A line of a commit with no statistics but the number of rows."""
+    action = json.loads(line)
+    for kind in ("add", "remove"):
+        if action.get(kind, {}).get("stats"):
+            rows = json.loads(action[kind]["stats"]).get("numRecords")
+            action[kind]["stats"] = json.dumps({"numRecords": rows})
+    return json.dumps(action, separators=(",", ":"))
+
+
+def _file_name(path: str) -> str:
+    return unquote(path.rsplit("/", 1)[-1])
 
 
 def last_note(spark: SparkSession, lake: str, source: str, table: Table) -> str | None:

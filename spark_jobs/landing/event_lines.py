@@ -28,6 +28,11 @@ from spark_jobs.landing.instants import NOT_AN_INSTANT, parsed_microseconds
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
 
 DUPLICATE = "duplicate event_id"
+TOO_EARLY = "time is before the earliest allowed"
+TOO_LATE = "time is after the latest allowed"
+UNKNOWN_ACTION = "unknown action"
+RULES = (TOO_EARLY, TOO_LATE, UNKNOWN_ACTION)
+"""Reasons that follow from the source's bounds and actions alone."""
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 """Bounds of `event_at` for a source that sets none of its own."""
@@ -88,10 +93,10 @@ def checked_lines(rows: DataFrame, source: SourceConfig) -> DataFrame:
         id_problem("item_id", "item"),
         F.when(F.col("time_missing"), "missing time")
         .when(F.col("at_us").isNull(), f"time {NOT_AN_INSTANT}")
-        .when(F.col("at_us") < earliest, "time is before the earliest allowed")
-        .when(F.col("at_us") > latest, "time is after the latest allowed"),
+        .when(F.col("at_us") < earliest, TOO_EARLY)
+        .when(F.col("at_us") > latest, TOO_LATE),
         F.when(F.col("action").isNull() | (F.col("action") == ""), "missing action").when(
-            ~F.col("action").isin(*source.actions), "unknown action"
+            ~F.col("action").isin(*source.actions), UNKNOWN_ACTION
         ),
         *([id_problem("event_id", "event_id")] if source.events.event_id else []),
         *[_signal_problem(name) for name in REWARD_SIGNALS],
@@ -172,6 +177,16 @@ def accepted_events(lines: DataFrame) -> DataFrame:
     """Rows of `events`, from the lines without a problem."""
     dated = lines.where(F.col("problem").isNull()).withColumn("event_date", F.to_date("event_at"))
     return dated.select(*EVENTS.column_names)
+
+
+def rule_problem(source: SourceConfig) -> Column:
+    """Why the source's bounds and actions refuse a stored event, one of RULES; null when they do not."""
+    at_us = F.unix_micros("event_at")
+    return (
+        F.when(at_us < microseconds(source.earliest or EARLIEST), TOO_EARLY)
+        .when(at_us > microseconds(source.latest or LATEST), TOO_LATE)
+        .when(~F.col("action").isin(*source.actions), UNKNOWN_ACTION)
+    )
 
 
 def _signal_problem(name: str) -> Column:

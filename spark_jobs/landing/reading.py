@@ -29,6 +29,9 @@ EXCLUDED = "excluded by the mapping's where"
 WHERE = "__where"
 """Name of the mapping's `where` among its expressions."""
 
+NEEDED = frozenset(("user", "item", "time", "event_id", "action", "tag", "entity", WHERE))
+"""Expressions without which a line is nothing."""
+
 Paths = dict[str, list[tuple[str, ...]]]
 """The columns that each expression names, as dotted parts."""
 
@@ -87,6 +90,11 @@ def read_mapped(
     named = {name: named_columns(spark, sql, labels[name]) for name, sql in wanted.items()}
     absent = _absent(groups, named, columns, mapping.format == "jsonl")
     _refuse_absent(absent, named, labels, texts, columns, may_be_absent)
+    if mapping.format != "jsonl":
+        lacking = _lacking(groups, named, labels, texts)
+        unreadable |= lacking
+        counts.update(dict.fromkeys(lacking, 1))
+        groups = [group for group in groups if not lacking.keys() & group.counts.keys()]
     parts = [_mapped_group(group, mapping, wanted, named, labels) for group in groups]
     return Mapped(parts, counts, unreadable, columns, tuple(sorted(absent)))
 
@@ -135,6 +143,27 @@ def _absent(groups: list[Group], named: Paths, columns: tuple[str, ...], is_json
         .first()
     )
     return {name for name in absent if not has_key[name]}
+
+
+def _lacking(
+    groups: list[Group], named: Paths, labels: dict[str, str], texts: dict[str, str]
+) -> dict[str, str]:
+    """Why a file cannot be read, by file_id, for files without any of the columns of an expression that every
+    line needs, which other files have: a column was renamed or has vanished."""
+    found: dict[str, str] = {}
+    for group in groups:
+        there = {name.lower() for name in group.columns}
+        for name, paths in named.items():
+            needed = sorted({parts[0] for parts in paths})
+            if name in NEEDED and needed and not any(column.lower() in there for column in needed):
+                why = (
+                    f"{labels[name]} = {texts[name]!r} names column {', '.join(needed)}, which this file does not have; "
+                    f"its columns are: {', '.join(group.columns)}; name what it is called by now too "
+                    "(coalesce), or land the file again"
+                )
+                found.update(dict.fromkeys(group.counts, why))
+                break
+    return found
 
 
 def _refuse_absent(

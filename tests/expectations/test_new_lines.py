@@ -9,16 +9,19 @@ from expectations.new_lines import EXAMPLES, new_lines
 from expectations.tables import INGESTED_FILES, REJECTED_EVENTS
 from tests.expectations.suites.frames import frame
 
-PASSED = ("2023-12-05",)
+PASSED = 7
+"""Version of `ingested_files` that another cycle has passed."""
 
 
 @pytest.fixture
 def counted(spark):
-    """A function (rows of ingested_files, rows of rejected_events) → the new lines since PASSED."""
+    """A function (rows of ingested_files, rows of rejected_events) → the new lines of cycle 2024-01-05."""
 
     def count(files, rejected):
         ingested = frame(spark, INGESTED_FILES, files)
-        return new_lines(ingested, frame(spark, REJECTED_EVENTS, rejected), PASSED, ("repeated",))
+        return new_lines(
+            ingested, frame(spark, REJECTED_EVENTS, rejected), "2024-01-05", PASSED, ("repeated",)
+        )
 
     return count
 
@@ -26,9 +29,9 @@ def counted(spark):
 def test_what_a_failed_cycle_ingested_counts_again_and_repeated_lines_dilute_nothing(counted):
     file = {"mapping_digest": "m", "accepted_count": 0}
     files = [
-        file | {"file_id": "f", "line_count": 90, "cycle": "2023-12-20"},
+        file | {"file_id": "f", "line_count": 90, "cycle": "2023-12-20", "ingestion": 8},
         file | {"file_id": "g", "line_count": 10, "cycle": "2024-01-05"},
-        file | {"file_id": "h", "line_count": 50, "cycle": "2023-12-05"},
+        file | {"file_id": "h", "line_count": 50, "cycle": "2023-12-05", "ingestion": 7},
     ]
     rejected = [{"file_id": "f", "reason": "repeated"}] * 80
     rejected += [
@@ -57,5 +60,5 @@ def test_the_most_frequent_reasons_are_shown(counted):
 
 
 def test_without_a_new_file_there_are_no_new_lines(counted):
-    passed = [{"file_id": "f", "line_count": 100, "cycle": PASSED[0]}]
+    passed = [{"file_id": "f", "line_count": 100, "cycle": "2023-12-05", "ingestion": 7}]
     assert counted(passed, [{"file_id": "f", "reason": "no user"}]) == NewLines(lines=0, faulty=0)

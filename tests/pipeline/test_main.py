@@ -10,9 +10,10 @@ import pytest
 
 from pipeline import presets, runner
 from pipeline.__main__ import main
+from pipeline.cycle import acceptance, lease
 from pipeline.cycle import definition as cycle
-from pipeline.cycle import lease
 from pipeline.cycle.records import StageRecord
+from pipeline.mending import files, users
 from pipeline.registry import tracking
 from pipeline.report import screens as status
 from pipeline.runner import Outcome, StageError
@@ -166,3 +167,55 @@ def test_commands_that_were_printed_for_a_persons_own_source_work(settings, monk
 def test_a_name_that_never_ran_is_no_source(settings, capsys):
     assert main(["status", "--source", "my-log"]) == 1
     assert "source 'my-log' is unknown; pass ml-100k" in capsys.readouterr().err
+
+
+def test_a_red_suite_is_accepted_by_the_name_of_the_cycle_and_a_reason(settings, capsys):
+    folder = settings.cycle_folder("my-log", "2026-03-01")
+    folder.mkdir(parents=True)
+    words = ["accept-data", "--source", "my-log", "--cycle", "2026-03-01", "--by", "ann", "--reason"]
+    assert main([*words, "down"]) == 1
+    assert "no suite of cycle 2026-03-01 of my-log is red" in capsys.readouterr().err
+    acceptance.found_red(folder, "validate_events", "digest", ["events.volume_drift"], [])
+    assert main([*words, " "]) == 1
+    assert main([*words, "down"]) == 0
+    assert (
+        "validate_events of cycle 2026-03-01: events.volume_drift; accepted by ann" in capsys.readouterr().out
+    )
+
+
+def test_a_source_is_said_to_have_moved(settings, tmp_path, capsys):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "my.toml").write_text(OWN)
+    words = ["move-source", "--reason", "new disk", "--source"]
+    assert main([*words, str(tmp_path / "one" / "my.toml")]) == 0
+    assert main([*words, str(tmp_path / "two" / "my.toml")]) == 0
+    told = capsys.readouterr().out
+    assert f"my-log: from {tmp_path}/one/*.csv to {tmp_path}/two/*.csv" in told
+    assert main([*words, str(tmp_path / "two" / "my.toml")]) == 0
+    assert "my-log is where it was" in capsys.readouterr().out
+
+
+def test_the_commands_that_mend_data_are_given_what_was_asked(settings, tmp_path, monkeypatch):
+    (tmp_path / "my.toml").write_text(OWN)
+    given = []
+    for module, name in (
+        (files, "withdraw"),
+        (files, "undo_withdrawal"),
+        (files, "replay_rejected"),
+        (users, "erase_user"),
+    ):
+        monkeypatch.setattr(
+            module, name, lambda config, settings, what, *rest, name=name: given.append((name, what))
+        )
+    source = ["--source", str(tmp_path / "my.toml")]
+    assert main(["withdraw", "a.csv", *source]) == main(["withdraw", "a.csv", "--undo", *source]) == 0
+    assert main(["replay-rejected", *source]) == main(["replay-rejected", "--reason", "bad", *source]) == 0
+    assert main(["erase-user", "u1", *source]) == 0
+    assert given == [
+        ("withdraw", "a.csv"),
+        ("undo_withdrawal", "a.csv"),
+        ("replay_rejected", None),
+        ("replay_rejected", "bad"),
+        ("erase_user", "u1"),
+    ]

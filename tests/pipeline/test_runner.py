@@ -11,10 +11,12 @@ import pytest
 from model.config import TrainingConfig
 from pipeline import presets, runner
 from pipeline.command_line import parser
-from pipeline.cycle import accepted, lineage
+from pipeline.config import ExpectationsConfig
+from pipeline.cycle import accepted, corrections, identity, lineage
 from pipeline.cycle.context import StageContext, UndeclaredError
 from pipeline.cycle.definition import AcceptedVersion, Cycle
 from pipeline.cycle.figures import ReportFigures
+from pipeline.cycle.identity import IdentityError
 from pipeline.cycle.lease import SourceBusyError, working
 from pipeline.cycle.records import StageRecord, StageResult, read_records, write_record
 from pipeline.runner import StageError, is_finished, run_cycle, run_stage
@@ -26,6 +28,7 @@ from tests.factories import CUTOFFS, tiny_config
 CYCLE = Cycle("tiny", CUTOFFS[0], timedelta(days=10), None)
 STAGES = workflow(tiny_config()).stages
 FIGURES = ReportFigures("accepted", "", "")
+WHY = corrections.Said("ann@host", "2024-02-10T00:00:00+00:00", "bots")
 
 
 @pytest.fixture
@@ -117,6 +120,79 @@ def test_a_whole_cycle_is_finished_accepted_or_refused(calls, settings, refused)
     (settings.cycle_folder("tiny", CYCLE.name) / "stage-sequences.json").unlink()
     assert not is_finished(tiny_config(), CYCLE, settings)
     assert names == []
+
+
+@pytest.fixture
+def landed(settings):
+    """A landing folder with one event file."""
+    folder = settings.landing("tiny")
+    folder.mkdir(parents=True)
+    (folder / "events-1.jsonl").write_text("torn")
+    return folder
+
+
+def once(name, settings):
+    return run_stage(name, tiny_config(), CYCLE, settings, say=lambda text: None)
+
+
+@pytest.mark.parametrize("command", ["events", "items", "validate_events"])
+def test_a_red_cycle_is_mended_by_mending_its_data(calls, settings, landed, monkeypatch, command):
+    names, _ = calls
+    once("events", settings), once("items", settings)
+    names.clear()
+    once("events", settings)
+    assert names == []
+    # `validate_events` was red and left no record: whichever task is cleared does what is needed.
+    (landed / "events-1.jsonl").write_text("whole")
+    once(command, settings)
+    assert (
+        names
+        == ["events", "items", "validate_events"][: 1 + ["events", "items", "validate_events"].index(command)]
+    )
+
+
+def test_a_cycle_that_has_passed_stays_as_it_is_whatever_lands(calls, settings, landed):
+    names, _ = calls
+    for name in ("events", "items", "validate_events"):
+        once(name, settings)
+    names.clear()
+    (landed / "events-2.jsonl").write_text("late")
+    said = corrections.withdraw(corrections.Corrections(), "events-1.jsonl", (), WHY)
+    corrections.write(settings, "tiny", said)
+    strict = ExpectationsConfig(max_faulty_fraction=0.01)
+    run_stage("validate_events", tiny_config(expectations=strict), CYCLE, settings, say=lambda text: None)
+    assert names == ["validate_events"]
+
+
+def test_a_withdrawn_file_counts_until_the_suite_has_passed(calls, settings, landed):
+    names, _ = calls
+    once("events", settings)
+    corrections.write(
+        settings, "tiny", corrections.withdraw(corrections.Corrections(), "events-1.jsonl", (), WHY)
+    )
+    once("events", settings)
+    assert names == ["events", "events"]
+
+
+def test_an_erasure_begins_an_unfinished_cycle_again_and_leaves_a_finished_one(calls, settings, landed):
+    names, _ = calls
+    once("events", settings), once("items", settings), once("validate_events", settings)
+    corrections.write(settings, "tiny", corrections.erase(corrections.Corrections(), "digest", WHY))
+    names.clear()
+    run(tiny_config(), settings)
+    assert names == [stage.name for stage in STAGES]
+    corrections.write(settings, "tiny", corrections.erase(corrections.read(settings, "tiny"), "other", WHY))
+    names.clear()
+    run(tiny_config(), settings)
+    assert names == [] and is_finished(tiny_config(), CYCLE, settings)
+
+
+def test_a_source_of_the_same_name_elsewhere_is_refused_by_a_stage_too(calls, settings):
+    identity.claim(tiny_config(), settings)
+    config = tiny_config()
+    other = config.model_copy(update={"source": config.source.model_copy(update={"landing": "/elsewhere"})})
+    with pytest.raises(IdentityError, match="move-source"):
+        run_stage("events", other, CYCLE, settings, say=lambda text: None)
 
 
 def test_a_stage_without_its_upstream_says_what_to_run(calls, settings):

@@ -8,12 +8,15 @@ from collections import Counter
 from datetime import datetime
 
 import pytest
+from pyspark.sql import functions as F
 
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
 from spark_jobs import events
 from spark_jobs.lake import delta
+from spark_jobs.landing.erased import ERASED, NO_TEXT, user_digest
 from spark_jobs.landing.event_lines import DUPLICATE
 from spark_jobs.landing.files import LandingError
+from spark_jobs.landing.outdated import LOST, REPLACED, SHADOWED
 from tests.spark_jobs.landed import content, job, jsonl, source
 
 T = 1_767_225_600  # 2026-01-01 00:00:00 UTC
@@ -211,11 +214,12 @@ def test_a_changed_mapping_reads_the_landed_files_again(spark, landing):
     assert len(content(spark, job(landing, right), EVENTS)) == 2
     assert content(spark, job(landing, right), REJECTED_EVENTS) == []
     assert [row["cycle"] for row in content(spark, job(landing, right), INGESTED_FILES)] == ["2026-03-29"]
-    # Back to the first mapping; a file that is gone keeps the events that it gave.
+    # Back to the first mapping; a file that left after a cycle passed it keeps the events that it gave.
     jsonl(landing / "2.jsonl", {"u": "c", "i": "1", "t": T})
     (landing / "1.jsonl").unlink()
+    passed = result.versions["ingested_files"]
     for mapping, users in ((wrong, ["a", "b", "c"]), (right, ["a", "b"])):
-        events.main(spark, job(landing, mapping))
+        events.main(spark, job(landing, mapping, passed_ingestion=passed))
         assert sorted(row["user_id"] for row in content(spark, job(landing, mapping), EVENTS)) == users
 
 
@@ -293,3 +297,88 @@ def test_an_optional_column_may_be_absent_from_later_files(spark, landing):
         "a": "home",
         "b": None,
     }
+
+
+def users(spark, this):
+    return [row["user_id"] for row in content(spark, this, EVENTS)]
+
+
+def test_a_file_landed_again_under_its_name_replaces_its_events_and_lets_repeats_in(spark, landing):
+    a, b, c = ({"u": name, "i": "1", "t": T} for name in "abc")
+    jsonl(landing / "1.jsonl", a, b, "bad")
+    jsonl(landing / "2.jsonl", b)
+    whole = job(landing, source())
+    assert events.main(spark, whole).figures.rejected == 2
+    jsonl(landing / "1.jsonl", a, c, c)  # corrected: b goes, c comes, nothing is faulty
+    result = events.main(spark, whole)
+    assert sorted(users(spark, whole)) == ["a", "b", "c", "c"]
+    assert content(spark, whole, REJECTED_EVENTS) == []
+    assert result.figures.outdated_by_reason == {REPLACED: 1, SHADOWED: 1} and result.figures.events_left == 2
+    before = {row["event_id"] for row in content(spark, whole, EVENTS)}
+    jsonl(landing / "1.jsonl", a, c, c, {"u": "d", "i": "1", "t": T})  # a log that has grown
+    grown = events.main(spark, whole)
+    assert sorted(users(spark, whole)) == ["a", "b", "c", "c", "d"] and grown.figures.rejected == 0
+    assert before < {row["event_id"] for row in content(spark, whole, EVENTS)}
+
+
+def test_a_file_that_leaves_before_a_cycle_passed_it_takes_its_lines_along(spark, landing):
+    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T})
+    jsonl(landing / "2.jsonl", {"u": "b", "i": "1", "t": T}, "bad")
+    first = events.main(spark, job(landing, source()))
+    (landing / "2.jsonl").unlink()
+    events.main(spark, job(landing, source(), passed_ingestion=first.versions["ingested_files"]))
+    assert sorted(users(spark, job(landing, source()))) == ["a", "b"]
+    events.main(spark, job(landing, source()))
+    assert users(spark, job(landing, source())) == ["a"]
+    assert content(spark, job(landing, source()), REJECTED_EVENTS) == []
+    (landing / "1.jsonl").unlink()
+    with pytest.raises(
+        LandingError, match="no cycle has passed the 1 files that were ingested: land them again"
+    ):
+        events.main(spark, job(landing, source()))
+
+
+def test_withdrawn_files_and_erased_users_stay_out(spark, landing):
+    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T}, {"u": "b", "i": "1", "t": T}, '{"u": "a"')
+    jsonl(landing / "2.jsonl", {"u": "bot", "i": "1", "t": T})
+    whole = job(landing, source(), kept_out=("2.jsonl",), erased=(user_digest("films", "a"),))
+    result = events.main(spark, whole)
+    assert users(spark, whole) == ["b"] and result.figures.files_withdrawn == 1
+    refused = [(row["raw"], row["reason"]) for row in content(spark, whole, REJECTED_EVENTS)]
+    assert refused == [(NO_TEXT, ERASED), (NO_TEXT, "not valid JSON")]
+
+
+def test_changed_bounds_and_actions_read_again_what_they_change_and_hold_what_is_gone(spark, landing):
+    def of(*actions, **bounds):
+        return source(actions=actions, events={"action": "a"}, **bounds)
+
+    line = {"i": "1", "t": T, "a": "view"}
+    jsonl(landing / "1.jsonl", line | {"u": "a"}, line | {"u": "b", "a": "like"})
+    jsonl(landing / "2.jsonl", line | {"u": "c"})
+    jsonl(landing / "3.jsonl", line | {"u": "d", "t": T - 86400}, line | {"u": "e"})
+    first = events.main(spark, job(landing, of("view")))
+    passed = {"passed_ingestion": first.versions["ingested_files"]}
+    (landing / "3.jsonl").unlink()
+    # An action is appended: only the file with a line refused for its action is read again.
+    appended = events.main(spark, job(landing, of("view", "like"), **passed))
+    assert (appended.figures.files_new, appended.figures.accepted) == (1, 2)
+    assert sorted(users(spark, job(landing, of("view")))) == ["a", "b", "c", "d", "e"]
+    # A bound is raised: the early event of the file that is gone becomes a refused line.
+    bound = job(landing, of("view", "like", earliest="2026-01-01T00:00:00Z"), **passed)
+    assert events.main(spark, bound).figures.files_new == 0
+    assert sorted(users(spark, bound)) == ["a", "b", "c", "e"]
+    (refused,) = content(spark, bound, REJECTED_EVENTS)
+    assert refused["reason"] == "time is before the earliest allowed" and '"user_id":"d"' in refused["raw"]
+    counts = {row["file_path"]: tuple(row)[3:6] for row in content(spark, bound, INGESTED_FILES)}
+    assert counts == {"1.jsonl": (2, 2, 0), "2.jsonl": (1, 1, 0), "3.jsonl": (2, 1, 1)}
+
+
+def test_rows_that_were_deleted_by_hand_come_back_and_a_new_column_is_told(spark, landing):
+    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T}, {"u": "b", "i": "1", "t": T})
+    whole = job(landing, source())
+    events.main(spark, whole)
+    delta.delete(spark, F.col("user_id") == "a", EVENTS, whole.lake, "films")
+    jsonl(landing / "2.jsonl", {"u": "c", "i": "1", "t": T, "device": "tv"})
+    result = events.main(spark, whole)
+    assert sorted(users(spark, whole)) == ["a", "b", "c"]
+    assert result.figures.outdated_by_reason == {LOST: 1} and result.figures.new_columns == ("device",)

@@ -45,7 +45,7 @@ def judged(spark, events, files, rejected, earlier):
     table = frame(spark, EVENTS, events).coalesce(1)
     ingested, refused = frame(spark, INGESTED_FILES, files), frame(spark, REJECTED_EVENTS, rejected)
     now = window(table, SPLIT, CUTOFF)
-    new = new_lines(ingested, refused, passed=("2023-12-05",), harmless_reasons=("repeated",))
+    new = new_lines(ingested, refused, "2024-01-05", 7, harmless_reasons=("repeated",))
     measured = suite.Measured(new, now, drift(now, earlier))
     batches = suite.batches(spark, table, ingested, refused, CUTOFF, measured)
     return judge("events", batches, suite.expectations(LIMITS, measured), suite.AGGREGATES)

@@ -137,3 +137,24 @@ def test_a_block_that_succeeds_keeps_the_lease(settings):
     with lease.taking(settings, "log", "2026-03-01"):
         pass
     assert lease.release(settings, "log") == "2026-03-01"
+
+
+def refused(held, match):
+    with pytest.raises(lease.SourceBusyError, match=match), held:
+        pass
+
+
+def test_a_mending_command_waits_for_work_and_work_for_it_but_not_for_a_cycle_between_stages(settings):
+    def mending(command="withdraw"):
+        return lease.mending(settings, "films", command)
+
+    lease.take(settings, "films", "2026-03-01")
+    with mending():
+        refused(
+            lease.working(settings, "films", "2026-03-01", "events"), "withdraw of films is still running"
+        )
+        refused(mending("erase-user"), "withdraw of films is still running")
+    with lease.working(settings, "films", "2026-03-01", "events"):
+        refused(mending(), "events of films is still running")
+    with lease.holding(settings, "films", "2026-03-01"):
+        refused(mending(), "cycle 2026-03-01 of films is running")

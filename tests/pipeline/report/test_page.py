@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.cycle.figures import PromoteFigures
+from pipeline.cycle.figures import AcceptedData, PromoteFigures
 from pipeline.cycle.records import read_records
 from pipeline.report.page import cycle_page
 from pipeline.report.table_facts import RejectedLine, TableFacts
@@ -249,3 +249,28 @@ def test_records_read_back_from_json_make_the_same_page(home, records):
     stored = read_records(home.cycle_folder(cycle.source, cycle.name))
     assert stored == records
     assert page(stored, FOUR_RUNGS) == page(records, FOUR_RUNGS)
+
+
+def test_what_was_accepted_and_what_left_is_told():
+    records = accepted()
+    word = AcceptedData(("events.volume_drift",), "ann@host", "2024-02-11T00:00:00", "the source was down")
+    judged = replace(records["validate_events"].figures, accepted=word)
+    events = replace(
+        records["events"].figures,
+        outdated_by_reason={"withdrawn": 2},
+        files_withdrawn=1,
+        new_columns=("device",),
+    )
+    text = words(
+        page(
+            records
+            | {"validate_events": record("validate_events", judged), "events": record("events", events)}
+        )
+    )
+    assert_has(
+        text,
+        "Not met and accepted: events.volume_drift; accepted by ann@host on 2024-02-11: the source was down",
+        "2 ingested files left or were read again: withdrawn.",
+        "1 landed file is withdrawn and was not read.",
+        "Columns that no file had before: device.",
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from model.evaluation.figures import Estimate
 from model.evaluation.names import DECAYED, DECAYED_UNSEEN
-from pipeline.cycle.figures import PromoteFigures
+from pipeline.cycle.figures import AcceptedData, PromoteFigures
 from pipeline.registry import tracking
 from pipeline.report import screens
 from pipeline.settings import Settings
@@ -216,3 +216,23 @@ def test_the_map_names_every_stage_of_the_funnel():
     ]
     assert [row for row in rows if row.startswith("rung_")] == ["rung_1", "rung_2", "rung_3", "rung_4"]
     assert {"resolve", "events", "funnel", "report"} < set(rows)
+
+
+def test_what_was_accepted_and_what_left_is_told(settings):
+    records = accepted()
+    word = AcceptedData(("events.volume_drift",), "ann@host", "2024-02-11T00:00:00", "the source was down")
+    judged = replace(records["validate_events"].figures, accepted=word)
+    events = replace(
+        records["events"].figures,
+        outdated_by_reason={"withdrawn": 1},
+        files_withdrawn=1,
+        new_columns=("device",),
+    )
+    changed = {"validate_events": record("validate_events", judged), "events": record("events", events)}
+    told = " ".join(" ".join(shown(settings, records | changed)).split())
+    for part in (
+        "1 ingested file left or read again: withdrawn 1 withdrawn, not read",
+        "columns that no file had before: device",
+        "not met: events.volume_drift; accepted by ann@host on 2024-02-11: the source was down",
+    ):
+        assert part in told

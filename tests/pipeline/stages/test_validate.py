@@ -21,8 +21,9 @@ from expectations.tables import (
     VOCABULARY,
     location,
 )
-from pipeline.cycle import accepted
+from pipeline.cycle import acceptance, accepted
 from pipeline.cycle.context import StageContext
+from pipeline.cycle.corrections import Said
 from pipeline.cycle.definition import AcceptedVersion, Cycle
 from pipeline.cycle.figures import ValidateEventsFigures
 from pipeline.cycle.records import StageRecord, StageResult, plain_figures, write_record
@@ -164,6 +165,17 @@ def test_a_volume_far_from_earlier_cycles_fails_and_names_the_page(context):
     assert "\n" not in text
     written = page(context, "validate_events")
     assert "2 of" in written and "0.01 times the median" in written
+    why = Said("ann@host", "2024-02-11T00:00:00+00:00", "the source was down")
+    acceptance.accept(context.settings, "tiny", context.cycle.name, why)
+    other = replace(context, inputs_digest="other data")
+    with pytest.raises(ExpectationsFailed):
+        validate_events(other)
+    acceptance.accept(context.settings, "tiny", context.cycle.name, why)
+    figures = validate_events(other).figures
+    assert figures.accepted.expectations == ("events.volume_drift", "events.action_mix_drift")
+    assert "2 of" in page(context, "validate_events")
+    assert "accepted by ann@host on 2024-02-11: the source was down" in page(context, "validate_events")
+    assert {row.outcome for row in figures.judgements if row.name == "volume_drift"} == {"failed"}
 
 
 def test_sound_sequences_pass_and_lost_rows_and_late_events_fail(context, spark):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from pyspark.sql import functions as F
 
 from expectations.tables import Column, Table
 from pipeline.settings import CHECKOUT
-from spark_jobs.lake import delta
+from spark_jobs.lake import delta, migrations
 
 RUNS = Table(
     name="runs",
@@ -145,3 +147,73 @@ def test_counts_and_predicates(spark, lake):
     assert delta.within("runner", []) == "false"
     kept = delta.read(spark, lake, "club", RUNS).where(delta.within("runner", ["o'ann", "bob"]))
     assert [row["runner"] for row in kept.collect()] == ["bob"]
+
+
+def properties(spark, lake):
+    return spark.sql(f"DESCRIBE DETAIL delta.`{lake}/club/runs`").first()["properties"]
+
+
+def test_a_table_of_an_earlier_release_gets_constraints_properties_and_loosened_columns(spark, lake):
+    required = tuple(replace(column, nullable=False) for column in RUNS.columns)
+    older = replace(RUNS, columns=required, constraints=(("metres_positive", "metres > 1"), ("old", "true")))
+    delta.replace(spark, rows(spark, ("c1", "ann", 5)), older, lake, "club", "true")
+    spark.sql(
+        f"ALTER TABLE delta.`{lake}/club/runs` SET TBLPROPERTIES ('delta.logRetentionDuration' = 'interval 30 days')"
+    )
+    delta.create(spark, lake, "club", RUNS)
+    stored = properties(spark, lake)
+    assert {key: value for key, value in stored.items() if "constraints" in key} == {
+        "delta.constraints.metres_positive": "metres IS NULL OR metres > 0"
+    }
+    assert delta.PROPERTIES.items() <= stored.items()
+    version = delta.latest_version(spark, lake, "club", RUNS)
+    assert delta.create(spark, lake, "club", RUNS) == version
+    delta.replace(spark, rows(spark, ("c1", "ann", None)), RUNS, lake, "club", "true")
+    with pytest.raises(delta.ConstraintError, match="metres_positive"):
+        delta.replace(spark, rows(spark, ("c1", "ann", -5)), RUNS, lake, "club", "true")
+
+
+def test_a_migration_mends_rows_before_a_new_constraint_and_runs_once(spark, lake, monkeypatch):
+    older = replace(RUNS, columns=RUNS.columns[:2], constraints=())
+    delta.replace(
+        spark, rows(spark, ("c1", "ann"), ddl="cycle string, runner string"), older, lake, "club", "true"
+    )
+    newer = replace(RUNS, constraints=(("known", "metres IS NOT NULL"),))
+    with pytest.raises(
+        delta.ConstraintError, match="stored rows violate the constraint known .* mend or remove"
+    ):
+        delta.create(spark, lake, "club", newer)
+    fill = migrations.Migration(7, "runs", "", "UPDATE {table} SET metres = 1 WHERE metres IS NULL")
+    monkeypatch.setattr(migrations, "MIGRATIONS", (fill,))
+    monkeypatch.setattr(migrations.newest, "__defaults__", ((fill,),))
+    monkeypatch.setattr(migrations.pending, "__defaults__", ((fill,),))
+    version = delta.create(spark, lake, "club", newer)
+    assert content(spark, lake) == [("c1", "ann", 1)] and properties(spark, lake)[migrations.PROPERTY] == "7"
+    assert delta.create(spark, lake, "club", newer) == version
+    monkeypatch.undo()
+    with pytest.raises(
+        delta.SchemaError, match="has migration 7, this revision knows up to 0; update the code"
+    ):
+        delta.create(spark, lake, "club", newer)
+
+
+def test_files_of_old_versions_that_hold_a_row_are_deleted_and_others_are_readable(spark, lake):
+    for cycle, runner in (("c1", "ann"), ("c2", "bob"), ("c3", "ann")):
+        delta.replace(spark, rows(spark, (cycle, runner, 5)), RUNS, lake, "club", f"cycle = '{cycle}'")
+    bob = delta.delete(spark, F.col("cycle") == "c2", RUNS, lake, "club")
+    delta.delete(spark, F.col("runner") == "ann", RUNS, lake, "club")
+    assert delta.purge(spark, RUNS, lake, "club", F.col("runner") == "ann", "runner") == 2
+    assert delta.purge(spark, RUNS, lake, "club", F.col("runner") == "ann", "runner") == 0
+    assert delta.cut_statistics(spark, RUNS, lake, "club", "ann") > 0
+    log = "".join(path.read_text() for path in (Path(lake) / "club/runs/_delta_log").glob("*.json"))
+    assert '"ann' not in log.replace("runner = 'ann'", "").replace("\\", "") and "bob" in log
+    assert content(spark, lake) == []
+    spark.catalog.clearCache()
+    with pytest.raises(Exception, match=r"(?i)not exist|no such file|FILE_NOT_EXIST"):
+        content(spark, lake, bob)
+
+
+def test_values_of_chosen_rows_are_set(spark, lake):
+    delta.replace(spark, rows(spark, ("c1", "ann", 5), ("c1", "bob", 5)), RUNS, lake, "club", "true")
+    delta.set_values(spark, F.col("runner") == "bob", {"metres": F.lit(1)}, RUNS, lake, "club")
+    assert content(spark, lake) == [("c1", "ann", 5), ("c1", "bob", 1)]

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import pytest
 
-from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
+from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, location
+from spark_jobs import events
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
+from spark_jobs.lake.migrations import PROPERTY
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.ingestion import (
     Ingestion,
     file_figures,
-    forget_outdated,
+    forget,
     ingested_files,
     log_rows,
     mapping_digest,
     newest_versions,
+    refused_by_reason,
     split_new,
+    take_out,
     unreadable_rows,
     with_lines,
 )
 from spark_jobs.landing.reading import Mapped
-from tests.spark_jobs.landed import content, job, source
+from tests.spark_jobs.landed import content, job, jsonl, source
+
+T = 1_767_225_600  # 2026-01-01 00:00:00 UTC
 
 
 def file(name, file_id=None):
@@ -31,7 +40,8 @@ def file(name, file_id=None):
 def logged(spark, this, *rows):
     """Writes rows (file name, lines, accepted, mapping digest) of `ingested_files`."""
     full = [
-        (f"id of {name}", name, 10, lines, ok, lines - ok, digest, "c") for name, lines, ok, digest in rows
+        (f"id of {name}", name, 10, lines, ok, lines - ok, digest, "c", 1, None)
+        for name, lines, ok, digest in rows
     ]
     frame = local_rows(spark, full, INGESTED_FILES.ddl)
     delta.replace(spark, frame, INGESTED_FILES, this.lake, this.source.name, "true")
@@ -55,23 +65,19 @@ def test_the_digest_is_of_what_decides_a_line_and_of_nothing_else():
     assert mapping_digest(source(events={"files": ("other/*.jsonl",)})) == digest
     assert mapping_digest(source(high_value="false", title="films")) == digest
     assert mapping_digest(source(events={"time_unit": "milliseconds"})) != digest
-    assert mapping_digest(source(actions=("view", "like"), events={"action": "a"})) != digest
+    assert mapping_digest(source(events={"action": "a"})).split(".")[0] != digest.split(".")[0]
+    late = mapping_digest(source(earliest="2025-01-01"))
+    assert late.split(".")[0] == digest.split(".")[0] and late != digest
 
 
-def test_files_of_another_mapping_and_unreadable_ones_are_forgotten(spark, landing):
+def test_forgotten_files_leave_the_log_and_no_other_does(spark, landing):
     this = job(landing, source())
-    today = mapping_digest(this.source)
-    logged(
-        spark, this, ("kept", 1, 1, today), ("changed", 1, 1, "old"), ("gone", 1, 1, "old"), ("bad", 1, 0, "")
-    )
+    logged(spark, this, ("kept", 1, 1, "m.r"), ("changed", 1, 1, "old"))
     before = ingested_files(spark, this.lake, this.source.name)
-    assert sorted(before) == ["id of bad", "id of changed", "id of gone", "id of kept"]
-    # `gone` is landed no more: it cannot be read again, and keeps the events that it gave.
-    left = forget_outdated(spark, this, [file("kept"), file("changed"), file("bad")], before)
-    assert sorted(left) == ["id of gone", "id of kept"]
-    assert [row["file_path"] for row in content(spark, this, INGESTED_FILES)] == ["gone", "kept"]
+    left = forget(spark, this, before, {"id of changed": "why"})
+    assert sorted(left) == ["id of kept"] == sorted(ingested_files(spark, this.lake, this.source.name))
     version = delta.latest_version(spark, this.lake, this.source.name, INGESTED_FILES)
-    assert forget_outdated(spark, this, [file("kept")], left) == left
+    assert forget(spark, this, left, {}) == left
     assert delta.latest_version(spark, this.lake, this.source.name, INGESTED_FILES) == version
 
 
@@ -102,7 +108,9 @@ def test_a_write_of_no_rows_creates_the_table(spark, landing):
 def test_figures_add_up(spark):
     new, skipped = [file("a"), file("b"), file("bad")], [file("renamed", "id of x"), file("x")]
     rows = {"id of x": {"file_path": "x"}}
-    figures = file_figures(new, skipped, rows, rows | {"id of a": {"file_path": "a"}})
+    before = rows | {"id of a": {"file_path": "a", "accepted_count": 4}}
+    figures = file_figures(new, skipped, rows, before, {"id of a": "why"}, landed=6)
+    assert (figures.files_withdrawn, figures.outdated_by_reason, figures.events_left) == (1, {"why": 1}, 4)
     assert (figures.files_new, figures.files_read_again) == (3, 1)
     assert (figures.files_skipped, figures.files_landed_again, figures.bytes) == (2, 1, 30)
     mapped = Mapped(
@@ -121,9 +129,52 @@ def test_lines_that_do_not_add_up_are_an_error(landing):
         Mapped([], {"id of a": 5, "id of bad": 1}, {"id of bad": "damaged"}),
     )
     digest = mapping_digest(this.source)
-    assert log_rows([file("a"), file("bad")], mapped, {"id of a": {None: 3, "bad": 2}}, this) == [
-        ("id of a", "a", 10, 5, 3, 2, digest, "2026-03-01"),
-        ("id of bad", "bad", 10, 1, 0, 1, "", "2026-03-01"),
+    assert log_rows([file("a"), file("bad")], mapped, {"id of a": {None: 3, "bad": 2}}, this, 4) == [
+        ("id of a", "a", 10, 5, 3, 2, digest, "2026-03-01", 4, None),
+        ("id of bad", "bad", 10, 1, 0, 1, "", "2026-03-01", 4, None),
     ]
     with pytest.raises(RuntimeError, match=r"a: 3 accepted \+ 1 refused lines do not add up to its 5 lines"):
-        log_rows([file("a")], mapped, {"id of a": {None: 3, "bad": 1}}, this)
+        log_rows([file("a")], mapped, {"id of a": {None: 3, "bad": 1}}, this, 4)
+
+
+OLD_COLUMNS = (
+    "file_id string, file_path string, size_bytes bigint, line_count bigint, accepted_count bigint, "
+)
+OLD_COLUMNS += "rejected_count bigint, mapping_digest string, cycle string"
+
+
+def test_a_lake_of_the_release_before_is_brought_up_and_keeps_its_events(spark, landing):
+    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T})
+    jsonl(landing / "2.jsonl", {"u": "b", "i": "1", "t": T})
+    new = job(landing, source())
+    events.main(spark, new)
+    # The same tables as that release wrote them: no number, no columns, and a digest of one half.
+    this = new.model_copy(update={"lake": f"{new.lake}-of-before"})
+    for table in (EVENTS, REJECTED_EVENTS):
+        shutil.copytree(location(new.lake, "films", table.name), location(this.lake, "films", table.name))
+    before = replace(INGESTED_FILES, columns=INGESTED_FILES.columns[:8])
+    rows = [(*row[:6], "0123456789abcdef", row["cycle"]) for row in content(spark, new, INGESTED_FILES)]
+    delta.replace(spark, local_rows(spark, rows, OLD_COLUMNS), before, this.lake, "films", "true")
+    address = location(this.lake, "films", "ingested_files")
+    spark.sql(f"ALTER TABLE delta.`{address}` UNSET TBLPROPERTIES ('{PROPERTY}')")
+    old = delta.latest_version(spark, this.lake, "films", INGESTED_FILES)
+    assert [row["ingestion"] for row in ingested_files(spark, this.lake, "films").values()] == [0, 0]
+    (landing / "2.jsonl").unlink()  # since a cycle passed it
+    result = events.main(spark, this.model_copy(update={"passed_ingestion": old}))
+    assert result.figures.files_read_again == 1
+    assert sorted(row["user_id"] for row in content(spark, this, EVENTS)) == ["a", "b"]
+
+
+def test_a_file_that_is_taken_out_lets_repeats_of_it_be_read_again(spark, landing):
+    jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T}, "bad")
+    jsonl(landing / "2.jsonl", {"u": "a", "i": "1", "t": T})
+    this = job(landing, source())
+    events.main(spark, this)
+    ingested = ingested_files(spark, this.lake, "films")
+    (first,) = (file_id for file_id, row in ingested.items() if row["file_path"] == "1.jsonl")
+    assert take_out(spark, this, ingested, {first: "why"}) == (1, 1, 1)
+    assert content(spark, this, EVENTS) == []
+    assert take_out(spark, this, ingested_files(spark, this.lake, "films"), {}) == (0, 0, 0)
+    events.main(spark, job(landing, source(), kept_out=("1.jsonl",)))
+    assert [row["user_id"] for row in content(spark, this, EVENTS)] == ["a"]
+    assert refused_by_reason(spark, this.lake, "films") == {}

@@ -46,6 +46,21 @@ def test_a_column_that_may_be_absent_is_null_and_reported(spark, landing):
     assert (row["page"], row["country"], row["__problem"]) == (None, None, None)
 
 
+def test_a_file_that_lacks_a_needed_column_is_unreadable_and_the_others_are_read(spark, landing):
+    (landing / "1.csv").write_text("u,i,t,page\na,x,5,home\n")
+    (landing / "2.csv").write_text("user_id,i,t\nb,x,5\n")
+    csv = {"files": ("*.csv",), "format": "csv", "page": "page"}
+    files = mapped(spark, landing, source(events=csv), may_be_absent=frozenset({"page"}))
+    (why,) = files.unreadable.values()
+    assert (
+        "events.user = 'u' names column u, which this file does not have; its columns are: user_id, i, t"
+        in why
+    )
+    assert [row["user"] for row in mapped_lines(files)] == ["a"]
+    mended = mapped(spark, landing, source(events=csv | {"user": "coalesce(u, user_id)"}))
+    assert sorted(row["user"] for row in mapped_lines(mended)) == ["a", "b"] and mended.unreadable == {}
+
+
 def test_a_key_beyond_the_sampled_lines_is_not_absent(spark, landing, monkeypatch):
     monkeypatch.setattr("spark_jobs.landing.json_lines._SAMPLED_LINES", 1)
     jsonl(landing / "a.jsonl", {"u": "a", "i": "1", "t": 5}, {"u": "b", "i": "1", "t": 5, "late": "x"})

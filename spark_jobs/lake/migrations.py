@@ -1,0 +1,48 @@
+"""What a release changes in tables of the releases before it, beyond what the contract says by itself.
+
+Columns that may be null, constraints and properties are brought up to the contract without a migration
+(`delta.create`). A migration is needed where stored rows have to change: to fill a column, to satisfy a new
+constraint. Each is run once a table, in the order of the numbers, and must be harmless when it is killed and run
+again. A number is never used twice and a migration never removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PROPERTY = "reprise.migration"
+"""Table property: number of the last migration that the table has."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One change of the stored rows of one table."""
+
+    number: int
+    table: str
+    words: str
+    """What it does, for people."""
+    statement: str
+    """SQL; `{table}` stands for the table."""
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        1,
+        "ingested_files",
+        "files of earlier releases belong to ingestion 0",
+        "UPDATE {table} SET ingestion = 0 WHERE ingestion IS NULL",
+    ),
+)
+
+
+def newest(table: str, migrations: Sequence[Migration] = MIGRATIONS) -> int:
+    """Number of the last migration of a table; 0 where it has none."""
+    return max((migration.number for migration in migrations if migration.table == table), default=0)
+
+
+def pending(table: str, done: int, migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
+    """Migrations of a table after number `done`, in order."""
+    mine = (migration for migration in migrations if migration.table == table and migration.number > done)
+    return sorted(mine, key=lambda migration: migration.number)
