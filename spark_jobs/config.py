@@ -16,6 +16,8 @@ from expectations.section import Section
 from expectations.tables import CONTEXT_FIELDS
 
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
+DELIMITED: dict[str, tuple[str, str]] = {"csv": (",", '"'), "tsv": ("\t", "")}
+"""Delimiter and quote of the formats that have them; an empty quote is none."""
 TimeUnit = Literal["seconds", "milliseconds", "microseconds", "iso"]
 
 LONGEST_HALF_LIFE_DAYS = 36_500
@@ -46,14 +48,18 @@ class FileMapping(Section):
     @model_validator(mode="after")
     def _can_be_cut(self) -> FileMapping:
         given = [name for name in ("delimiter", "quote", "escape") if getattr(self, name) is not None]
-        if given and self.format not in ("csv", "tsv"):
+        if given and self.format not in DELIMITED:
             raise ValueError(f"{given[0]} is for csv and tsv, given format = {self.format!r}")
-        has_quote = self.format == "csv" if self.quote is None else bool(self.quote)
-        if len(self.delimiter or "") > 1 and (has_quote or self.escape):
+        if self.format not in DELIMITED:
+            return self
+        delimiter, quote = DELIMITED[self.format]
+        delimiter = self.delimiter or delimiter
+        quote = quote if self.quote is None else self.quote
+        if len(delimiter) > 1 and (quote or self.escape):
             raise ValueError(
-                f'delimiter {self.delimiter!r} has several characters, which needs quote = "" and no escape'
+                f'delimiter {delimiter!r} has several characters, which needs quote = "" and no escape'
             )
-        signs = [sign for sign in (self.delimiter, self.quote, self.escape) if sign]
+        signs = [sign for sign in (delimiter, quote, self.escape) if sign]
         if len(set(signs)) < len(signs) or any(set(sign) & set("\r\n") for sign in signs):
             raise ValueError(f"delimiter, quote and escape must differ and be no line ends, given {signs}")
         return self

@@ -12,7 +12,7 @@ from itertools import islice
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.config import FileMapping
+from spark_jobs.config import DELIMITED, FileMapping
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW, Group, Paths, spelled
 from spark_jobs.landing.records import Dialect, delimited_records
@@ -20,14 +20,12 @@ from spark_jobs.landing.text_lines import files_with, numbered_lines, text_probl
 from spark_jobs.landing.unpacking import HEAD_BYTES, DamagedFile, Head
 from spark_jobs.landing.whole_files import FIELDS, heads_of, whole_files
 
-_DEFAULTS = {"csv": (",", '"'), "tsv": ("\t", "")}
-"""Delimiter and quote of a format."""
 _LIKELY_DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
 
 def dialect_of(mapping: FileMapping) -> Dialect:
     """How a mapping's files are cut into fields."""
-    delimiter, quote = _DEFAULTS[mapping.format]
+    delimiter, quote = DELIMITED[mapping.format]
     quote = quote if mapping.quote is None else mapping.quote
     return Dialect(mapping.delimiter or delimiter, quote or None, mapping.escape)
 

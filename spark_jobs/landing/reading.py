@@ -126,9 +126,10 @@ def _mapped_group(
 
 
 def _folder_keys(group: Group) -> tuple[str, ...]:
-    """Keys of `key=value` folders above the group's files that are no column of these."""
+    """Keys of `key=value` folders above the group's files that are no column of these. Of JSON only a sample of
+    the keys is known, so all are given."""
     keys = dict.fromkeys(key for file in group.files for key in file.partition)
-    return tuple(key for key in keys if spelled(key, group.columns) is None)
+    return tuple(key for key in keys if group.keys_among or spelled(key, group.columns) is None)
 
 
 def _with_folders(
@@ -136,15 +137,16 @@ def _with_folders(
 ) -> tuple[DataFrame, set[str]]:
     """The lines with the columns of `names` that folders give, and which these are."""
     keys = _folder_keys(group)
-    key_of = {name: spelled(name, keys) for name in names if spelled(name, group.columns) is None}
-    key_of = {name: key for name, key in key_of.items() if key is not None}
+    key_of = {name: key for name in names if (key := spelled(name, keys)) is not None}
+    if not group.keys_among:
+        key_of = {name: key for name, key in key_of.items() if spelled(name, group.columns) is None}
     if not key_of:
         return lines, set()
     places = {name: f"__folder_{place}" for place, name in enumerate(key_of)}
     rows = [(file.file_id, *(file.partition.get(key) for key in key_of.values())) for file in group.files]
     schema = ", ".join([f"{FILE_ID} string", *(f"{place} string" for place in places.values())])
     joined = lines.join(F.broadcast(local_rows(spark, rows, schema)), on=FILE_ID, how="left")
-    # Of JSON only a sample of the keys is known: where a line has the key after all, its own value counts.
+    # Of JSON: where a line has the key, its own value counts.
     own = {name: F.col(quoted(name)) for name in key_of if name in lines.columns}
     values = [
         (F.coalesce(own[name].cast("string"), place) if name in own else F.col(place)).alias(name)
