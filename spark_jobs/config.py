@@ -16,6 +16,8 @@ from expectations.section import Section
 from expectations.tables import TOKEN_FIELDS
 
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
+DELIMITED: dict[str, tuple[str, str]] = {"csv": (",", '"'), "tsv": ("\t", "")}
+"""Delimiter and quote of the formats that have them; an empty quote is none."""
 TimeUnit = Literal["seconds", "milliseconds", "microseconds", "iso"]
 
 LONGEST_HALF_LIFE_DAYS = 36_500
@@ -24,15 +26,43 @@ LANGUAGE_WIDTH = 384
 
 
 class FileMapping(Section):
-    """Landed files of one layout. Every other `str` of a subclass is a Spark SQL expression over
-    the columns of these files; the simplest is a column's name."""
+    """Landed files of one layout. Every `str` of a subclass is a Spark SQL expression over the columns of
+    these files; the simplest is a column's name."""
 
     files: tuple[str, ...] = Field(min_length=1)
-    """Glob patterns, absolute or relative to the source's landing folder."""
+    """Glob patterns, absolute or relative to the source's landing folder; `**` is folders at any depth, and a
+    matched folder stands for the files in it."""
     format: Format
-    """`csv` and `tsv` have a header line; `jsonl` is one JSON object a line. Text files may be gzipped."""
+    """`csv` and `tsv` have a header line; `jsonl` is one JSON object a line, or an array of objects. Text files may be
+    packed, and in UTF-16."""
+    delimiter: str | None = Field(default=None, min_length=1)
+    """Between the fields of `csv` and `tsv`. None: a comma, a tab. Several characters need `quote = ""`."""
+    quote: str | None = Field(default=None, max_length=1)
+    """Around fields of `csv` and `tsv` that hold a delimiter, a quote or a line break; empty: there is none. None: `"` for
+    `csv`, none for `tsv`."""
+    escape: str | None = Field(default=None, min_length=1, max_length=1)
+    """Before a quote, delimiter or line break that is text. None: quotes inside quotes are doubled."""
     where: str | None = None
     """SQL predicate; lines for which it is not true are excluded and recorded as excluded."""
+
+    @model_validator(mode="after")
+    def _can_be_cut(self) -> FileMapping:
+        given = [name for name in ("delimiter", "quote", "escape") if getattr(self, name) is not None]
+        if given and self.format not in DELIMITED:
+            raise ValueError(f"{given[0]} is for csv and tsv, given format = {self.format!r}")
+        if self.format not in DELIMITED:
+            return self
+        delimiter, quote = DELIMITED[self.format]
+        delimiter = self.delimiter or delimiter
+        quote = quote if self.quote is None else self.quote
+        if len(delimiter) > 1 and (quote or self.escape):
+            raise ValueError(
+                f'delimiter {delimiter!r} has several characters, which needs quote = "" and no escape'
+            )
+        signs = [sign for sign in (delimiter, quote, self.escape) if sign]
+        if len(set(signs)) < len(signs) or any(set(sign) & set("\r\n") for sign in signs):
+            raise ValueError(f"delimiter, quote and escape must differ and be no line ends, given {signs}")
+        return self
 
 
 class EventMapping(FileMapping):

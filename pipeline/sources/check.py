@@ -2,7 +2,7 @@
 
 Prints the files with their columns and the mappings that use them, sample events, the lines that would be
 rejected and why, figures of events and items, and likely mistakes. It writes nothing and reads a sample
-(the first lines of each text file, Parquet files whole), with the same transforms as the Spark jobs.
+(the first records of each local text file, other files whole), with the same transforms as the Spark jobs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from spark_jobs.landing.reading import Mapped
 
 SAMPLE_LINES = 20_000
-"""Lines read of each text file."""
+"""Records read of each text file."""
 _SHOWN_FILES, _SHOWN_EVENTS, _SHOWN_EXAMPLES = 8, 5, 2
 _WIDTH = 100
 
@@ -104,20 +103,31 @@ def _sample(
     if not files:
         raise LandingError(f"no file matches {label}.files = {', '.join(mapping.files)} under {landing}")
     heads = (
-        [_head(file, scratch, number) for number, file in enumerate(files)]
+        [_head(file, mapping, scratch, number) for number, file in enumerate(files)]
         if mapping.format != "parquet"
         else files
     )
     return _Sampled(files, read_mapped(spark, heads, mapping, expressions, label))
 
 
-def _head(file: LandedFile, scratch: Path, number: int) -> LandedFile:
-    """A copy of a local text file's first lines; other files as they are."""
-    if file.unreadable or "://" in file.path or file.path.endswith(".gz"):
+def _head(file: LandedFile, mapping: FileMapping, scratch: Path, number: int) -> LandedFile:
+    """A copy of a local text file's first records, unpacked and in UTF-8; other files as they are."""
+    from spark_jobs.landing.delimited import dialect_of
+    from spark_jobs.landing.unpacking import DamagedFile
+    from spark_jobs.landing.whole_files import first_records
+
+    if file.unreadable or not file.is_local:
         return file
-    path = scratch / f"{number:05d}-{Path(file.path).name}"
-    with open(file.path, "rb") as whole, path.open("wb") as head:
-        head.writelines(islice(whole, SAMPLE_LINES))
+    dialect = None if mapping.format == "jsonl" else dialect_of(mapping)
+    path = scratch / f"{number:05d}.txt"
+    try:
+        with path.open("wb") as head:
+            for record in first_records(file, dialect, SAMPLE_LINES):
+                # A JSON value over several lines becomes one line: its line breaks are blanks between tokens.
+                raw = record.raw if dialect else record.raw.replace(b"\n", b" ")
+                head.write(raw + b"\n")
+    except (DamagedFile, OSError) as reason:
+        return replace(file, unreadable=" ".join(str(reason).split()))
     return replace(file, path=str(path), size_bytes=path.stat().st_size)
 
 
@@ -132,7 +142,8 @@ def _files(label: str, mapping: FileMapping, expressions: dict[str, str], sample
         problem = sampled.mapped.unreadable.get(file.file_id)
         lines = sampled.mapped.line_counts.get(file.file_id, 0)
         cut = " or more" if lines >= SAMPLE_LINES - 1 and mapping.format != "parquet" else ""
-        yield f"  {file.name}  {_size(file.size_bytes)}  " + (problem or f"{lines:,} lines{cut}")
+        empty = "" if lines or mapping.format not in ("csv", "tsv") else ", no more than a header"
+        yield f"  {file.name}  {_size(file.size_bytes)}  " + (problem or f"{lines:,} lines{cut}{empty}")
     if len(sampled.files) > _SHOWN_FILES:
         yield f"  … and {len(sampled.files) - _SHOWN_FILES} more"
     users = {column: [] for column in sampled.mapped.columns}

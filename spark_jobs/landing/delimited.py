@@ -1,59 +1,134 @@
-"""CSV and TSV files, whose first line names the columns."""
+"""CSV and TSV files, whose first record names the columns.
+
+Files without a quote are cut at the delimiter in parallel blocks. A file with quotes is read in one piece, because
+only all lines before a line break say whether it is inside quotes.
+"""
 
 from __future__ import annotations
 
-import csv
+from functools import partial, reduce
+from itertools import islice
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.landing.expressions import quoted
-from spark_jobs.landing.files import LandedFile, first_line
-from spark_jobs.landing.layouts import LINE_NUMBER, META, PROBLEM, RAW, Group
-from spark_jobs.landing.text_lines import escaped, numbered_lines, text_problem
+from spark_jobs.config import DELIMITED, FileMapping
+from spark_jobs.landing.files import LandedFile
+from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW, Group, Paths, spelled
+from spark_jobs.landing.records import Dialect, delimited_records
+from spark_jobs.landing.text_lines import files_with, numbered_lines, text_problem
+from spark_jobs.landing.unpacking import HEAD_BYTES, DamagedFile, Head
+from spark_jobs.landing.whole_files import FIELDS, heads_of, whole_files
 
-_DELIMITERS = {"csv": ("','", "'\"'"), "tsv": ("'\\t'", "''")}
-"""Separator and quote of a format, as SQL literals."""
+_LIKELY_DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+
+
+def dialect_of(mapping: FileMapping) -> Dialect:
+    """How a mapping's files are cut into fields."""
+    delimiter, quote = DELIMITED[mapping.format]
+    quote = quote if mapping.quote is None else mapping.quote
+    return Dialect(mapping.delimiter or delimiter, quote or None, mapping.escape)
 
 
 def delimited_groups(
-    spark: SparkSession, files: list[LandedFile], kind: str, unreadable: dict[str, str]
+    spark: SparkSession, files: list[LandedFile], dialect: Dialect, unreadable: dict[str, str]
 ) -> list[Group]:
-    """One group per header; `kind` is csv or tsv. A file whose first line is blank is added to `unreadable`,
-    by file_id with the reason; an empty file is in no group."""
-    by_header: dict[str, list[LandedFile]] = {}
+    """One group per header. Files that cannot be read are added to `unreadable`, by file_id with the reason;
+    an empty file is in no group."""
+    heads = heads_of(spark, files, unreadable)
+    by_header: dict[tuple[str, ...], list[LandedFile]] = {}
     for file in files:
-        header = first_line(spark, file)
-        if header is not None and not header.strip():
-            unreadable[file.file_id] = "the first line, which should name the columns, is blank"
-        elif header is not None:
-            by_header.setdefault(header, []).append(file)
-    separator, quote = _DELIMITERS[kind]
-    options = f"map('sep', {separator}, 'quote', {quote}, 'escape', {quote}, 'maxCharsPerColumn', '-1'"
+        head = heads.get(file.file_id)
+        if head is None or not head.text:
+            continue
+        try:
+            by_header.setdefault(header_names(head, dialect), []).append(file)
+        except DamagedFile as reason:
+            unreadable[file.file_id] = str(reason)
+    readable = [file for members in by_header.values() for file in members]
+    whole = {file.file_id for file in readable if not heads[file.file_id].is_plain}
+    marks = tuple(mark for mark in (dialect.quote, dialect.escape) if mark)
+    if marks:
+        whole |= files_with(spark, [file for file in readable if file.file_id not in whole], marks)
     groups = []
-    for header, members in by_header.items():
-        names = _header_names(header, kind)
-        lines, counts = numbered_lines(spark, members)
-        schema = ", ".join(f"{quoted(name)} string" for name in names) + ", __corrupt string"
-        strict = f"{options}, 'mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '__corrupt')"
-        parsed = lines.where(F.col(LINE_NUMBER) > 1).withColumn(
-            "__line", F.expr(f'from_csv({RAW}, "{escaped(schema)}", {strict})')
-        )
-        problem = F.when(text_problem().isNotNull(), text_problem()).when(
-            F.col("__line.__corrupt").isNotNull(), "wrong number of fields"
-        )
-        fields = [F.col(f"__line.{quoted(name)}").alias(name) for name in names]
-        rows = parsed.withColumn(PROBLEM, problem).select(*META, *fields)
-        groups.append(Group(rows, names, {file_id: count - 1 for file_id, count in counts.items()}))
+    for names, members in by_header.items():
+        frames, counts = [], {}
+        plain = [file for file in members if file.file_id not in whole]
+        if plain:
+            lines, counts = numbered_lines(spark, plain)
+            frames.append(_cut(lines, dialect))
+        in_one_piece = [file for file in members if file.file_id in whole]
+        if in_one_piece:
+            records, whole_counts, _ = whole_files(spark, in_one_piece, dialect, unreadable)
+            frames.append(records)
+            counts |= whole_counts
+        members = [file for file in members if file.file_id in counts]
+        if members:
+            lines = reduce(DataFrame.unionByName, frames).where(F.col(LINE_NUMBER) > 1)
+            counts = {file_id: max(count - 1, 0) for file_id, count in counts.items()}
+            groups.append(Group(members, names, counts, opened=partial(_opened, lines, names)))
     return groups
 
 
-def _header_names(header: str, kind: str) -> tuple[str, ...]:
-    """Column names of a header line; an empty or repeated name becomes its position, `_3`."""
-    style = {"delimiter": ","} if kind == "csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    names: list[str] = []
-    for position, cell in enumerate(next(csv.reader([header], **style)), start=1):
+def header_names(head: Head, dialect: Dialect) -> tuple[str, ...]:
+    """Column names of a file's first record; an empty or repeated name becomes its position, `_3`.
+
+    Raises DamagedFile when it is blank or no header, or when another delimiter is likely.
+    """
+    lines = head.text.split(head.line_end)
+    if len(lines) == 1 and len(head.text) >= HEAD_BYTES:
+        raise DamagedFile("the first line, which should name the columns, is longer than 1 MiB")
+    if not lines[0].strip():
+        raise DamagedFile("the first line, which should name the columns, is blank")
+    # The head may end within a line; the first record is never that one.
+    complete = (line.rstrip(b"\r") for line in (lines if len(head.text) < HEAD_BYTES else lines[:-1]))
+    record = next(delimited_records(islice(complete, 10_000), dialect))
+    if record.fields is None:
+        raise DamagedFile(
+            f"the first record, which should name the columns, is not readable: {record.problem}"
+        )
+    cells = [cell.decode("utf-8", errors="replace") for cell in record.fields]
+    first = record.raw.decode("utf-8", errors="replace")
+    if any(character < " " and character not in "\t\n" for cell in cells for character in cell):
+        raise DamagedFile(
+            "the first line, which should name the columns, has control characters (NUL or others); land the file as "
+            "plain text"
+        )
+    if len(cells) == 1:
+        for other, called in _LIKELY_DELIMITERS.items():
+            if other != dialect.delimiter and len([part for part in first.split(other) if part.strip()]) > 1:
+                shown = "\\t" if other == "\t" else other
+                raise DamagedFile(
+                    f"the first line is one column by the mapping's delimiter, and {called} seems to be the delimiter: "
+                    f'give the mapping delimiter = "{shown}"'
+                )
+    names: dict[str, None] = {}
+    for position, cell in enumerate(cells, start=1):
         name = cell.strip()
-        taken = {earlier.lower() for earlier in names}
-        names.append(name if name and name.lower() not in taken else f"_{position}")
+        names[name if name and name not in names else f"_{position}"] = None
     return tuple(names)
+
+
+def _cut(lines: DataFrame, dialect: Dialect) -> DataFrame:
+    """Lines without quotes as records with fields."""
+    return lines.select(
+        *lines.columns,
+        F.lit(None).cast("string").alias(PROBLEM),
+        F.split(RAW, rf"\Q{dialect.delimiter}\E", -1).alias(FIELDS),
+    )
+
+
+def _opened(lines: DataFrame, names: tuple[str, ...], paths: Paths) -> tuple[DataFrame, set[str]]:
+    problem = F.coalesce(
+        PROBLEM,
+        text_problem(),
+        F.when(F.size(FIELDS) != len(names), "wrong number of fields"),
+    )
+    columns = {
+        name: F.nullif(F.get(FIELDS, F.lit(names.index(column))), F.lit(""))
+        for name in sorted({parts[0] for parts in paths})
+        if (column := spelled(name, names)) is not None
+    }
+    columns = {name: value.alias(name) for name, value in columns.items()}
+    meta = [FILE_ID, LINE_NUMBER, RAW, problem.alias(PROBLEM)]
+    return lines.select(*meta, *columns.values()), set(columns)

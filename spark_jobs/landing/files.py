@@ -1,4 +1,4 @@
-"""Landed files: the files that match a pattern, and the digest that identifies each.
+"""Landed files: the files that match a source's patterns, and the digest that identifies each.
 
 The landing folder is a local path or an object-store URI. Python reads local files; paths with a scheme
 go through Hadoop's file systems, with Spark's credentials. What lines mean is not known here.
@@ -6,25 +6,24 @@ go through Hadoop's file systems, with Spark's credentials. What lines mean is n
 
 from __future__ import annotations
 
-import glob
-import gzip
 import hashlib
+import io
 import os
 import re
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import BinaryIO
 from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
+from spark_jobs.landing.folders import HadoopFiles, LandingError, LocalFiles, fixed_root, matching
+
+__all__ = ["LandedFile", "LandingError", "find", "metadata_key", "open_head", "path_key"]
+
 _READERS = 4
-_CHUNK_BYTES = 1 << 20
-
-
-class LandingError(RuntimeError):
-    """Files that cannot be listed or read; the message says which and why."""
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,9 @@ class LandedFile:
     """Relative to the landing folder when the file is inside it, else the path."""
     size_bytes: int
     file_id: str
-    """SHA-256 of the bytes."""
+    """SHA-256 of the bytes; of the path when these cannot be read."""
     unreadable: str | None
-    """Why none of its lines can be read; None when they can."""
+    """Why none of its lines can be read; None when they can, as far as the listing knows."""
 
     @property
     def glob_safe_path(self) -> str:
@@ -50,6 +49,17 @@ class LandedFile:
     def key(self) -> str:
         """`path_key` of the path."""
         return path_key(self.path)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether Python opens it by its path."""
+        return "://" not in self.path
+
+    @property
+    def partition(self) -> dict[str, str | None]:
+        """The values that its folders give by their names, `dt=2026-03-01/country=NL`."""
+        pairs = (part.split("=", 1) for part in self.name.split("/")[:-1] if "=" in part.strip("="))
+        return {key: None if value == _NO_VALUE else unquote(value) for key, value in pairs}
 
 
 def path_key(path: str) -> str:
@@ -63,74 +73,65 @@ def metadata_key(metadata_path: str) -> str:
 
 
 def find(spark: SparkSession, landing: str, patterns: tuple[str, ...]) -> list[LandedFile]:
-    """The files that match, each once, sorted by name. File names that start with `.` or `_` are skipped: by
-    convention they are unfinished or bookkeeping. Raises LandingError when a file cannot be read."""
+    """The files that match, each once, sorted by name, by the rules of `folders`. A file that cannot be opened is listed
+    as unreadable. Raises LandingError when the landing folder does not exist or a folder cannot be listed."""
     sizes: dict[str, int] = {}
     for pattern in patterns:
-        address = pattern if "://" in pattern or pattern.startswith("/") else None
-        remote = "://" in (address or landing) and not (address or landing).startswith("file:")
-        if remote:
-            sizes.update(_glob_remote(spark, address or f"{landing.rstrip('/')}/{pattern}"))
-        else:
-            folder = glob.escape(path_key(landing))
-            for path in glob.glob(
-                path_key(address) if address else os.path.join(folder, pattern), recursive=True
-            ):
-                if os.path.isfile(path):
-                    sizes[os.path.abspath(path)] = os.path.getsize(path)
+        absolute = "://" in pattern or pattern.startswith(("/", "file:"))
+        whole = path_key(pattern if absolute else f"{landing.rstrip('/')}/{pattern}")
+        inside = whole.startswith(path_key(landing).rstrip("/") + "/")
+        root = path_key(landing).rstrip("/") or "/" if inside else fixed_root(whole)
+        system = HadoopFiles(spark, root) if "://" in whole else LocalFiles()
+        if inside and not system.is_folder(root):
+            raise LandingError(
+                f"the landing folder {root} does not exist: mount it or correct its path; nothing was changed"
+            )
+        sizes.update(matching(system, root, whole.removeprefix(root).lstrip("/")))
     root = path_key(landing).rstrip("/") + "/"
-    named = sorted(
-        (path.removeprefix(root), path, size)
-        for path, size in sizes.items()
-        if not path.rsplit("/", 1)[-1].startswith((".", "_"))
-    )
+    named = sorted((path.removeprefix(root), path, size) for path, size in _once(sizes).items())
     with ThreadPoolExecutor(_READERS) as readers:
-        checked = list(readers.map(lambda entry: _examined(spark, entry[1]), named))
+        digests = list(readers.map(lambda entry: _digest(spark, entry[1]), named))
     return [
         LandedFile(path, name, size, file_id, unreadable)
-        for (name, path, size), (file_id, unreadable) in zip(named, checked, strict=True)
+        for (name, path, size), (file_id, unreadable) in zip(named, digests, strict=True)
     ]
 
 
-def first_line(spark: SparkSession, file: LandedFile) -> str | None:
-    """The file's first line without its line end and byte-order mark; None for an empty file."""
-    if "://" in file.path:
-        row = spark.read.option("lineSep", "\n").text(file.glob_safe_path).first()
-        return row[0].rstrip("\r") if row else None
-    opener = gzip.open if file.path.endswith(".gz") else open
-    with opener(file.path, "rb") as lines:
-        line = lines.readline()
-    return line.decode("utf-8-sig", errors="replace").rstrip("\r\n") if line else None
-
-
-def _examined(spark: SparkSession, path: str) -> tuple[str, str | None]:
-    """A file's digest, and why it cannot be read or None. A gzip file is unpacked once, because Spark would
-    return the lines before the damage as if they were all."""
-    zipped = path.endswith(".gz")
-    if "://" in path:
-        return _digest_remote(spark, path), (_gzip_problem_remote(spark, path) if zipped else None)
+def open_head(spark: SparkSession, file: LandedFile, count: int) -> BinaryIO:
+    """The file's first `count` bytes as a stream. Raises OSError when it cannot be read."""
+    if file.is_local:
+        with open(file.path, "rb") as stream:
+            return io.BytesIO(stream.read(count))
     try:
+        stream = _open_remote(spark, file.path)
+        try:
+            return io.BytesIO(bytes(stream.readNBytes(count)))
+        finally:
+            stream.close()
+    except Py4JJavaError as error:
+        raise OSError(error.java_exception.getMessage()) from None
+
+
+def _once(sizes: dict[str, int]) -> dict[str, int]:
+    """Local files that several patterns reach by different links are kept once, by their own path if it is there."""
+    by_real: dict[str, str] = {}
+    for path in sorted(sizes, key=lambda path: ("://" not in path and os.path.realpath(path) != path, path)):
+        by_real.setdefault(path if "://" in path else os.path.realpath(path), path)
+    return {path: sizes[path] for path in by_real.values()}
+
+
+def _digest(spark: SparkSession, path: str) -> tuple[str, str | None]:
+    """A file's digest, and why it cannot be read or None."""
+    try:
+        if "://" in path:
+            return _digest_remote(spark, path), None
         with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return digest, (_gzip_problem(path) if zipped else None)
+            return hashlib.file_digest(file, "sha256").hexdigest(), None
     except OSError as error:
-        raise LandingError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _gzip_problem(path: str) -> str | None:
-    try:
-        with gzip.open(path, "rb") as content:
-            while content.read(_CHUNK_BYTES):
-                pass
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        return f"damaged gzip file: {error}"
-    return None
-
-
-def _glob_remote(spark: SparkSession, pattern: str) -> dict[str, int]:
-    path = spark._jvm.org.apache.hadoop.fs.Path(pattern)
-    statuses = path.getFileSystem(spark._jsc.hadoopConfiguration()).globStatus(path) or []
-    return {str(status.getPath().toString()): status.getLen() for status in statuses if status.isFile()}
+        reason = error.strerror or str(error)
+    except Py4JJavaError as error:
+        reason = str(error.java_exception.getMessage())
+    return hashlib.sha256(path.encode()).hexdigest(), f"the file cannot be read: {' '.join(reason.split())}"
 
 
 def _open_remote(spark: SparkSession, path: str):
@@ -144,15 +145,3 @@ def _digest_remote(spark: SparkSession, path: str) -> str:
         return spark._jvm.org.apache.commons.codec.digest.DigestUtils.sha256Hex(stream)
     finally:
         stream.close()
-
-
-def _gzip_problem_remote(spark: SparkSession, path: str) -> str | None:
-    stream = _open_remote(spark, path)
-    try:
-        unpacked = spark._jvm.java.util.zip.GZIPInputStream(stream)
-        unpacked.transferTo(spark._jvm.java.io.OutputStream.nullOutputStream())
-    except Py4JJavaError as error:
-        return f"damaged gzip file: {error.java_exception.getMessage()}"
-    finally:
-        stream.close()
-    return None

@@ -12,7 +12,6 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DateType, TimestampNTZType, TimestampType
 
 from spark_jobs.config import TimeUnit
-from spark_jobs.landing.expressions import quoted
 
 NOT_AN_INSTANT = "is not an instant"
 """Reason for refusing a value that is present but not a time; it follows the column's name."""
@@ -37,7 +36,6 @@ def parsed_microseconds(rows: DataFrame, name: str, unit: TimeUnit) -> Column:
     return F.expr(f"try_cast(floor(try_cast({name} AS decimal(28, 6)) * {_FACTORS[unit]}) AS bigint)")
 
 
-def nanoseconds_sql(name: str) -> str:
-    """SQL: a bigint column of nanoseconds as a timestamp, rounded down to microseconds."""
-    column = quoted(name)
-    return f"timestamp_micros(({column} - pmod({column}, 1000)) div 1000)"
+def from_nanoseconds(value: Column) -> Column:
+    """A bigint column of nanoseconds as a timestamp, rounded down to microseconds."""
+    return F.timestamp_micros(F.call_function("div", value - F.pmod(value, F.lit(1000)), F.lit(1000)))

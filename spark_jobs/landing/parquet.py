@@ -1,118 +1,271 @@
-"""Parquet files, grouped by schema; damaged ones are recognised before a job relies on them."""
+"""Parquet files, grouped by the types of the columns that a mapping names; damaged ones are recognised before
+a job relies on them.
+
+The footers are read on the driver, a few at a time: they give the columns, their types and the number of rows. Only
+the columns that the mapping names are read, so the others may be of any type.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import LongType
+from pyspark.sql.types import DataType, StructType
 
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.landing.expressions import quoted
 from spark_jobs.landing.files import LandedFile, metadata_key
-from spark_jobs.landing.instants import nanoseconds_sql
-from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW, Group
+from spark_jobs.landing.instants import from_nanoseconds
+from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW, Group, Paths, spelled
+from spark_jobs.landing.scanning import handed_over, reading_session
+
+_READERS = 8
+_AS_JSON = {
+    "boolean",
+    "byte",
+    "short",
+    "integer",
+    "long",
+    "float",
+    "double",
+    "decimal",
+    "string",
+    "binary",
+    "date",
+}
+_AS_JSON |= {"timestamp", "timestamp_ntz"}
 
 
-def parquet_groups(spark: SparkSession, files: list[LandedFile], unreadable: dict[str, str]) -> list[Group]:
-    """One group per schema. Files with a damaged footer or damaged pages are added to `unreadable`, by
-    file_id with the reason."""
-    by_schema: dict[tuple[str, tuple[str, ...]], list[LandedFile]] = {}
-    for file in files:
+@dataclass(frozen=True)
+class Footer:
+    """What the end of a Parquet file says."""
+
+    schema: str
+    """The file's schema in Parquet's own words."""
+    columns: tuple[str, ...]
+    rows: int
+
+
+def parquet_groups(
+    spark: SparkSession, files: list[LandedFile], paths: Paths, unreadable: dict[str, str]
+) -> list[Group]:
+    """One group per set of columns and types of the columns that `paths` name. Files with a damaged footer or damaged
+    pages of these columns, or with one of them of a type that cannot be read, are added to `unreadable`, by file_id
+    with the reason."""
+    with ThreadPoolExecutor(_READERS) as readers:
+        footers = dict(zip(files, readers.map(partial(_footer, spark), files), strict=True))
+    unreadable.update({file.file_id: footer for file, footer in footers.items() if isinstance(footer, str)})
+    by_schema: dict[str, list[LandedFile]] = {}
+    for file, footer in footers.items():
+        if isinstance(footer, Footer):
+            by_schema.setdefault(footer.schema, []).append(file)
+    by_read: dict[tuple, list[LandedFile]] = {}
+    for members in by_schema.values():
+        footer = footers[members[0]]
         try:
-            schema = spark.read.parquet(file.glob_safe_path).schema
-            may_be = any(field.dataType == LongType() for field in schema)
-            nanoseconds = _nanosecond_columns(spark, file) if may_be else ()
-        except (PySparkException, Py4JJavaError) as error:
-            unreadable[file.file_id] = f"not a readable Parquet file: {_cause(error)}"
+            read = _Read.of(spark, footer, paths)
+        except (PySparkException, Py4JJavaError, ValueError) as error:
+            unreadable.update({file.file_id: f"Parquet file: {_cause(error)}" for file in members})
             continue
-        by_schema.setdefault((schema.json(), nanoseconds), []).append(file)
+        by_read.setdefault((footer.columns, read), []).extend(members)
     groups = []
-    for (_, nanoseconds), members in by_schema.items():
-        group = _parquet_group(spark, members, nanoseconds)
-        damaged = _damaged(spark, members, group.counts)
-        if damaged:
-            unreadable.update(damaged)
-            members = [file for file in members if file.file_id not in damaged]
-            if not members:
-                continue
-            group = _parquet_group(spark, members, nanoseconds)
-        groups.append(group)
+    for (columns, read), members in by_read.items():
+        counts = {file.file_id: footers[file].rows for file in members}
+        decoded = _decoded_rows(spark, members, read)
+        for file in members:
+            rows = decoded.get(file.key, ("", 0))[1]
+            if rows < counts[file.file_id]:
+                unreadable[file.file_id] = (
+                    f"damaged Parquet file: {rows} of {counts[file.file_id]} rows can be read"
+                )
+        members = [file for file in members if file.file_id not in unreadable]
+        if members:
+            counts = {file.file_id: counts[file.file_id] for file in members}
+            spellings = [(decoded[file.key][0], file.file_id) for file in members if file.key in decoded]
+            opened = partial(_opened, spark, members, read, spellings)
+            groups.append(Group(members, columns, counts, opened=opened))
     return groups
 
 
-def _nanosecond_columns(spark: SparkSession, file: LandedFile) -> tuple[str, ...]:
-    """Top-level columns of times in nanoseconds. The session reads them as plain numbers (`nanosAsLong`), so
-    only the file's own schema tells them from numbers."""
+@dataclass(frozen=True)
+class _Read:
+    """The columns that are read of a file."""
+
+    schema: str
+    """Of the columns that are there, as the JSON text of a Spark schema; the fields no expression names are left out."""
+    column_of: tuple[tuple[str, str], ...]
+    """The mapping's spelling and the file's, of the columns that are there."""
+    nanoseconds: frozenset[tuple[str, ...]]
+    """Paths of times in nanoseconds, which Spark reads as plain numbers (`nanosAsLong`)."""
+
+    @classmethod
+    def of(cls, spark: SparkSession, footer: Footer, paths: Paths) -> _Read:
+        """Raises ValueError for a column of a type that cannot be read."""
+        java = spark._jvm.org.apache.parquet.schema
+        message = java.MessageTypeParser.parseMessageType(footer.schema)
+        sql = spark._jvm.org.apache.spark.sql.execution.datasources.parquet
+        converter = sql.ParquetToSparkSchemaConverter(spark._jsparkSession.sessionState().conf())
+        column_of = {parts[0]: spelled(parts[0], footer.columns) for parts in sorted(paths)}
+        column_of = {name: column for name, column in column_of.items() if column is not None}
+        fields, nanoseconds = [], set()
+        for column in (column for column in footer.columns if column in column_of.values()):
+            below = {parts[1:] for parts in paths if column_of.get(parts[0]) == column}
+            kind = _pruned(spark, message.getType(message.getFieldIndex(column)), below)
+            only = spark._jvm.java.util.ArrayList()
+            only.add(kind)
+            try:
+                converted = converter.convert(java.MessageType("file", only))
+            except (PySparkException, Py4JJavaError):
+                shown = " ".join(kind.toString().split())
+                raise ValueError(
+                    f"column {column}, which the mapping reads, has a type that cannot be read: {shown[:100]}"
+                ) from None
+            fields += StructType.fromJson(json.loads(converted.json()))
+            nanoseconds |= _nanosecond_paths(kind)
+        return cls(StructType(fields).json(), tuple(column_of.items()), frozenset(nanoseconds))
+
+    @property
+    def fields(self) -> StructType:
+        """The columns that are read, with their types."""
+        return StructType.fromJson(json.loads(self.schema))
+
+
+def _footer(spark: SparkSession, file: LandedFile) -> Footer | str:
+    """The file's footer, or why there is none."""
+    if not file.size_bytes:
+        return "not a readable Parquet file: it has no bytes"
     parquet = spark._jvm.org.apache.parquet.hadoop
     path = spark._jvm.org.apache.hadoop.fs.Path(file.path)
-    opened = parquet.util.HadoopInputFile.fromPath(path, spark._jsc.hadoopConfiguration())
-    reader = parquet.ParquetFileReader.open(opened)
     try:
-        fields = list(reader.getFooter().getFileMetaData().getSchema().getFields())
-        kinds = {field.getName(): field.getLogicalTypeAnnotation() for field in fields}
-        return tuple(sorted(name for name, kind in kinds.items() if kind and "NANOS" in kind.toString()))
-    finally:
-        reader.close()
+        opened = parquet.util.HadoopInputFile.fromPath(path, spark._jsc.hadoopConfiguration())
+        reader = parquet.ParquetFileReader.open(opened)
+        try:
+            schema = reader.getFooter().getFileMetaData().getSchema()
+            columns = tuple(field.getName() for field in schema.getFields())
+            return Footer(schema.toString(), columns, reader.getRecordCount())
+        finally:
+            reader.close()
+    except Py4JJavaError as error:
+        return f"not a readable Parquet file: {_cause(error)}"
 
 
-def _parquet_scan(spark: SparkSession, files: list[LandedFile], skip_damage: bool) -> DataFrame:
-    return (
-        spark.read.option("recursiveFileLookup", "true")
+def _pruned(spark: SparkSession, kind, below: set[tuple[str, ...]]):
+    """A Parquet type without the fields of groups that no path names; `below` are the paths from here on."""
+    if () in below or kind.isPrimitive() or kind.getLogicalTypeAnnotation() is not None:
+        return kind
+    names = tuple(field.getName() for field in kind.asGroupType().getFields())
+    kept = spark._jvm.java.util.ArrayList()
+    for name in names:
+        further = {parts[1:] for parts in below if spelled(parts[0], names) == name}
+        if further:
+            kept.add(_pruned(spark, kind.asGroupType().getType(names.index(name)), further))
+    return kind.asGroupType().withNewFields(kept) if len(kept) else kind
+
+
+def _nanosecond_paths(kind) -> set[tuple[str, ...]]:
+    """Paths of the times in nanoseconds in a Parquet type, through groups alone."""
+    annotation = kind.getLogicalTypeAnnotation()
+    name = kind.getName()
+    if kind.isPrimitive():
+        is_time = annotation is not None and re.match(r"TIMESTAMP\(NANOS", annotation.toString())
+        return {(name,)} if is_time else set()
+    if annotation is not None:
+        return set()
+    return {(name, *path) for field in kind.asGroupType().getFields() for path in _nanosecond_paths(field)}
+
+
+def _scan(spark: SparkSession, files: list[LandedFile], read: _Read, skip_damage: bool) -> DataFrame:
+    """The columns that are read as `__c0`, `__c1` …, with `__path` and `__row`."""
+    schema = read.fields
+    scan = (
+        reading_session(spark, files)
+        .read.schema(schema)
+        .option("recursiveFileLookup", "true")
         .option("ignoreCorruptFiles", str(skip_damage).lower())
         .parquet(*[file.glob_safe_path for file in files])
+        .select(
+            F.col("_metadata.file_path").alias("__path"),
+            F.col("_metadata.row_index").alias("__row"),
+            *(F.col(quoted(field.name)).alias(f"__c{place}") for place, field in enumerate(schema)),
+        )
     )
+    if len({field.name.lower() for field in schema}) == len(schema):
+        return handed_over(spark, scan)
+    # The job's session would take columns that differ in case for one: plan their scan with the reading session.
+    rows = spark._jsparkSession.createDataFrame(scan._jdf.toJavaRDD(), scan._jdf.schema())
+    return DataFrame(rows, spark)
 
 
-def _parquet_group(spark: SparkSession, files: list[LandedFile], nanoseconds: tuple[str, ...]) -> Group:
-    by_key = {file.key: file.file_id for file in files}
-    scan = _parquet_scan(spark, files, skip_damage=False)
-    names = tuple(scan.columns)
-    # Reads no column, so the row counts come from the footers alone.
-    footers = (
-        scan.groupBy(F.col("_metadata.file_path").alias("path")).agg(F.count(F.lit(1)).alias("n")).collect()
-    )
-    counts = {by_key[metadata_key(row["path"])]: row["n"] for row in footers}
-    paths = [(row["path"], by_key[metadata_key(row["path"])]) for row in footers]
-    known = local_rows(spark, paths, f"__path string, {FILE_ID} string")
-    columns = [
-        F.expr(nanoseconds_sql(name) if name in nanoseconds else quoted(name)).alias(name) for name in names
-    ]
-    rows = scan.select(
-        F.col("_metadata.file_path").alias("__path"),
-        (F.col("_metadata.row_index") + 1).alias(LINE_NUMBER),
-        F.to_json(F.struct(*columns)).alias(RAW),
-        F.lit(None).cast("string").alias(PROBLEM),
-        *columns,
-    ).join(F.broadcast(known), on="__path", how="inner")
-    return Group(rows.drop("__path"), names, counts, text=False)
-
-
-def _damaged(spark: SparkSession, files: list[LandedFile], counts: dict[str, int]) -> dict[str, str]:
-    """Files of which fewer rows can be decoded than the footer declares, with the reason. Reads every page
-    once."""
-    by_key = {file.key: file.file_id for file in files}
-    scan = _parquet_scan(spark, files, skip_damage=True)
-    as_text = F.to_json(F.struct(*[F.col(quoted(name)) for name in scan.columns]))
-    digest = F.xxhash64(as_text)
-    decoded = (
-        scan.select(F.col("_metadata.file_path").alias("path"), digest.alias("digest"))
-        .groupBy("path")
-        .agg(F.count(F.lit(1)).alias("n"), F.max("digest"))  # the digest makes Spark decode the columns
-        .collect()
-    )
-    readable = {by_key[metadata_key(row["path"])]: row["n"] for row in decoded}
-    return {
-        file.file_id: f"damaged Parquet file: {readable.get(file.file_id, 0)} of {counts[file.file_id]} rows can be read"
-        for file in files
-        if readable.get(file.file_id, 0) < counts.get(file.file_id, 0)
+def _opened(
+    spark: SparkSession,
+    files: list[LandedFile],
+    read: _Read,
+    spellings: list[tuple[str, str]],
+    paths: Paths,
+) -> tuple[DataFrame, set[str]]:
+    """`spellings` are Spark's spelling of each file's path, and its file_id."""
+    scan, schema = _scan(spark, files, read, skip_damage=False), read.fields
+    values = {
+        field.name: _microseconds(F.col(f"__c{place}"), field.dataType, (field.name,), read.nanoseconds)
+        for place, field in enumerate(schema)
     }
+    known = local_rows(spark, spellings, f"__path string, {FILE_ID} string")
+    shown = [_shown(values[field.name], field.dataType).alias(field.name) for field in schema]
+    wanted = {parts[0] for parts in paths}
+    rows = scan.join(F.broadcast(known), on="__path", how="inner").select(
+        FILE_ID,
+        (F.col("__row") + 1).alias(LINE_NUMBER),
+        (F.to_json(F.struct(*shown)) if shown else F.lit("")).alias(RAW),
+        F.lit(None).cast("string").alias(PROBLEM),
+        *(values[column].alias(name) for name, column in read.column_of if name in wanted),
+    )
+    return rows, set()
+
+
+def _microseconds(
+    value: Column, kind: DataType, path: tuple[str, ...], nanoseconds: frozenset[tuple[str, ...]]
+) -> Column:
+    """The value with times in nanoseconds as timestamps, in structures too."""
+    if path in nanoseconds:
+        return from_nanoseconds(value)
+    if not isinstance(kind, StructType) or not any(other[: len(path)] == path for other in nanoseconds):
+        return value
+    fields = [
+        _microseconds(value.getField(field.name), field.dataType, (*path, field.name), nanoseconds).alias(
+            field.name
+        )
+        for field in kind
+    ]
+    return F.when(value.isNotNull(), F.struct(*fields))
+
+
+def _shown(value: Column, kind: DataType) -> Column:
+    """The value as JSON can show it."""
+    return value if kind.typeName() in _AS_JSON | {"struct", "array", "map"} else value.cast("string")
+
+
+def _decoded_rows(spark: SparkSession, files: list[LandedFile], read: _Read) -> dict[str, tuple[str, int]]:
+    """Spark's spelling of the path, and the number of rows that can be decoded, by the file's key; files of which
+    no row can be are missing. Reads every page of the columns once."""
+    scan = _scan(spark, files, read, skip_damage=True)
+    cells = [_shown(F.col(f"__c{place}"), field.dataType) for place, field in enumerate(read.fields)]
+    digest = F.max(F.xxhash64(F.to_json(F.struct(*cells)))) if cells else F.max(F.lit(0))
+    decoded = scan.groupBy("__path").agg(
+        F.count(F.lit(1)).alias("n"),
+        digest.alias("digest"),  # the digest makes Spark decode the columns
+    )
+    return {metadata_key(row["__path"]): (row["__path"], row["n"]) for row in decoded.collect()}
 
 
 def _cause(error: Exception) -> str:
-    """The part of Spark's message that a person can use."""
-    known = re.search(r"(is not a Parquet file[^\n]*|is too small[^\n]*|Unable to infer[^\n]*)", str(error))
-    return (known[1] if known else str(error).strip().splitlines()[0])[:200]
+    """The part of the message that a person can use."""
+    text = str(error.java_exception.getMessage()) if isinstance(error, Py4JJavaError) else str(error)
+    known = re.search(r"(is not a Parquet file[^\n]*|is too small[^\n]*|Unable to infer[^\n]*)", text)
+    return (known[1] if known else text.strip().splitlines()[0])[:200]

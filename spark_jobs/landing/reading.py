@@ -5,12 +5,14 @@ to one row per line, with the expressions' values or the reason why the line can
 expressions mean, events or items, is not known here.
 
 Only the columns that a mapping names are parsed. The type of a Parquet column may differ from file to
-file, so rows come in parts, one per schema.
+file, so rows come in parts, one per schema. A folder named `key=value` gives its files a column, unless they have one
+of that name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 
@@ -18,11 +20,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs.config import FileMapping
-from spark_jobs.landing.delimited import delimited_groups
+from spark_jobs.lake.local_rows import local_rows
+from spark_jobs.landing.delimited import delimited_groups, dialect_of
 from spark_jobs.landing.expressions import MappingError, evaluate, named_columns, quoted
 from spark_jobs.landing.files import LandedFile
-from spark_jobs.landing.json_lines import json_lines, parsed_json
-from spark_jobs.landing.layouts import META, PROBLEM, RAW, Group
+from spark_jobs.landing.json_lines import json_groups
+from spark_jobs.landing.layouts import FILE_ID, META, PROBLEM, Group, spelled
 from spark_jobs.landing.parquet import parquet_groups
 
 EXCLUDED = "excluded by the mapping's where"
@@ -32,8 +35,10 @@ WHERE = "__where"
 NEEDED = frozenset(("user", "item", "time", "event_id", "action", "tag", "entity", WHERE))
 """Expressions without which a line is nothing."""
 
-Paths = dict[str, list[tuple[str, ...]]]
+Named = dict[str, list[tuple[str, ...]]]
 """The columns that each expression names, as dotted parts."""
+_LISTED_COLUMNS, _LISTED_CHARACTERS = 50, 60
+"""Names in a message: at most this many, each cut to this length."""
 
 
 @dataclass(frozen=True)
@@ -72,47 +77,52 @@ def read_mapped(
     wanted = dict(expressions) | ({WHERE: mapping.where} if mapping.where else {})
     labels = {name: f"{label}.{'where' if name == WHERE else name}" for name in wanted}
     unreadable = {file.file_id: file.unreadable for file in files if file.unreadable}
-    readable = [file for file in files if not file.unreadable and file.size_bytes]
-    counts = {file.file_id: int(file.file_id in unreadable) for file in files}
+    readable = [file for file in files if not file.unreadable]
     if mapping.format == "parquet":
-        groups = parquet_groups(spark, readable, unreadable)
+        # Which columns are read depends on the names alone; they are resolved again below, file by file.
+        names = {parts for name, sql in wanted.items() for parts in _names(spark, sql, labels[name])}
+        groups = parquet_groups(spark, readable, names, unreadable)
     elif mapping.format == "jsonl":
-        groups = [json_lines(spark, readable)] if readable else []
+        groups = json_groups(spark, readable, unreadable)
     else:
-        groups = delimited_groups(spark, readable, mapping.format, unreadable)
-    counts.update(dict.fromkeys(unreadable, 1))
+        groups = delimited_groups(spark, readable, dialect_of(mapping), unreadable)
+    counts = {file.file_id: int(file.file_id in unreadable) for file in files}
     for group in groups:
         counts.update(group.counts)
-    columns = tuple(dict.fromkeys(name for group in groups for name in group.columns))
-    if not groups or not any(counts[file.file_id] for file in readable if file.file_id not in unreadable):
+    own = tuple(dict.fromkeys(name for group in groups for name in group.columns))
+    columns = tuple(dict.fromkeys((*own, *(key for group in groups for key in _folder_keys(group)))))
+    if not any(group.counts[file.file_id] for group in groups for file in group.files):
         return Mapped([], counts, unreadable, columns)
     texts, wanted = wanted, {name: _whole_name(sql, columns) for name, sql in wanted.items()}
     named = {name: named_columns(spark, sql, labels[name]) for name, sql in wanted.items()}
-    absent = _absent(groups, named, columns, mapping.format == "jsonl")
+    absent = _absent(groups, named, columns)
     _refuse_absent(absent, named, labels, texts, columns, may_be_absent)
     if mapping.format != "jsonl":
         lacking = _lacking(groups, named, labels, texts)
         unreadable |= lacking
         counts.update(dict.fromkeys(lacking, 1))
         groups = [group for group in groups if not lacking.keys() & group.counts.keys()]
-    parts = [_mapped_group(group, mapping, wanted, named, labels) for group in groups]
+    with _exact_names(spark, named):
+        parts = [_mapped_group(spark, group, mapping, wanted, named, labels) for group in groups]
     return Mapped(parts, counts, unreadable, columns, tuple(sorted(absent)))
 
 
 def _mapped_group(
-    group: Group, mapping: FileMapping, wanted: dict[str, str], named: Paths, labels: dict[str, str]
+    spark: SparkSession,
+    group: Group,
+    mapping: FileMapping,
+    wanted: dict[str, str],
+    named: Named,
+    labels: dict[str, str],
 ) -> DataFrame:
     """The group's lines with every expression evaluated."""
-    lines, text_columns = group.lines, set(group.columns)
-    if mapping.format == "jsonl":
-        paths = {parts for columns in named.values() for parts in columns}
-        lines, text_columns = parsed_json(lines, paths, group.columns)
-    there = {name.lower() for name in lines.columns}
-    for name in sorted({parts[0] for columns in named.values() for parts in columns}):
-        if name.lower() not in there:
-            lines = lines.withColumn(name, F.lit(None).cast("string"))
-            there.add(name.lower())
-    rows = evaluate(lines, wanted, META, labels, text_columns if group.text else set())
+    paths = {parts for columns in named.values() for parts in columns}
+    lines, text_columns = group.opened(paths)
+    names = sorted({parts[0] for parts in paths})
+    lines, of_folders = _with_folders(spark, lines, group, names)
+    missing = [F.lit(None).cast("string").alias(name) for name in names if name not in lines.columns]
+    lines = lines.select(*(quoted(name) for name in lines.columns), *missing)
+    rows = evaluate(lines, wanted, META, labels, text_columns | of_folders)
     if not mapping.where:
         return rows
     kept = F.coalesce(F.expr(f"try_cast({WHERE} AS boolean)"), F.lit(False))
@@ -120,7 +130,65 @@ def _mapped_group(
     return rows.withColumn(PROBLEM, F.coalesce(PROBLEM, excluded)).drop(WHERE)
 
 
+# --- folders --------------------------------------------------------------------------------------
+
+
+def _folder_keys(group: Group) -> tuple[str, ...]:
+    """Keys of `key=value` folders above the group's files that are no column of these. Of JSON only a sample of
+    the keys is known, so all are given."""
+    keys = dict.fromkeys(key for file in group.files for key in file.partition)
+    return tuple(key for key in keys if group.keys_among or spelled(key, group.columns) is None)
+
+
+def _with_folders(
+    spark: SparkSession, lines: DataFrame, group: Group, names: list[str]
+) -> tuple[DataFrame, set[str]]:
+    """The lines with the columns of `names` that folders give, and which these are."""
+    keys = _folder_keys(group)
+    key_of = {name: key for name in names if (key := spelled(name, keys)) is not None}
+    if not group.keys_among:
+        key_of = {name: key for name, key in key_of.items() if spelled(name, group.columns) is None}
+    if not key_of:
+        return lines, set()
+    places = {name: f"__folder_{place}" for place, name in enumerate(key_of)}
+    rows = [(file.file_id, *(file.partition.get(key) for key in key_of.values())) for file in group.files]
+    schema = ", ".join([f"{FILE_ID} string", *(f"{place} string" for place in places.values())])
+    joined = lines.join(F.broadcast(local_rows(spark, rows, schema)), on=FILE_ID, how="left")
+    # Of JSON: where a line has the key, its own value counts.
+    own = {name: F.col(quoted(name)) for name in key_of if name in lines.columns}
+    values = [
+        (F.coalesce(own[name].cast("string"), place) if name in own else F.col(place)).alias(name)
+        for name, place in places.items()
+    ]
+    kept = [quoted(name) for name in lines.columns if name not in own]
+    return joined.select(*kept, *values), set(key_of)
+
+
 # --- names ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _exact_names(spark: SparkSession, named: Named) -> Iterator[None]:
+    """Where a mapping names columns that differ in case alone, expressions analysed inside tell them apart."""
+    names = {parts[0] for columns in named.values() for parts in columns}
+    if len({name.lower() for name in names}) == len(names):
+        yield
+        return
+    before = spark.conf.get("spark.sql.caseSensitive")
+    spark.conf.set("spark.sql.caseSensitive", "true")
+    try:
+        yield
+    finally:
+        spark.conf.set("spark.sql.caseSensitive", before)
+
+
+def _names(spark: SparkSession, sql: str, label: str) -> list[tuple[str, ...]]:
+    """The columns of files not yet opened that an expression may mean: as a whole it may be a column's name."""
+    whole = [(sql,)]
+    try:
+        return whole + named_columns(spark, sql, label)
+    except MappingError:
+        return whole
 
 
 def _whole_name(sql: str, columns: tuple[str, ...]) -> str:
@@ -128,34 +196,26 @@ def _whole_name(sql: str, columns: tuple[str, ...]) -> str:
     return quoted(sql) if sql in columns else sql
 
 
-def _absent(groups: list[Group], named: Paths, columns: tuple[str, ...], is_json: bool) -> set[str]:
+def _absent(groups: list[Group], named: Named, columns: tuple[str, ...]) -> set[str]:
     """Columns that expressions name and no file has."""
-    there = {name.lower() for name in columns}
-    absent = {parts[0] for paths in named.values() for parts in paths if parts[0].lower() not in there}
-    if not (is_json and absent):
-        return absent
-    # The keys are those of a sample: look at every line before calling a column absent.
-    has_key = (
-        groups[0]
-        .lines.select(
-            *[F.max(F.array_contains(F.json_object_keys(RAW), name)).alias(name) for name in sorted(absent)]
-        )
-        .first()
-    )
-    return {name for name in absent if not has_key[name]}
+    names = {parts[0] for paths in named.values() for parts in paths}
+    absent = {name for name in names if spelled(name, columns) is None}
+    for group in groups:
+        if absent and group.keys_among:
+            absent -= group.keys_among(sorted(absent))
+    return absent
 
 
 def _lacking(
-    groups: list[Group], named: Paths, labels: dict[str, str], texts: dict[str, str]
+    groups: list[Group], named: Named, labels: dict[str, str], texts: dict[str, str]
 ) -> dict[str, str]:
     """Why a file cannot be read, by file_id, for files without any of the columns of an expression that every
     line needs, which other files have: a column was renamed or has vanished."""
     found: dict[str, str] = {}
     for group in groups:
-        there = {name.lower() for name in group.columns}
         for name, paths in named.items():
             needed = sorted({parts[0] for parts in paths})
-            if name in NEEDED and needed and not any(column.lower() in there for column in needed):
+            if name in NEEDED and needed and all(spelled(column, group.columns) is None for column in needed):
                 why = (
                     f"{labels[name]} = {texts[name]!r} names column {', '.join(needed)}, which this file does not have; "
                     f"its columns are: {', '.join(group.columns)}; name what it is called by now too "
@@ -168,7 +228,7 @@ def _lacking(
 
 def _refuse_absent(
     absent: set[str],
-    named: Paths,
+    named: Named,
     labels: dict[str, str],
     texts: dict[str, str],
     columns: tuple[str, ...],
@@ -180,5 +240,11 @@ def _refuse_absent(
         if lost and name not in may_be_absent and columns:
             raise MappingError(
                 f"{labels[name]} = {texts[name]!r} names column {', '.join(lost)}, which the files do not have; "
-                f"their columns are: {', '.join(columns)}"
+                f"their columns are: {_listed(columns)}"
             )
+
+
+def _listed(columns: tuple[str, ...]) -> str:
+    shown = [name if len(name) <= _LISTED_CHARACTERS else name[:_LISTED_CHARACTERS] + "…" for name in columns]
+    more = len(shown) - _LISTED_COLUMNS
+    return ", ".join(shown[:_LISTED_COLUMNS]) + (f" and {more} more" if more > 0 else "")

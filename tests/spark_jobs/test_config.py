@@ -108,3 +108,20 @@ def test_signals_that_cannot_be_counted_are_refused(given, words):
 )
 def test_a_bucket_is_a_whole_part_of_a_day(minutes, microseconds):
     assert SignalsConfig(bucket_minutes=minutes).bucket_us == microseconds
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "jsonl", "delimiter": ";"}, "delimiter is for csv and tsv, given format = 'jsonl'"),
+        ({"format": "csv", "delimiter": "::"}, 'has several characters, which needs quote = ""'),
+        ({"format": "csv", "delimiter": '"'}, "must differ"),
+        ({"format": "csv", "quote": ",", "delimiter": ","}, "must differ"),
+        ({"format": "csv", "delimiter": "\n"}, "be no line ends"),
+    ],
+)
+def test_delimiter_quote_and_escape_must_fit_together(changes, message):
+    events = {"files": ("*",), "user": "u", "item": "i", "time": "t", **changes}
+    with pytest.raises(ValidationError, match=message):
+        EventMapping(**events)
+    EventMapping(**(events | {"format": "csv", "delimiter": "::", "quote": ""}))

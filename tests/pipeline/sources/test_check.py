@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import re
+
 import pytest
 
 from pipeline.config import Config, ConfigError
@@ -62,6 +66,9 @@ def test_items_are_shown_too(spark, home, tmp_path):
 
 def test_a_mapping_that_does_not_fit_is_refused_in_one_line(spark, home, tmp_path):
     (tmp_path / "mine.toml").write_text(PLAIN)
+    with pytest.raises(ConfigError, match=r"folder .*/log does not exist; files that match log/\*\.jsonl"):
+        page(load(str(tmp_path / "mine.toml")), home)
+    (tmp_path / "log").mkdir()
     with pytest.raises(ConfigError, match=r"no file matches events\.files = log/\*\.jsonl"):
         page(load(str(tmp_path / "mine.toml")), home)
     jsonl(tmp_path / "log" / "1.jsonl", {"user": "a", "what": "f1", "at": T})
@@ -89,6 +96,27 @@ def test_of_a_long_text_file_only_the_first_lines_are_read(spark, home, tmp_path
     text = page(load(str(tmp_path / "mine.toml")), home)
     assert "60 lines or more" in text and "of 60 sampled lines 60 would be accepted" in text
     assert text.endswith("no problems found") and "possible problems" not in text
+
+
+def test_packed_files_and_arrays_are_sampled_and_files_that_cannot_be_read_are_named(
+    spark, home, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(check, "SAMPLE_LINES", 10)
+    (tmp_path / "mine.toml").write_text(PLAIN)
+    lines = [json.dumps({"who": f"u{n}", "what": "f", "at": T}, indent=1) for n in range(30)]
+    log = tmp_path / "log"
+    log.mkdir()
+    (log / "array.jsonl").write_text(f"[{', '.join(lines)}]", encoding="utf-16")
+    packed = gzip.compress(
+        b"".join(line.replace("\n", "").replace(': "f"', ': "g"').encode() + b"\n" for line in lines)
+    )
+    (log / "packed.jsonl").write_bytes(packed)
+    (log / "torn.jsonl").write_bytes(packed[:30])
+    (log / "zip.jsonl").write_bytes(b"PK\x03\x04")
+    text = page(load(str(tmp_path / "mine.toml")), home)
+    assert "of 20 sampled lines 20 would be accepted, 0 rejected" in text
+    assert re.search(r"torn\.jsonl  30 B  damaged gzip file: ", text)
+    assert re.search(r"zip\.jsonl  4 B  this is a zip archive", text)
 
 
 def test_likely_mistakes_are_named_with_the_key_to_check(spark, home, tmp_path):

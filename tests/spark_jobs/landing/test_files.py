@@ -7,7 +7,9 @@ import hashlib
 
 import pytest
 
-from spark_jobs.landing.files import LandedFile, LandingError, find, first_line, metadata_key, path_key
+from spark_jobs.landing.delimited import delimited_groups
+from spark_jobs.landing.files import LandedFile, LandingError, find, metadata_key, open_head, path_key
+from spark_jobs.landing.records import Dialect
 from tests.spark_jobs.landed import jsonl
 
 
@@ -42,43 +44,47 @@ def test_a_landing_folder_with_glob_characters_is_taken_literally(spark, tmp_pat
     assert names(find(spark, str(tmp_path / "logs [old]"), ("*.jsonl",))) == ["a.jsonl"]
 
 
-def test_a_damaged_gzip_file_is_unreadable_and_a_whole_one_is_not(spark, landing):
-    packed = gzip.compress(b'{"u": 1}\n' * 1000)
-    (landing / "whole.jsonl.gz").write_bytes(packed)
-    (landing / "cut.jsonl.gz").write_bytes(packed[:-20])
-    (landing / "other.jsonl.gz").write_bytes(b"not gzip at all")
-    problems = {file.name: file.unreadable for file in find(spark, str(landing), ("*.gz",))}
-    assert problems.pop("whole.jsonl.gz") is None
-    assert len(problems) == 2
-    assert all(problem.startswith("damaged gzip file: ") for problem in problems.values())
-
-
-def test_a_file_that_cannot_be_opened_stops_the_listing(spark, landing, monkeypatch):
+def test_a_file_that_cannot_be_opened_is_listed_as_unreadable_beside_the_others(spark, landing):
     jsonl(landing / "a.jsonl", {"u": 1})
+    (landing / "gone.jsonl").symlink_to(landing / "nowhere")
+    good, gone = find(spark, str(landing), ("*.jsonl",))
+    assert (good.name, good.unreadable) == ("a.jsonl", None)
+    assert (gone.name, gone.unreadable) == (
+        "gone.jsonl",
+        "the file cannot be read: No such file or directory",
+    )
+    assert len(gone.file_id) == 64
 
-    def refused(*_):
-        raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("builtins.open", refused)
-    with pytest.raises(LandingError, match=r"a\.jsonl cannot be read: Permission denied"):
-        find(spark, str(landing), ("*.jsonl",))
+def test_a_file_is_counted_once_whatever_links_and_patterns_lead_to_it(spark, landing):
+    log = jsonl(landing / "2026" / "a.jsonl", {"u": 1})
+    (landing / "again.jsonl").symlink_to(log)
+    (landing / "year").symlink_to(log.parent)
+    (log.parent / "up").symlink_to(landing)
+    assert names(find(spark, str(landing), ("**/*.jsonl", "again.jsonl", str(log)))) == ["2026/a.jsonl"]
+    assert names(find(spark, str(landing), ("again.jsonl",))) == ["again.jsonl"]
+
+
+def test_a_vanished_landing_folder_is_an_error(spark, landing):
+    with pytest.raises(LandingError, match=r"the landing folder .*/gone does not exist"):
+        find(spark, str(landing / "gone"), ("*.jsonl",))
+    with pytest.raises(LandingError, match=r"folder .*/logs does not exist"):
+        find(spark, str(landing), ("logs/*.jsonl",))
+    with pytest.raises(LandingError, match=r"folder .*/elsewhere does not exist"):
+        find(spark, str(landing), (str(landing.parent / "elsewhere" / "*.jsonl"),))
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"),
+    ("name", "partition"),
     [
-        (b"u,i\na,b\n", "u,i"),
-        (b"u,i\r\n", "u,i"),
-        (b"\xef\xbb\xbfu,i", "u,i"),
-        (b"\n", ""),
-        (b"", None),
+        ("a.jsonl", {}),
+        ("dt=2026-03-01/country=NL/a=b.jsonl", {"dt": "2026-03-01", "country": "NL"}),
+        ("city=New%20York/x=__HIVE_DEFAULT_PARTITION__/=y/a.jsonl", {"city": "New York", "x": None}),
+        ("k=a=b/a.jsonl", {"k": "a=b"}),
     ],
 )
-def test_the_first_line_has_no_line_end_and_no_byte_order_mark(spark, landing, content, expected):
-    (landing / "plain.csv").write_bytes(content)
-    (landing / "packed.csv.gz").write_bytes(gzip.compress(content))
-    for file in find(spark, str(landing), ("*",)):
-        assert first_line(spark, file) == expected
+def test_folders_give_values_by_their_names(name, partition):
+    assert LandedFile(f"/landing/{name}", name, 1, "0", None).partition == partition
 
 
 def test_one_key_for_a_path_and_its_uri():
@@ -93,16 +99,21 @@ def test_files_of_another_file_system_are_read_through_hadoop(spark, landing):
     log = jsonl(landing / "a.csv", "u,i", "x,1")
     packed = gzip.compress(b"u,i\n" * 1000)
     (landing / "b.csv.gz").write_bytes(packed[:-20])
+    jsonl(landing / "deep" / "d.jsonl", {"u": 1})
     (landing / "c.csv").write_bytes(b"")
     settings = spark._jsc.hadoopConfiguration()
     settings.set("fs.viewfs.mounttable.tests.link./landed", landing.as_uri())
     try:
         a, b, c = find(spark, "viewfs://tests/landed", ("*.csv*",))
+        assert names(find(spark, "viewfs://tests/landed", ("**/*.jsonl",))) == ["deep/d.jsonl"]
         assert [file.name for file in (a, b, c)] == ["a.csv", "b.csv.gz", "c.csv"]
         assert (a.path, a.size_bytes) == ("viewfs://tests/landed/a.csv", 8)
         assert a.file_id == hashlib.sha256(log.read_bytes()).hexdigest()
-        assert (a.unreadable, c.unreadable) == (None, None)
-        assert b.unreadable.startswith("damaged gzip file: ")
-        assert (first_line(spark, a), first_line(spark, c)) == ("u,i", None)
+        assert (a.unreadable, b.unreadable, c.unreadable) == (None, None, None)
+        assert [open_head(spark, file, 4).read() for file in (a, c)] == [b"u,i\n", b""]
+        unreadable = {}
+        (group,) = delimited_groups(spark, [a, b, c], Dialect(",", '"', None), unreadable)
+        assert group.counts == {a.file_id: 1}
+        assert list(unreadable) == [b.file_id] and unreadable[b.file_id].startswith("damaged gzip file: ")
     finally:
         settings.unset("fs.viewfs.mounttable.tests.link./landed")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from pyspark.sql import functions as F
 
 from expectations.instants import microseconds
-from spark_jobs.landing.instants import nanoseconds_sql, parsed_microseconds
+from spark_jobs.landing.instants import from_nanoseconds, parsed_microseconds
 
 NOON = microseconds(datetime(2026, 3, 1, 12, tzinfo=UTC))
 
@@ -73,4 +74,4 @@ def test_a_date_is_its_first_instant(spark):
 )
 def test_nanoseconds_are_rounded_down(spark, nanoseconds, expected):
     frame = spark.sql(f"SELECT {nanoseconds}L AS `at ns`")
-    assert frame.selectExpr(f"unix_micros({nanoseconds_sql('at ns')})").first()[0] == expected
+    assert frame.select(F.unix_micros(from_nanoseconds(F.col("at ns")))).first()[0] == expected

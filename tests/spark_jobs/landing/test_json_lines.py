@@ -5,22 +5,28 @@ from __future__ import annotations
 import pytest
 
 from spark_jobs.landing.files import find
-from spark_jobs.landing.json_lines import json_lines, parsed_json
-from tests.spark_jobs.landed import jsonl
+from spark_jobs.landing.json_lines import json_groups
+from tests.spark_jobs.landed import jsonl, mapped, mapped_lines, source
+
+
+def opened(spark, landing, name="a.jsonl"):
+    """The group of one file."""
+    (group,) = json_groups(spark, find(spark, str(landing), (name,)), {})
+    return group
 
 
 def parsed(spark, landing, lines, *paths):
     """Rows of (problem, value…) of these lines in order, and the columns that are text."""
     jsonl(landing / "a.jsonl", *lines)
-    group = json_lines(spark, find(spark, str(landing), ("a.jsonl",)))
-    frame, text_columns = parsed_json(group.lines, set(paths), group.columns)
+    frame, text_columns = opened(spark, landing).opened(set(paths))
     return [tuple(row)[3:] for row in frame.orderBy("__line_number").collect()], text_columns
 
 
 def test_the_keys_of_the_first_lines_are_the_columns(spark, landing):
     jsonl(landing / "a.jsonl", {"b": 1}, {"a": {"c": 1}}, "broken")
-    group = json_lines(spark, find(spark, str(landing), ("a.jsonl",)))
+    group = opened(spark, landing)
     assert group.columns == ("a", "b") and list(group.counts.values()) == [3]
+    assert group.keys_among(["a", "c"]) == {"a"}
 
 
 def test_values_are_text_unless_a_field_of_them_is_named(spark, landing):
@@ -51,8 +57,47 @@ def test_a_key_may_differ_from_the_mapping_in_case(spark, landing):
         ("null", "not a JSON object"),
         ("", "empty line"),
         ({"u": "x", "ctx": 5}, "a nested field is not an object"),
+        ('{"u": "x", "u": "y"}', "a key occurs twice in one JSON object"),
+        ('{"u": "x", "ctx": {"page": 1, "page": 2}}', "a key occurs twice in one JSON object"),
+        ('{"u": "x", "more": [{"a": 1, "a": 1}]}', "a key occurs twice in one JSON object"),
     ],
 )
 def test_a_line_is_one_json_object_or_refused(spark, landing, line, problem):
     rows, _ = parsed(spark, landing, [line], ("u",), ("ctx", "page"))
     assert [row[0] for row in rows] == [problem]
+
+
+def test_values_of_an_array_or_over_several_lines_are_records_and_a_torn_array_is_one_unreadable_file(
+    spark, landing
+):
+    texts = {
+        "line": '[{"u": "a", "n": {"x": 1}}, {"u": "b"},\r\n {"u": "c"}]',
+        "lines": '[\n{"u": "a"}\n,\n{\n"u": "b"\n},\n{"u": "c"}\n]\n',
+        "mark": '\ufeff  [{"u": "a"},{"u": "b"},{"u": "c"}]',
+        "objects": '{\n  "u": "a"\n}\n{\n  "u": "b"\n}\n{"u": "c"}\n',
+    }
+    for name, text in texts.items():
+        (landing / f"{name}.jsonl").write_text(text)
+    (landing / "torn.jsonl").write_text('[{"u": "a"},\n{"u": ')
+    jsonl(landing / "plain.jsonl", {"u": "d"})
+    unreadable = {}
+    files = find(spark, str(landing), ("*.jsonl",))
+    names = {file.file_id: file.name for file in files}
+    (group,) = json_groups(spark, files, unreadable)
+    assert {names[file_id]: why for file_id, why in unreadable.items()} == {
+        "torn.jsonl": "not valid JSON on line 2: Expecting value"
+    }
+    by_file = {}
+    for row in group.opened({("u",)})[0].orderBy("__line_number").collect():
+        by_file.setdefault(names[row["__file_id"]], []).append((row["__line_number"], row["u"]))
+    values = [(1, "a"), (2, "b"), (3, "c")]
+    assert by_file == {**{f"{name}.jsonl": values for name in texts}, "plain.jsonl": [(1, "d")]}
+    assert {names[file_id]: count for file_id, count in group.counts.items()} == {
+        name: len(rows) for name, rows in by_file.items()
+    }
+
+
+def test_keys_that_differ_in_case_are_told_apart(spark, landing):
+    jsonl(landing / "a.jsonl", {"u": "a", "U": "b"})
+    told = source(events={"item": "U", "time": "u"})
+    assert [(row["user"], row["item"]) for row in mapped_lines(mapped(spark, landing, told))] == [("a", "b")]

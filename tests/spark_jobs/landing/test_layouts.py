@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from pyarrow.parquet import write_table
 
-from spark_jobs.landing.layouts import META
+from spark_jobs.landing.layouts import META, spelled
 from tests.spark_jobs.landed import jsonl, mapped, mapped_lines, source
 
 
@@ -31,3 +31,16 @@ def test_every_format_gives_the_same_columns(spark, landing, kind, line_number):
     assert (row["__line_number"], row["__problem"]) == (line_number, None)
     assert (row["user"], row["item"], str(row["time"])) == ("a", "1", "5")
     assert "5" in row["__raw"]
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "expected"),
+    [
+        ("u", ("U", "u"), "u"),
+        ("user", ("User", "t"), "User"),
+        ("USER", ("User", "user"), None),
+        ("x", ("u",), None),
+    ],
+)
+def test_a_name_means_the_exact_column_or_the_only_one_alike(name, columns, expected):
+    assert spelled(name, columns) == expected

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow.parquet import write_table
 
+from spark_jobs.landing.event_lines import checked_lines
 from spark_jobs.landing.files import find
 from tests.spark_jobs.landed import checked, mapped, source
 
@@ -72,3 +73,62 @@ def test_times_in_nanoseconds_are_rounded_down_to_microseconds(spark, landing):
     assert (event["event_at"], event["rating"]) == (datetime(2026, 1, 1, 0, 0, 0, 250_000), 1.0)
     assert refused["problem"] == "time is before the earliest allowed"
     assert "1969-12-31T23:59:59.999" in refused["raw"]
+
+
+def test_columns_that_no_mapping_names_may_be_of_any_type(spark, landing, by_name):
+    at, unread = ["2026-01-01"], pa.array([1], pa.time64("ns"))
+    uuid = pa.array([b"0123456789abcdef"], pa.uuid().storage_type)
+    write_table(pa.table({"u": ["a"], "i": ["x"], "t": at, "n": unread}), landing / "a.parquet")
+    odd = {"n": pa.ExtensionArray.from_storage(pa.uuid(), uuid), "m": pa.nulls(1)}
+    write_table(pa.table({"u": ["b"], "i": ["x"], "t": at, **odd}), landing / "b.parquet")
+    named = pa.table({"u": pa.array([1], pa.time64("ns")), "i": ["x"], "t": at})
+    write_table(named, landing / "c.parquet")
+    write_table(pa.table({"u": pa.nulls(1), "i": ["x"], "t": at}), landing / "d.parquet")
+    none = pa.array([], pa.string())
+    write_table(pa.table({"u": none, "i": none, "t": none}), landing / "e.parquet")
+    (landing / "f.parquet").write_bytes(b"")
+    files = mapped(spark, landing, PARQUET)
+    assert by_name(files.unreadable) == {
+        "c.parquet": "Parquet file: column u, which the mapping reads, has a type that cannot be read: "
+        "optional int64 u (TIME(NANOS,false))",
+        "f.parquet": "not a readable Parquet file: it has no bytes",
+    }
+    assert by_name(files.line_counts) == {f"{name}.parquet": int(name != "e") for name in "abcdef"}
+    rows = files.through(lambda rows: checked_lines(rows, PARQUET)).collect()
+    assert {(row["user_id"], row["problem"]) for row in rows} == {
+        ("a", None),
+        ("b", None),
+        (None, "missing user"),
+    }
+
+
+@pytest.mark.parametrize("names", [{"user": "U"}, {"user": "u", "page": "U"}])
+def test_columns_that_differ_in_case_are_told_apart(spark, landing, names):
+    write_table(pa.table({"u": ["small"], "U": ["large"], "i": ["x"], "t": [5]}), landing / "a.parquet")
+    told = {"files": ("*.parquet",), "format": "parquet", **names}
+    ((row,),) = [part.collect() for part in mapped(spark, landing, source(events=told)).parts]
+    assert [row[name] for name in names] == [{"u": "small", "U": "large"}[name] for name in names.values()]
+
+
+def test_fields_of_a_structure_are_read_alone_and_times_in_it_in_nanoseconds(spark, landing):
+    kind = pa.struct([("u", pa.string()), ("t", pa.timestamp("ns")), ("odd", pa.time64("ns"))])
+    event = pa.array([{"u": "a", "t": T * 10**9 + 1_999, "odd": 5}, None], kind)
+    write_table(pa.table({"e": event, "i": ["x", "y"]}), landing / "a.parquet")
+    nested = {"files": ("*.parquet",), "format": "parquet", "user": "e.u", "time": "e.t"}
+    event, refused = checked(spark, landing, source(events=nested))
+    assert (event["user_id"], event["event_at"]) == ("a", datetime(2026, 1, 1, 0, 0, 0, 1))
+    assert refused["problem"] == "missing user"
+
+
+def test_the_number_of_queries_does_not_grow_with_the_number_of_files(spark, landing):
+    for number in range(40):
+        write_table(pa.table({"u": [f"u{number}"], "i": ["x"], "t": [5]}), landing / f"{number}.parquet")
+    many = source(events={"files": ("*.parquet",), "format": "parquet"})
+    spark.sparkContext.setJobGroup("many-files", "")
+    try:
+        (part,) = mapped(spark, landing, many).parts
+        assert {row["user"] for row in part.collect()} == {f"u{number}" for number in range(40)}
+        jobs = spark.sparkContext.statusTracker().getJobIdsForGroup("many-files")
+        assert 0 < len(jobs) < 10
+    finally:
+        spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)

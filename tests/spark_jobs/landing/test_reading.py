@@ -79,3 +79,25 @@ def test_files_without_lines_have_no_parts(spark, landing):
     (landing / "empty.jsonl").write_bytes(b"")
     files = mapped(spark, landing, source())
     assert (files.parts, list(files.line_counts.values()), files.unreadable) == ([], [0], {})
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_folders_give_columns_unless_the_file_has_its_own(spark, landing, kind):
+    for day, country in ((1, "own"), (2, None)):
+        values = {"u": "a", "i": "1", "t": day, **({"country": country} if country else {})}
+        path = landing / f"dt=2026-03-0{day}" / "country=NL" / f"x.{kind}"
+        jsonl(path, values)
+        if kind == "csv":
+            path.write_text(f"{','.join(values)}\n{','.join(str(value) for value in values.values())}\n")
+    events = {"files": (f"**/*.{kind}",), "format": kind, "country": "country", "page": "upper(dt)"}
+    files = mapped(spark, landing, source(events=events))
+    assert set(files.columns) == {"u", "i", "t", "country", "dt"}
+    rows = {(row["time"], row["country"], row["page"]) for part in files.parts for row in part.collect()}
+    assert rows == {("1", "own", "2026-03-01"), ("2", "NL", "2026-03-02")}
+
+
+def test_many_long_names_of_columns_are_cut_in_a_message(spark, landing):
+    (landing / "a.csv").write_text(",".join(f"{'x' * 100}{number}" for number in range(60)) + "\n" + "," * 59)
+    with pytest.raises(MappingError, match="x… and 10 more$") as refused:
+        mapped(spark, landing, source(events={"files": ("*.csv",), "format": "csv"}))
+    assert len(str(refused.value)) < 4000

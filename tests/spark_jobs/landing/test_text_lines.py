@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-import gzip
-
 import pytest
 from pyspark.sql import functions as F
 
 from spark_jobs.landing.files import find
-from spark_jobs.landing.text_lines import escaped, numbered_lines, text_problem
+from spark_jobs.landing.text_lines import escaped, files_with, numbered_lines, text_problem
 from tests.spark_jobs.landed import jsonl
 
 
-def test_line_numbers_do_not_depend_on_how_a_file_is_cut(spark, landing):
+def test_line_numbers_do_not_depend_on_how_a_file_is_cut_nor_on_what_changes_between_queries(
+    spark, landing, monkeypatch
+):
     jsonl(landing / "a.jsonl", *[f"line {number}" for number in range(1, 3001)])
     files = find(spark, str(landing), ("*.jsonl",))
-    spark.conf.set("spark.sql.files.maxPartitionBytes", "7000")
+    monkeypatch.setattr("spark_jobs.landing.scanning._SMALLEST_BLOCK", 7000)
+    lines, counts = numbered_lines(spark, files)
+    assert counts == {files[0].file_id: 3000}
+    # Cores that join, or settings that change, before the second query.
+    for key, value in (
+        ("spark.sql.files.maxPartitionBytes", "900"),
+        ("spark.sql.files.minPartitionNum", "50"),
+        ("spark.sql.leafNodeDefaultParallelism", "9"),
+    ):
+        spark.conf.set(key, value)
     try:
-        lines, counts = numbered_lines(spark, files)
         assert lines.rdd.getNumPartitions() > 2
         rows = lines.collect()
     finally:
-        spark.conf.unset("spark.sql.files.maxPartitionBytes")
-    assert counts == {files[0].file_id: 3000}
+        for key in ("maxPartitionBytes", "minPartitionNum"):
+            spark.conf.unset(f"spark.sql.files.{key}")
+        spark.conf.unset("spark.sql.leafNodeDefaultParallelism")
     assert sorted(row["__line_number"] for row in rows) == list(range(1, 3001))
     assert all(row["__raw"] == f"line {row['__line_number']}" for row in rows)
 
 
 def test_carriage_returns_are_dropped_and_files_keep_their_own_numbers(spark, landing):
     (landing / "a.txt").write_bytes(b"one\r\ntwo")
-    (landing / "b.txt.gz").write_bytes(gzip.compress(b"three\n\nfour\n"))
+    (landing / "b.txt").write_bytes(b"\xef\xbb\xbfthree\n\nfour\n")
     files = find(spark, str(landing), ("*",))
     lines, counts = numbered_lines(spark, files)
     by_file = {file.file_id: file.name for file in files}
@@ -37,11 +46,11 @@ def test_carriage_returns_are_dropped_and_files_keep_their_own_numbers(spark, la
     assert rows == [
         ("a.txt", 1, "one"),
         ("a.txt", 2, "two"),
-        ("b.txt.gz", 1, "three"),
-        ("b.txt.gz", 2, ""),
-        ("b.txt.gz", 3, "four"),
+        ("b.txt", 1, "three"),
+        ("b.txt", 2, ""),
+        ("b.txt", 3, "four"),
     ]
-    assert {by_file[file_id]: count for file_id, count in counts.items()} == {"a.txt": 2, "b.txt.gz": 3}
+    assert {by_file[file_id]: count for file_id, count in counts.items()} == {"a.txt": 2, "b.txt": 3}
 
 
 def test_odd_file_names_are_read_and_folders_make_no_columns(spark, landing):
@@ -56,8 +65,20 @@ def test_odd_file_names_are_read_and_folders_make_no_columns(spark, landing):
 
 def test_files_without_a_line_give_no_rows(spark, landing):
     (landing / "empty.txt").write_bytes(b"")
-    lines, counts = numbered_lines(spark, find(spark, str(landing), ("*.txt",)))
-    assert (lines.columns, lines.count(), counts) == (["__file_id", "__line_number", "__raw"], 0, {})
+    files = find(spark, str(landing), ("*.txt",))
+    lines, counts = numbered_lines(spark, files)
+    assert (lines.columns, lines.count()) == (["__file_id", "__line_number", "__raw"], 0)
+    assert counts == {files[0].file_id: 0}
+
+
+def test_files_in_which_a_mark_occurs(spark, landing):
+    (landing / "a.txt").write_text("plain\n")
+    (landing / "b.txt").write_text('one\n"two"\n')
+    (landing / "c.txt").write_text("back\\slash\n")
+    files = find(spark, str(landing), ("*.txt",))
+    found = files_with(spark, files, ('"', "\\"))
+    assert [file.name for file in files if file.file_id in found] == ["b.txt", "c.txt"]
+    assert files_with(spark, [], ('"',)) == set()
 
 
 @pytest.mark.parametrize(
