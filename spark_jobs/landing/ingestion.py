@@ -19,6 +19,7 @@ from spark_jobs.config import Job, SourceConfig
 from spark_jobs.figures import EventsFigures
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
+from spark_jobs.landing.fields import RULES_NUMBER
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.reading import Mapped
 
@@ -70,7 +71,8 @@ def ingested_files(spark: SparkSession, lake: str, source: str) -> dict[str, Row
 
 def mapping_digest(source: SourceConfig) -> str:
     """Digest of the part of a source's configuration that decides what a line of a file becomes."""
-    content = source.model_dump(mode="json", include={"actions", "earliest", "latest", "events"})
+    read_by = {"actions", "earliest", "latest", "events", "missing", "on_conflict", "repeats"}
+    content = source.model_dump(mode="json", include=read_by) | {"rules": RULES_NUMBER}
     del content["events"]["files"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

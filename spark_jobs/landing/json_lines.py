@@ -26,10 +26,8 @@ def json_lines(spark: SparkSession, files: list[LandedFile]) -> Group:
     return Group(lines, tuple(keys), counts)
 
 
-def parsed_json(
-    lines: DataFrame, paths: set[tuple[str, ...]], keys: tuple[str, ...]
-) -> tuple[DataFrame, set[str]]:
-    """META and one column per top-level field of `paths`, and which of these columns are text.
+def parsed_json(lines: DataFrame, paths: set[tuple[str, ...]], keys: tuple[str, ...]) -> DataFrame:
+    """META and one column per top-level field of `paths`: text, or a struct where a field of it is named.
 
     `paths` are the dotted names that a mapping uses, each as its parts; `keys` the keys of the files.
     """
@@ -58,8 +56,7 @@ def parsed_json(
         .when(nested & ~single, NOT_JSON)
     )
     fields = [F.col(f"__line.{quoted(name)}").alias(name) for name in tree]
-    text_columns = {name for name, children in tree.items() if not children}
-    return parsed.withColumn(PROBLEM, problem).select(*META, *fields), text_columns
+    return parsed.withColumn(PROBLEM, problem).select(*META, *fields)
 
 
 def _json_type(children: dict[str, dict]) -> str:

@@ -32,5 +32,3 @@ class Group:
     """The files' columns; for JSON lines the keys of a sample."""
     counts: dict[str, int] = field(default_factory=dict)
     """Lines by file_id."""
-    text: bool = True
-    """Whether the columns are text."""

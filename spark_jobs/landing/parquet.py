@@ -88,7 +88,7 @@ def _parquet_group(spark: SparkSession, files: list[LandedFile], nanoseconds: tu
         F.lit(None).cast("string").alias(PROBLEM),
         *columns,
     ).join(F.broadcast(known), on="__path", how="inner")
-    return Group(rows.drop("__path"), names, counts, text=False)
+    return Group(rows.drop("__path"), names, counts)
 
 
 def _damaged(spark: SparkSession, files: list[LandedFile], counts: dict[str, int]) -> dict[str, str]:

@@ -19,7 +19,15 @@ from pyspark.sql import functions as F
 
 from spark_jobs.config import FileMapping
 from spark_jobs.landing.delimited import delimited_groups
-from spark_jobs.landing.expressions import MappingError, evaluate, named_columns, quoted
+from spark_jobs.landing.expressions import (
+    FAILED,
+    FAILS,
+    MappingError,
+    evaluate,
+    named_columns,
+    quoted,
+    refuse_failing,
+)
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.json_lines import json_lines, parsed_json
 from spark_jobs.landing.layouts import META, PROBLEM, RAW, Group
@@ -38,7 +46,8 @@ class Mapped:
     """Files after their mapping."""
 
     parts: list[DataFrame]
-    """Frames of the META columns and one column per expression, one frame per schema; empty without lines."""
+    """Frames of the META columns, FAILED and one column per expression, one frame per schema; empty without
+    lines."""
     line_counts: dict[str, int]
     """Lines by file_id: 0 for an empty file, 1 for an unreadable one."""
     unreadable: dict[str, str]
@@ -87,28 +96,37 @@ def read_mapped(
     named = {name: named_columns(spark, sql, labels[name]) for name, sql in wanted.items()}
     absent = _absent(groups, named, columns, mapping.format == "jsonl")
     _refuse_absent(absent, named, labels, texts, columns, may_be_absent)
-    parts = [_mapped_group(group, mapping, wanted, named, labels) for group in groups]
+    file_names = {file.file_id: file.name for file in files}
+    parts = [_mapped_group(group, mapping, wanted, named, labels, file_names) for group in groups]
     return Mapped(parts, counts, unreadable, columns, tuple(sorted(absent)))
 
 
 def _mapped_group(
-    group: Group, mapping: FileMapping, wanted: dict[str, str], named: Paths, labels: dict[str, str]
+    group: Group,
+    mapping: FileMapping,
+    wanted: dict[str, str],
+    named: Paths,
+    labels: dict[str, str],
+    file_names: dict[str, str],
 ) -> DataFrame:
-    """The group's lines with every expression evaluated."""
-    lines, text_columns = group.lines, set(group.columns)
+    """The group's lines with every expression evaluated. `labels` are the expressions' names in messages,
+    `file_names` the files' by file_id."""
+    lines = group.lines
     if mapping.format == "jsonl":
         paths = {parts for columns in named.values() for parts in columns}
-        lines, text_columns = parsed_json(lines, paths, group.columns)
+        lines = parsed_json(lines, paths, group.columns)
     there = {name.lower() for name in lines.columns}
     for name in sorted({parts[0] for columns in named.values() for parts in columns}):
         if name.lower() not in there:
             lines = lines.withColumn(name, F.lit(None).cast("string"))
             there.add(name.lower())
-    rows = evaluate(lines, wanted, META, labels, text_columns if group.text else set())
+    refuse_failing(lines, wanted, labels, file_names)
+    rows = evaluate(lines, wanted, META, labels)
     if not mapping.where:
         return rows
     kept = F.coalesce(F.expr(f"try_cast({WHERE} AS boolean)"), F.lit(False))
-    excluded = F.when(F.col(PROBLEM).isNull() & ~kept, EXCLUDED)
+    failed = F.when(F.array_contains(FAILED, WHERE), f"where {FAILS}")
+    excluded = F.when(F.col(PROBLEM).isNull() & ~kept, F.coalesce(failed, F.lit(EXCLUDED)))
     return rows.withColumn(PROBLEM, F.coalesce(PROBLEM, excluded)).drop(WHERE)
 
 
