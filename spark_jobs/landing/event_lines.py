@@ -145,8 +145,8 @@ def numbered_occurrences(lines: DataFrame, source: SourceConfig, files: list[Lan
     where the source keeps the last; where file names follow time, the result is as if the files had been
     ingested one after the other.
 
-    Adds `content`, a digest of CONTENT; `about`, one of user and item; and `repeats`, whether the line repeats
-    an earlier one of its file exactly.
+    Adds `content`, a digest of CONTENT; `about`, one of user and item; and `repeats`, whether a line whose id is
+    derived repeats an earlier one of its file exactly.
     """
     by_name = sorted(files, key=lambda file: file.name)
     order = [(file.file_id, place) for place, file in enumerate(by_name)]
@@ -178,7 +178,11 @@ def numbered_occurrences(lines: DataFrame, source: SourceConfig, files: list[Lan
     occurrence = F.when(
         F.col("event_id").isNull(), F.row_number().over(in_file.orderBy("line_number").rowsBetween(*before))
     ).otherwise(F.lit(1))
-    alike = Window.partitionBy("key", "file_id", "content").orderBy("line_number").rowsBetween(*before)
+    # Lines of a derived id that are alike are few contents at most: the set stays small.
+    earlier = F.collect_set(F.when(F.col("event_id").isNull(), F.col("content"))).over(
+        in_file.orderBy("line_number").rowsBetween(Window.unboundedPreceding, -1)
+    )
+    repeats = F.col("problem").isNull() & F.array_contains(earlier, F.col("content"))
     direction = F.desc if source.on_conflict == "keep_last" else F.asc
     same = (
         Window.partitionBy("key", "occurrence")
@@ -188,7 +192,7 @@ def numbered_occurrences(lines: DataFrame, source: SourceConfig, files: list[Lan
     derived = F.sha2(F.concat_ws(separator, "key", F.col("occurrence").cast("string")), 256)
     numbered = (
         keyed.withColumn("occurrence", occurrence)
-        .withColumn("repeats", F.col("problem").isNull() & (F.row_number().over(alike) > 1))
+        .withColumn("repeats", repeats)
         .withColumns(
             {
                 "copy": F.row_number().over(same),
@@ -198,11 +202,7 @@ def numbered_occurrences(lines: DataFrame, source: SourceConfig, files: list[Lan
         )
     )
     refused = _refused_beside(source, F.col("kept_content"), F.col("kept_about"))
-    repeated = (
-        F.when(F.col("repeats") & F.col("event_id").isNull(), REPEATED)
-        if source.repeats == "refuse"
-        else F.lit(None)
-    )
+    repeated = F.when(F.col("repeats"), REPEATED) if source.repeats == "refuse" else F.lit(None)
     return numbered.select(
         "file_id", "line_number", "raw",
         F.coalesce("problem", repeated, F.when(F.col("copy") > 1, refused)).alias("problem"),
@@ -223,7 +223,8 @@ def refuse_known(lines: DataFrame, known: DataFrame, source: SourceConfig) -> Da
 
 def digest(columns: Sequence[str]) -> Column:
     """64 bits by which rows with the same values in these columns are known."""
-    return F.xxhash64(*[F.coalesce(F.col(name).cast("string"), F.lit("\x1f")) for name in columns])
+    # A null alone would be passed over, and ('a', null) and (null, 'a') be the same.
+    return F.xxhash64(*[part for name in columns for part in (F.col(name), F.col(name).isNull())])
 
 
 def _refused_beside(source: SourceConfig, content: Column, about: Column) -> Column:

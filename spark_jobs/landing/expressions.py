@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from typing import NamedTuple
 
 from py4j.java_gateway import JavaObject, is_instance_of
 from py4j.protocol import Py4JJavaError
@@ -140,14 +142,14 @@ def check_allowed(spark: SparkSession, expressions: dict[str, str], labels: dict
     """Raises MappingError for the first expression that is not SQL, or does what a mapping may not do. `labels`
     gives each expression's name in messages (`events.user`). Reads no file."""
     for name, sql in expressions.items():
-        _refuse_forbidden(spark, _parsed(spark, sql, labels[name]), f"{labels[name]} = {sql!r}")
+        if forbidden := _parsed(spark, sql, labels[name]).forbidden:
+            raise MappingError(f"{labels[name]} = {sql!r} cannot be used: {forbidden}; {LIST}")
 
 
 def named_columns(spark: SparkSession, sql: str, label: str) -> list[tuple[str, ...]]:
     """The columns that an expression names, each as its dotted parts. `label` names the expression in the
     MappingError that is raised when it is not SQL."""
-    nodes = _nodes(_parsed(spark, sql, label))
-    return [_parts(node.nameParts()) for node in nodes if _kind(node) == "UnresolvedAttribute"]
+    return list(_parsed(spark, sql, label).columns)
 
 
 def evaluate(
@@ -162,7 +164,7 @@ def evaluate(
     check_allowed(spark, expressions, labels)
     with lenient(spark):
         values = {name: _compiled(rows, sql, labels[name]) for name, sql in expressions.items()}
-        risky = [name for name, sql in expressions.items() if _may_fail(spark, sql)]
+        risky = [name for name, sql in expressions.items() if _parsed(spark, sql, labels[name]).may_fail]
         tried = {f"__tried_{name}": _tried(spark, values[name]) for name in risky}
         computed = rows.select(
             *keep, *(values[name].alias(name) for name in values if name not in risky),
@@ -186,7 +188,7 @@ def refuse_failing(
     of them; its message has the file and line of the first failure, and the cause. `names` are file names by
     file_id. `rows` have FILE_ID and LINE_NUMBER."""
     spark = rows.sparkSession
-    risky = {name: sql for name, sql in expressions.items() if _may_fail(spark, sql)}
+    risky = {name: sql for name, sql in expressions.items() if _parsed(spark, sql, labels[name]).may_fail}
     if not risky:
         return
     place = (FILE_ID, LINE_NUMBER)
@@ -231,23 +233,53 @@ def lenient(spark: SparkSession) -> Iterator[None]:
 # --- what an expression may do --------------------------------------------------------------------
 
 
-def _parsed(spark: SparkSession, sql: str, label: str) -> JavaObject:
+class _Parsed(NamedTuple):
+    """What an expression's text says of it."""
+
+    columns: tuple[tuple[str, ...], ...]
+    """Columns that it names, as dotted parts."""
+    forbidden: str
+    """What a mapping may not do and it does; empty where there is nothing."""
+    may_fail: bool
+    """Whether a line may make it fail."""
+    compares: bool
+    """Whether it may compare values."""
+
+
+@lru_cache(maxsize=512)
+def _read(spark: SparkSession, sql: str) -> _Parsed:
+    """Walks the parse tree once: every step is a call into the JVM. Raises ParseException."""
+    columns, functions, kinds, forbidden = [], set(), set(), ""
+    for node in _nodes(_tree(spark, sql)):
+        kind = _kind(node)
+        if kind == "UnresolvedFunction":
+            name = ".".join(_parts(node.nameParts())).lower()
+            functions.add(name)
+            if name not in FUNCTIONS:
+                forbidden = forbidden or f"{name}() {why_refused(name, _is_aggregate(spark, name))}"
+        elif kind == "UnresolvedAttribute":
+            columns.append(_parts(node.nameParts()))
+        elif kind not in _SYNTAX:
+            forbidden = forbidden or f"it has {_named(spark, node)}"
+        kinds.add(kind)
+    kinds.discard("UnresolvedFunction")
+    return _Parsed(
+        tuple(columns),
+        forbidden,
+        may_fail=not (kinds <= _SAFE and functions <= _SAFE_FUNCTIONS),
+        compares=bool(functions or kinds - {"UnresolvedAttribute", "Literal", "Cast", "Alias"}),
+    )
+
+
+def _parsed(spark: SparkSession, sql: str, label: str) -> _Parsed:
     try:
-        return spark._jsparkSession.sessionState().sqlParser().parseExpression(sql)
+        return _read(spark, sql)
     except ParseException as error:
         raise MappingError(f"{label} = {sql!r} is not an SQL expression: {_words(error)}") from None
 
 
-def _refuse_forbidden(spark: SparkSession, tree: JavaObject, shown: str) -> None:
-    for node in _nodes(tree):
-        kind = _kind(node)
-        if kind == "UnresolvedFunction":
-            name = ".".join(_parts(node.nameParts())).lower()
-            if name not in FUNCTIONS:
-                reason = why_refused(name, _is_aggregate(spark, name))
-                raise MappingError(f"{shown} cannot be used: {name}() {reason}; {LIST}")
-        elif kind not in _SYNTAX:
-            raise MappingError(f"{shown} cannot be used: it has {_named(spark, node)}; {LIST}")
+def _tree(spark: SparkSession, sql: str) -> JavaObject:
+    return spark._jsparkSession.sessionState().sqlParser().parseExpression(sql)
 
 
 def _named(spark: SparkSession, node: JavaObject) -> str:
@@ -274,15 +306,6 @@ def _is_aggregate(spark: SparkSession, name: str) -> bool:
     return found.isDefined() and found.get().getGroup() in ("agg_funcs", "window_funcs")
 
 
-def _may_fail(spark: SparkSession, sql: str) -> bool:
-    def is_safe(node: JavaObject) -> bool:
-        if _kind(node) == "UnresolvedFunction":
-            return ".".join(_parts(node.nameParts())).lower() in _SAFE_FUNCTIONS
-        return _kind(node) in _SAFE
-
-    return not all(is_safe(node) for node in _nodes(_parsed(spark, sql, "")))
-
-
 # --- compiling ------------------------------------------------------------------------------------
 
 
@@ -290,19 +313,23 @@ def _compiled(rows: DataFrame, sql: str, label: str) -> Column:
     """The expression as a column of `rows`, text compared with numbers exactly."""
     there = {name.lower() for name in rows.columns}
     columns = ", ".join(name for name in rows.columns if not name.startswith("__"))
-    for parts in named_columns(rows.sparkSession, sql, label):
+    parsed = _parsed(rows.sparkSession, sql, label)
+    for parts in parsed.columns:
         # Spark would take a name that is no column for a function, as current_date.
         if parts[0].lower() not in there:
             raise MappingError(
                 f"{label} = {sql!r} cannot be used: there is no column {parts[0]}. The columns are: {columns}"
             )
     try:
-        tree = rows.select(F.expr(sql))._jdf.queryExecution().analyzed().expressions().apply(0)
-        if _kind(tree) == "Alias":
-            tree = tree.child()
-        exact = _exact(rows.sparkSession, tree)
-        column = F.expr(sql) if exact is None else _column(rows.sparkSession, exact)
-        rows.select(column)
+        column = F.expr(sql)
+        plan = rows.select(column)._jdf.queryExecution().analyzed()
+        if not parsed.compares:
+            return column
+        tree = plan.expressions().apply(0)
+        exact = _exact(rows.sparkSession, tree.child() if _kind(tree) == "Alias" else tree)
+        if exact is not None:
+            column = _column(rows.sparkSession, exact)
+            rows.select(column)
     except AnalysisException as error:
         raise MappingError(
             f"{label} = {sql!r} cannot be used: {_words(error)} The columns are: {columns}"
@@ -362,7 +389,7 @@ def _filled(spark: SparkSession, sql: str, values: dict[str, JavaObject]) -> Jav
             node.withNewChildren(_scala(spark, [filled(child) for child in children])) if children else node
         )
 
-    return filled(_parsed(spark, sql, ""))
+    return filled(_tree(spark, sql))
 
 
 def _uncast(node: JavaObject) -> JavaObject:

@@ -28,13 +28,6 @@ LARGEST_WHOLE = {FloatType: 2**24 - 1, DoubleType: 2**53 - 1}
 
 _CONTROL = r"[\\x00-\\x1f\\x7f]"
 _BLANKS = "".join(chr(code) for code in (9, 32, 0xA0, *range(0x2000, 0x200B), 0x202F, 0x3000, 0xFEFF))
-_WHOLE = {FloatType: 2**24 - 1, DoubleType: 2**53 - 1}
-"""Whole numbers up to this are the only ones that a float rounds to themselves."""
-
-_CONTROL = r"[\\x00-\\x1f\\x7f]"
-_BLANKS = "".join(
-    chr(code) for code in (*range(9, 14), 32, 0x85, 0xA0, *range(0x2000, 0x200B), 0x202F, 0x3000, 0xFEFF)
-)
 _WHOLE = "^-?(0|[1-9][0-9]*)[.]0+$"
 # As Java, Python and JavaScript write large floats. Without a point or a plus, as in 12e5, it may be a digest.
 _EXPONENT = "^-?[1-9]([.][0-9]+[eE][+]?|[eE][+])[0-9]{1,3}$"
