@@ -49,7 +49,8 @@ def put(settings: Settings, table: str, rows: pa.Table) -> None:
     write_deltalake(location(settings.lake, "tiny", table), rows, mode="overwrite")
 
 
-ITEMS_FIGURES = ItemsFigures(5, 5, 0, 0, 0, 0, 0, 0, {}, catalogue=(CatalogueLines("items", 5, 0, 0),))
+CATALOGUE = tuple(CatalogueLines(kind, 5, 0, 0) for kind in ("items", "tags", "edges"))
+ITEMS_FIGURES = ItemsFigures(5, 5, 0, 0, 0, 0, 0, 0, {}, catalogue=CATALOGUE)
 
 
 def record(stage: str, versions: dict[str, int], figures: object = ITEMS_FIGURES) -> StageRecord:
