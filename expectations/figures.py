@@ -52,11 +52,18 @@ class NewLines:
     """Lines refused among them."""
     examples: tuple[str, ...] = ()
     """The most frequent reasons: how many lines, and where the first of them is."""
+    conflicts: int = 0
+    """Lines among the faulty whose event_id is that of an event with other content."""
 
     @property
     def faulty_fraction(self) -> float:
         """`faulty` / `lines`; 0 without a line."""
         return self.faulty / self.lines if self.lines else 0.0
+
+    @property
+    def conflict_fraction(self) -> float:
+        """`conflicts` / `lines`; 0 without a line."""
+        return self.conflicts / self.lines if self.lines else 0.0
 
 
 @dataclass(frozen=True)

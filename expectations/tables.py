@@ -128,7 +128,7 @@ REJECTED_EVENTS = Table(
 
 REJECTED_ITEMS = Table(
     name="rejected_items",
-    grain="one row per refused line of an item file",
+    grain="one row per line of an item file that is refused, or used without a field",
     key=("file_id", "line_number"),
     columns=_REJECTED_COLUMNS,
 )

@@ -166,7 +166,13 @@ class ExpectationsConfig(Section):
     """Largest total variation distance between the window's action shares and the earlier cycles'."""
     max_faulty_fraction: float = Field(0.5, ge=0.0, le=1.0)
     """Largest fraction of a cycle's new lines that may be faulty; lines excluded by `where` and repeated
-    events do not count as faulty."""
+    or replaced events do not count as faulty."""
+    max_conflict_fraction: float = Field(0.05, ge=0.0, le=1.0)
+    """Largest fraction of a cycle's new lines that may have the event_id of an event with other content; where
+    `source.on_conflict` keeps the last line, of an event of another user or item."""
+    max_faulty_catalogue_fraction: float = Field(0.05, ge=0.0, le=1.0)
+    """Largest fraction of the lines of item files that may be faulty, and of tag and edge files; superseded
+    lines and lines excluded by `where` do not count as faulty."""
     min_window_events: int = Field(1, ge=0)
     """Fewest events of the evaluation window."""
 

@@ -19,6 +19,8 @@ Format = Literal["jsonl", "csv", "tsv", "parquet"]
 DELIMITED: dict[str, tuple[str, str]] = {"csv": (",", '"'), "tsv": ("\t", "")}
 """Delimiter and quote of the formats that have them; an empty quote is none."""
 TimeUnit = Literal["seconds", "milliseconds", "microseconds", "iso"]
+OnConflict = Literal["refuse", "keep_last"]
+Repeats = Literal["keep", "refuse"]
 
 LONGEST_HALF_LIFE_DAYS = 36_500
 LANGUAGE_WIDTH = 384
@@ -159,6 +161,15 @@ class SourceConfig(Section):
     """SQL predicate over columns of `events`: marks the high-value events."""
     reward: str = "1.0"
     """SQL expression over columns of `events`: the reward weight r of a high-value event, above 0."""
+    missing: tuple[str, ...] = ("nan", "none", "null", "\\N", "<na>")
+    """Texts that stand for a missing value where an id is expected, in upper or lower case; a line with one is
+    refused. Blank text always is."""
+    on_conflict: OnConflict = "refuse"
+    """What becomes of a line with the event_id of another event and other content: it is refused, or it
+    replaces that event (for heartbeats and corrections)."""
+    repeats: Repeats = "keep"
+    """Whether a line that repeats another line of its file exactly is an event of its own, where the ids of
+    events are derived. Where the source gives ids, a repeat is a duplicate."""
     earliest: datetime | None = None
     """Events before this instant are rejected as impossible. None: 1990-01-01."""
     latest: datetime | None = None

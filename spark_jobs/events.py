@@ -6,6 +6,9 @@ counts as ingested once it is listed there. A job killed before that ingests the
 a changed mapping. For every file, accepted + rejected = lines. Files that were withdrawn, that landed again
 with other content or that left before a cycle passed them take their events with them (`landing.outdated`).
 
+Where the source keeps the last line of an event_id, events of earlier files may be replaced: their lines are
+then refused, and the rows of those files are written anew (`landing.replacement`).
+
 Shuffles once by event (occurrences and duplicates) and once by date (files of the table).
 """
 
@@ -24,11 +27,13 @@ from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.landing import files as landing
 from spark_jobs.landing.erased import refuse_erased
 from spark_jobs.landing.event_lines import (
+    BESIDE_ANOTHER,
     CHECKED_LINES,
-    DUPLICATE,
+    CONTENT,
     OPTIONAL,
     accepted_events,
     checked_lines,
+    digest,
     mapped_expressions,
     numbered_occurrences,
     refuse_known,
@@ -55,11 +60,12 @@ from spark_jobs.landing.ingestion import (
 )
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, RAW
 from spark_jobs.landing.listing import vanished_folders
-from spark_jobs.landing.outdated import GONE, admitted, outdated
+from spark_jobs.landing.outdated import GONE, SHADOWED, admitted, outdated
 from spark_jobs.landing.reading import WHERE, Mapped, read_mapped
+from spark_jobs.landing.replacement import reopened
 
 BROADCAST_IDS = 1_000_000
-"""Known ids up to this many are joined without a shuffle (about 100 MB on every executor)."""
+"""Known events up to this many are joined without a shuffle (about 120 MB on every executor)."""
 
 
 def main(spark: SparkSession, job: Job) -> JobResult:
@@ -85,6 +91,10 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     digest, lost = mapping_digest(source), lost_rows(spark, job, before)
     why = outdated(files, before, digest, job.kept_out, job.passed_ingestion, touched, lost)
     why |= shadowed(spark, job, files, before, why)
+    landed = {file.file_id for file in files}
+    if source.on_conflict == "keep_last" and not landed.isdisjoint(why):
+        # Which line is the last goes by the order of the files: one that is read again alone would come last.
+        why |= {file_id: SHADOWED for file_id in sorted(landed & before.keys() - why.keys())}
     if not files and GONE in why.values() and len(why) == len(before):
         raise landing.LandingError(
             f"no file matches events.files = {', '.join(source.events.files)} under {job.landing}, and no cycle "
@@ -108,23 +118,39 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     if mapped.parts:
         checked = mapped.through(lambda rows: checked_lines(rows, source))
         checked = refuse_erased(checked, source.name, job.erased)
-        lines = numbered_occurrences(checked, source.name, new).persist()
+        lines = numbered_occurrences(checked, source, new).persist()
         cached = [lines]
-        if ingested:
-            events = delta.read(spark, lake, source.name, EVENTS)
-            if ingestion.interrupted(EVENTS):
-                events = events.where(ingestion.committed)
-            known = shared_ids(lines, events, has_source_ids=source.events.event_id is not None)
-            if known is not None:
-                cached.append(known)
-                lines = refuse_known(lines, known)
+    known, earlier = None, None
+    if mapped.parts and ingested:
+        events = delta.read(spark, lake, source.name, EVENTS)
+        # Where events are replaced, rows of a killed run may be as many as those that it took away.
+        if source.on_conflict == "keep_last" or ingestion.interrupted(EVENTS):
+            events = events.where(ingestion.committed)
+        known = known_events(lines, events, has_source_ids=source.events.event_id is not None)
+        if known is not None:
+            cached.append(known)
+            lines = refuse_known(lines, known, source)
+    if ingested and source.on_conflict == "keep_last":
+        earlier = reopened(spark, job, lines, known, ingested)
+    if earlier is not None:
+        rest = {name: row for name, row in ingested.items() if name not in earlier.file_ids}
+        ingestion = Ingestion(spark, job, new, rest)
     counts = line_counts(lines)
     refused = refused_lines(lines, mapped, new, counts).unionByName(unreadable_rows(spark, new, mapped))
     log = local_rows(spark, log_rows(new, mapped, counts, job, ingestion.number), INGESTED_FILES.ddl)
+    accepted = accepted_events(lines)
     figures = with_lines(figures, mapped, counts)
+    figures = replace(
+        figures,
+        repeated=lines.where(F.col("problem").isNull() & F.col("repeats")).count() if mapped.parts else 0,
+        replaced=earlier.replaced if earlier else 0,
+    )
+    if earlier is not None:
+        refused, log = refused.unionByName(earlier.rejected), log.unionByName(earlier.log)
+        accepted = accepted.unionByName(earlier.events)
     versions = {
         REJECTED_EVENTS.name: ingestion.write(refused, REJECTED_EVENTS, figures.rejected),
-        EVENTS.name: ingestion.write(accepted_events(lines), EVENTS, figures.accepted),
+        EVENTS.name: ingestion.write(accepted, EVENTS, figures.accepted),
     }
     # Last: this write makes the files count as ingested.
     versions[INGESTED_FILES.name] = ingestion.write(log, INGESTED_FILES, len(new))
@@ -138,8 +164,9 @@ def landed_files(spark: SparkSession, job: Job) -> list[LandedFile]:
     return landing.find(spark, job.landing, job.source.events.files)
 
 
-def shared_ids(lines: DataFrame, events: DataFrame, has_source_ids: bool) -> DataFrame | None:
-    """Ids that both the new lines and `events` hold, one column, cached; None when there are none.
+def known_events(lines: DataFrame, events: DataFrame, has_source_ids: bool) -> DataFrame | None:
+    """The events whose id one of the new lines has, cached; None when there are none. Columns `event_id`, and
+    `known_content` and `known_about`, the digests of `numbered_occurrences`.
 
     `has_source_ids` says whether the source gives the ids itself; a derived id hashes the time, so only
     events of the new lines' dates can share one.
@@ -152,7 +179,13 @@ def shared_ids(lines: DataFrame, events: DataFrame, has_source_ids: bool) -> Dat
             return None
         events = events.where(F.col("event_date").between(span["low"], span["high"]))
     shared = (
-        events.select("event_id").join(fresh.select("event_id"), on="event_id", how="left_semi").persist()
+        events.join(fresh.select("event_id"), on="event_id", how="left_semi")
+        .select(
+            "event_id",
+            digest(CONTENT).alias("known_content"),
+            digest(("user_id", "item_id")).alias("known_about"),
+        )
+        .persist()
     )
     count = shared.count()
     if not count:
@@ -163,10 +196,10 @@ def shared_ids(lines: DataFrame, events: DataFrame, has_source_ids: bool) -> Dat
 
 
 def refused_lines(lines: DataFrame, mapped: Mapped, files: list[LandedFile], counts: Counts) -> DataFrame:
-    """Rows of `rejected_events`. The text of duplicates is read a second time, so that lines that become
+    """Rows of `rejected_events`. The text of duplicates and their like is read a second time, so that lines that become
     events need not carry theirs through the shuffle."""
     refused = lines.where(F.col("problem").isNotNull()).select("file_id", "line_number", "raw", "problem")
-    if any(DUPLICATE in reasons for reasons in counts.values()):
+    if any(reason in reasons for reasons in counts.values() for reason in BESIDE_ANOTHER):
         copies = refused.where(F.col("raw").isNull()).select("file_id", "line_number", "problem")
         named = (F.col(FILE_ID).alias("file_id"), F.col(LINE_NUMBER).alias("line_number"))
         texts = mapped.through(lambda rows: rows.select(*named, kept_raw(RAW).alias("raw")))

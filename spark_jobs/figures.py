@@ -41,6 +41,25 @@ class EventsFigures:
     """Ingested files that left or were read again, by reason (`landing.outdated`)."""
     events_left: int = 0
     """Events that they had given; those that are read again are among `accepted`."""
+    repeated: int = 0
+    """Accepted lines that repeat another line of their file exactly."""
+    replaced: int = 0
+    """Events of earlier files that lines of the new files replaced."""
+
+
+@dataclass(frozen=True)
+class CatalogueLines:
+    """Lines of the item, tag or edge files; a file that several mappings read counts for each."""
+
+    kind: str
+    """`items`, `tags` or `edges`."""
+    lines: int
+    faulty: int
+    """Lines refused, but for superseded and excluded ones."""
+    without_a_field: int
+    """Lines used without a field that cannot be read."""
+    unreadable: int = 0
+    """Files that cannot be read, a faulty line each."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +82,12 @@ class ItemsFigures:
     """Lines of item, tag and edge files refused: the sum of `rejected_by_reason`."""
     rejected_by_reason: dict[str, int]
     """Refused lines by reason, sorted by reason."""
+    kept_without: int = 0
+    """Lines used without a field that cannot be read: the sum of `kept_without_by_reason`."""
+    kept_without_by_reason: dict[str, int] = field(default_factory=dict)
+    """Such lines by reason, sorted by reason."""
+    catalogue: tuple[CatalogueLines, ...] = ()
+    """Lines by kind of file."""
 
 
 @dataclass(frozen=True)

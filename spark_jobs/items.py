@@ -9,13 +9,16 @@ split never moves an item that was known before it. Readers filter tags by time.
 
 Item files are read in full every cycle: catalogues are small beside logs. An item that no file describes
 any more keeps what was known about it; a line with an empty list of tags removes them. Tags and edges of
-an item that neither an event nor an item file names are dropped.
+an item that neither an event nor an item file names are dropped. A field of an item that cannot be read is
+dropped and recorded, and the rest of its line is used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial, reduce
 
@@ -24,20 +27,23 @@ from pyspark.sql import functions as F
 
 from expectations.instants import timestamp_sql
 from expectations.tables import EVENTS, ITEMS, REJECTED_ITEMS
-from spark_jobs.config import EdgeMapping, FileMapping, ItemMapping, Job, TagMapping
-from spark_jobs.figures import ItemsFigures, JobResult
+from spark_jobs.config import FileMapping, Job
+from spark_jobs.figures import CatalogueLines, ItemsFigures, JobResult
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.landing import files as landing
+from spark_jobs.landing.fields import RULES_NUMBER
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.item_lines import (
+    KEPT_WITHOUT,
     KINDS,
+    SUPERSEDED,
     accepted,
     checked_lines,
     mapped_expressions,
     refuse_superseded,
 )
-from spark_jobs.landing.reading import read_mapped
+from spark_jobs.landing.reading import EXCLUDED, read_mapped
 
 _SAID = ("title", "description", "launched_at", "retired")
 _DESCRIBED = (*_SAID, "tags", "edges")
@@ -52,7 +58,8 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     mappings = (*job.source.items, *job.source.tags, *job.source.edges)
     landed = [_landed(spark, job, mapping) for mapping in mappings]
     inputs = _inputs_digest(job, landed)
-    if delta.last_note(spark, *place, ITEMS) == inputs:
+    note = json.loads(delta.last_note(spark, *place, ITEMS) or "{}")
+    if note.get("inputs") == inputs:
         # The last write of `items` had the same events, files and mappings.
         rows, refused = (delta.read(spark, *place, table) for table in (ITEMS, REJECTED_ITEMS))
         file_ids = sorted({file.file_id for files in landed for file in files})
@@ -60,32 +67,56 @@ def main(spark: SparkSession, job: Job) -> JobResult:
         versions = {
             table.name: delta.latest_version(spark, *place, table) for table in (ITEMS, REJECTED_ITEMS)
         }
-        return JobResult(versions=versions, figures=figures(rows, None, refused))
-    described, tags, edges, unreadable = [], [], [], []
+        catalogue = tuple(CatalogueLines(**counts) for counts in note["catalogue"])
+        return JobResult(versions=versions, figures=figures(rows, None, refused, catalogue))
+    parts: dict[str, list[DataFrame]] = {kind: [] for kind in KINDS.values()}
+    lines_by_kind = Counter({KINDS[type(mapping)]: 0 for mapping in mappings})
+    unreadable: list[tuple] = []
+    damaged: Counter[str] = Counter()
     for number, (mapping, files) in enumerate(zip(mappings, landed, strict=True)):
-        mapped = read_mapped(spark, files, mapping, mapped_expressions(mapping), KINDS[type(mapping)])
+        kind = KINDS[type(mapping)]
+        mapped = read_mapped(spark, files, mapping, mapped_expressions(mapping), kind)
         names = {file.file_id: file.name for file in files}
         unreadable += [(file_id, names[file_id], 1, "", why) for file_id, why in mapped.unreadable.items()]
+        damaged[kind] += len(mapped.unreadable)
+        lines_by_kind[kind] += sum(mapped.line_counts.values())
         if not mapped.parts:
             continue
         order = {file_id: f"{number:04d} {name}" for file_id, name in names.items()}
         by_file = F.create_map(*[F.lit(text) for pair in order.items() for text in pair])
-        lines = mapped.through(partial(checked_lines, mapping=mapping))
-        lines = lines.withColumn("place", by_file[F.col("file_id")])
-        {ItemMapping: described, TagMapping: tags, EdgeMapping: edges}[type(mapping)].append(lines)
-    described = [refuse_superseded(reduce(DataFrame.unionByName, described)).persist()] if described else []
+        checked = partial(checked_lines, mapping=mapping, missing=job.source.missing)
+        parts[kind].append(mapped.through(checked).withColumn("place", by_file[F.col("file_id")]))
+    if parts["items"]:
+        parts["items"] = [refuse_superseded(reduce(DataFrame.unionByName, parts["items"])).persist()]
     names = {file.file_id: file.name for files in landed for file in files}
-    refused = refused_lines(spark, [*described, *tags, *edges], names, unreadable).persist()
+    catalogue = tuple(
+        _catalogue_lines(kind, lines_by_kind[kind], damaged[kind], parts[kind]) for kind in lines_by_kind
+    )
+    told = [part for of_kind in parts.values() for part in of_kind]
+    refused = refused_lines(spark, told, names, unreadable).persist()
     known = delta.read(spark, *place, ITEMS, delta.create(spark, *place, ITEMS))
-    rows = items(known, delta.read_pinned(spark, job, EVENTS), described, tags, edges, job.split).persist()
-    measured = figures(rows, known.count(), refused)
+    events = delta.read_pinned(spark, job, EVENTS)
+    rows = items(known, events, parts["items"], parts["tags"], parts["edges"], job.split).persist()
+    measured = figures(rows, known.count(), refused, catalogue)
+    note = json.dumps({"inputs": inputs, "catalogue": [asdict(counts) for counts in catalogue]})
     versions = {
         REJECTED_ITEMS.name: delta.upsert(spark, refused, REJECTED_ITEMS, *place),
-        ITEMS.name: delta.upsert(spark, rows, ITEMS, *place, note=inputs),
+        ITEMS.name: delta.upsert(spark, rows, ITEMS, *place, note=note),
     }
-    for cached in (*described, refused, rows):
+    for cached in (*parts["items"], refused, rows):
         cached.unpersist()
     return JobResult(versions=versions, figures=measured)
+
+
+def _catalogue_lines(kind: str, lines: int, unreadable: int, parts: list[DataFrame]) -> CatalogueLines:
+    """How many of the lines of one kind of file are faulty, and how many are used without a field. `lines`
+    includes one for each of the `unreadable` files."""
+    counts = Counter(faulty=unreadable)
+    for part in parts:
+        is_faulty = F.col("problem").isNotNull() & ~F.col("problem").isin(SUPERSEDED, EXCLUDED)
+        row = part.agg(F.count_if(is_faulty).alias("faulty"), F.count("dropped").alias("without_a_field"))
+        counts.update(row.first().asDict())
+    return CatalogueLines(kind, lines, counts["faulty"], counts["without_a_field"], unreadable)
 
 
 def items(
@@ -154,31 +185,34 @@ def _gathered(parts: list[DataFrame], exploded: str, fields: tuple[str, str]) ->
 def refused_lines(
     spark: SparkSession, parts: list[DataFrame], file_names: dict[str, str], unreadable: list[tuple]
 ) -> DataFrame:
-    """Rows of `rejected_items`; a line that several mappings refuse occurs once, with the first reason.
+    """Rows of `rejected_items`: lines that are refused or used without a field; one of which several mappings
+    say so occurs once, with the first reason.
 
     `unreadable` are rows of the table for files that cannot be read at all.
     """
     names = local_rows(spark, sorted(file_names.items()), "file_id string, file_path string")
     refused = local_rows(spark, unreadable, REJECTED_ITEMS.ddl)
     for part in parts:
-        lines = part.where(F.col("problem").isNotNull()).join(F.broadcast(names), on="file_id", how="inner")
+        told = part.withColumn("reason", F.coalesce("problem", "dropped")).where(F.col("reason").isNotNull())
         refused = refused.unionByName(
-            lines.select(
-                "file_id",
-                "file_path",
-                "line_number",
-                F.coalesce("raw", F.lit("")).alias("raw"),
-                F.col("problem").alias("reason"),
+            told.join(F.broadcast(names), on="file_id", how="inner").select(
+                "file_id", "file_path", "line_number", F.coalesce("raw", F.lit("")).alias("raw"), "reason"
             )
         )
-    return refused.groupBy("file_id", "file_path", "line_number").agg(
-        F.max("raw").alias("raw"), F.min("reason").alias("reason")
+    # Of several reasons, one for which the line is not used comes first.
+    first = F.min(F.struct(F.col("reason").startswith(KEPT_WITHOUT).alias("is_kept"), "reason"))
+    return (
+        refused.groupBy("file_id", "file_path", "line_number")
+        .agg(F.max("raw").alias("raw"), first.alias("first"))
+        .select("file_id", "file_path", "line_number", "raw", F.col("first.reason").alias("reason"))
     )
 
 
-def figures(rows: DataFrame, items_before: int | None, refused: DataFrame) -> ItemsFigures:
+def figures(
+    rows: DataFrame, items_before: int | None, refused: DataFrame, catalogue: tuple[CatalogueLines, ...]
+) -> ItemsFigures:
     """Counts of the table's rows and of refused lines. `items_before` is the number of items before this
-    run; None where it changed nothing."""
+    run; None where it changed nothing. `catalogue` counts the lines by kind of file."""
     counted = rows.agg(
         F.count(F.lit(1)).alias("items"),
         F.count("title").alias("items_with_title"),
@@ -187,12 +221,16 @@ def figures(rows: DataFrame, items_before: int | None, refused: DataFrame) -> It
         F.count_if(F.size("tags") > 0).alias("items_with_tags"),
         F.count_if(F.size("edges") > 0).alias("items_with_edges"),
     ).first()
-    reasons = dict(sorted(tuple(row) for row in refused.groupBy("reason").count().collect()))
+    told = dict(sorted(tuple(row) for row in refused.groupBy("reason").count().collect()))
+    reasons = {reason: lines for reason, lines in told.items() if not reason.startswith(KEPT_WITHOUT)}
     return ItemsFigures(
         **counted.asDict(),
         items_new=0 if items_before is None else counted["items"] - items_before,
         rejected=sum(reasons.values()),
         rejected_by_reason=reasons,
+        kept_without=sum(told.values()) - sum(reasons.values()),
+        kept_without_by_reason={reason: told[reason] for reason in told if reason not in reasons},
+        catalogue=catalogue,
     )
 
 
@@ -211,6 +249,7 @@ def _inputs_digest(job: Job, landed: list[list[LandedFile]]) -> str:
     content = {
         "events": job.versions.get(EVENTS.name),
         "files": [[(file.name, file.file_id) for file in files] for files in landed],
-        "mappings": job.source.model_dump(mode="json", include={"items", "tags", "edges"}),
+        "mappings": job.source.model_dump(mode="json", include={"items", "tags", "edges", "missing"}),
+        "rules": RULES_NUMBER,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

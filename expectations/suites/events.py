@@ -37,6 +37,8 @@ class Limits:
     """Latest allowed `event_at`."""
     max_faulty_fraction: float
     """Largest allowed share of faulty lines among the new lines."""
+    max_conflict_fraction: float
+    """Largest allowed share of lines among the new ones whose event_id is another event's."""
     min_window_events: int
     """Smallest allowed number of events in (split, cutoff]."""
     min_volume_ratio: float
@@ -77,6 +79,7 @@ def batches(
     row = {
         "events": (measured.window.events, "bigint"),
         "faulty_fraction": (measured.new.faulty_fraction, "double"),
+        "conflict_fraction": (measured.new.conflict_fraction, "double"),
         "volume_ratio": (drift.volume_ratio if drift else None, "double"),
         "action_mix_distance": (drift.action_mix_distance if drift else None, "double"),
     }
@@ -213,6 +216,16 @@ def _window(limits: Limits, measured: Measured) -> tuple[Expectation, ...]:
             observed="; ".join(
                 [f"{new.faulty:,} of {new.lines:,} lines, {new.faulty_fraction:.1%}", *new.examples]
             ),
+        ),
+        Expectation(
+            "event_ids_name_one_event",
+            "few of these lines have the event_id of an event with other content; is it the id of a session?",
+            "window",
+            "between",
+            ("conflict_fraction",),
+            maximum=limits.max_conflict_fraction,
+            allowed_words=f"at most {limits.max_conflict_fraction:.1%} of the lines",
+            observed=f"{new.conflicts:,} of {new.lines:,} lines, {new.conflict_fraction:.1%}",
         ),
         Expectation(
             "window_not_empty",

@@ -1,7 +1,13 @@
-"""What must be true of `items`: unique keys, append-only numbering, and an item for every event."""
+"""What must be true of `items`: unique keys, append-only numbering, an item for every event, and catalogue
+files that can be used.
+
+How many lines of these files are faulty is measured beforehand, by the job that reads them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame
@@ -12,7 +18,8 @@ from expectations.instants import microseconds
 from expectations.tables import ITEMS
 
 KEYS = ("item_id", "item_index")
-AGGREGATES = ("numbering", "event_items", "known_items")
+KINDS = ("items", "tags", "edges")
+AGGREGATES = ("numbering", "event_items", "known_items", "catalogue")
 """Batches to cache."""
 
 FIRST_LAUNCH = datetime(1000, 1, 1, tzinfo=UTC)
@@ -20,12 +27,30 @@ LAST_LAUNCH = datetime(2200, 1, 1, tzinfo=UTC)
 """A date outside these bounds is a placeholder for "unknown", which must be null."""
 
 
-def batches(items: DataFrame, events: DataFrame, parent_items: DataFrame | None) -> dict[str, DataFrame]:
-    """The rows to judge.
+@dataclass(frozen=True)
+class Lines:
+    """Lines of one kind of catalogue file."""
+
+    lines: int
+    faulty: int
+    """Lines that cannot be used."""
+    unreadable: int = 0
+    """Files that cannot be read."""
+
+    @property
+    def faulty_fraction(self) -> float:
+        """`faulty` / `lines`; 0 without a line."""
+        return self.faulty / self.lines if self.lines else 0.0
+
+
+def batches(
+    items: DataFrame, events: DataFrame, parent_items: DataFrame | None, catalogue: Mapping[str, Lines]
+) -> dict[str, DataFrame]:
+    """The rows to judge. `catalogue` has the lines of the kinds of files that the source has.
 
     `items`: the table; `numbering`: one row of counts; `event_items`: one row per item with events;
     `known_items`: one row per item of `parent_items`, the table as the parent's cycle read it (absent without
-    a parent).
+    a parent); `catalogue`: one row of what was counted of item, tag and edge files.
     """
     numbers = items.select("item_id", "item_index")
     judged = {
@@ -34,6 +59,10 @@ def batches(items: DataFrame, events: DataFrame, parent_items: DataFrame | None)
             F.count("*").alias("rows"), (F.coalesce(F.max("item_index"), F.lit(-1)) + 1).alias("next_index")
         ).withColumn("next_index", F.col("next_index").cast("bigint")),
         "event_items": events.select("item_id").distinct().join(numbers, on="item_id", how="left"),
+        "catalogue": items.sparkSession.range(1).select(
+            F.lit(sum(lines.unreadable for lines in catalogue.values())).alias("unreadable"),
+            *(F.lit(lines.faulty_fraction).alias(f"faulty_{kind}") for kind, lines in catalogue.items()),
+        ),
     }
     if parent_items is not None:
         known = parent_items.select("item_id", F.col("item_index").alias("parent_item_index"))
@@ -43,9 +72,13 @@ def batches(items: DataFrame, events: DataFrame, parent_items: DataFrame | None)
     return judged
 
 
-def expectations(has_parent: bool) -> tuple[Expectation, ...]:
-    """What must be true of the batches of `batches()`."""
+def expectations(
+    has_parent: bool, catalogue: Mapping[str, Lines], max_faulty_fraction: float
+) -> tuple[Expectation, ...]:
+    """What must be true of the batches of `batches()`. `max_faulty_fraction` is the largest allowed share of
+    faulty lines among those of one kind of catalogue file."""
     return (
+        *_catalogue(catalogue, max_faulty_fraction),
         unique("items", ("item_id",), "no item_id occurs twice", keys=KEYS),
         unique("items", ("item_index",), "no two items share an item_index", keys=KEYS),
         *never_null(ITEMS, "items", KEYS),
@@ -95,3 +128,36 @@ def expectations(has_parent: bool) -> tuple[Expectation, ...]:
             not_applicable=None if has_parent else "no parent cycle",
         ),
     )
+
+
+def _catalogue(catalogue: Mapping[str, Lines], max_faulty_fraction: float) -> tuple[Expectation, ...]:
+    unreadable = sum(lines.unreadable for lines in catalogue.values())
+    readable = Expectation(
+        "catalogue_files_readable",
+        "every item, tag and edge file can be read",
+        "catalogue",
+        "between",
+        ("unreadable",),
+        maximum=0,
+        observed=f"{unreadable:,} files cannot be read",
+        not_applicable=None if catalogue else "the source has no such files",
+    )
+    few = []
+    for kind in KINDS:
+        lines = catalogue.get(kind)
+        few.append(
+            Expectation(
+                f"faulty_{kind}_few",
+                f"few lines of the {kind} files are faulty",
+                "catalogue",
+                "between",
+                (f"faulty_{kind}",),
+                maximum=max_faulty_fraction,
+                allowed_words=f"at most {max_faulty_fraction:.1%} of the lines are faulty",
+                observed=f"{lines.faulty:,} of {lines.lines:,} lines, {lines.faulty_fraction:.1%}"
+                if lines
+                else "",
+                not_applicable=None if lines else "the source has no such files",
+            )
+        )
+    return readable, *few

@@ -39,6 +39,7 @@ from spark_jobs.figures import (
     EvaluationSequencesFigures,
     EventsFigures,
     ItemFeaturesFigures,
+    ItemsFigures,
     SequencesFigures,
     VocabularyFigures,
 )
@@ -119,6 +120,7 @@ def _values(
         "gates": [_gate(records[stage.name]) for stage in stages.gates if stage.name in records],
         "agreement": funnel.agreement if funnel else (),
         "events": find_figures(records, "events", EventsFigures),
+        "catalogue": find_figures(records, "items", ItemsFigures),
         "expectations": _expectations(records),
         "accepted_data": accepted_data(records),
         "validation": find_figures(records, "validate_events", ValidateEventsFigures),

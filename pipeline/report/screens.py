@@ -31,7 +31,7 @@ from pipeline.report.quality import condition_words, measured
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import refresh_cycle
 from pipeline.workflows.stage import Workflow
-from spark_jobs.figures import EventsFigures, SequencesFigures, VocabularyFigures
+from spark_jobs.figures import EventsFigures, ItemsFigures, SequencesFigures, VocabularyFigures
 
 WIDTH = 120
 INDENT = " " * 11
@@ -156,6 +156,13 @@ def _data_lines(records: Records) -> list[str]:
     lines += [
         f"{INDENT}not met: {', '.join(word.expectations)}; {word.words}" for word in accepted_data(records)
     ]
+    if events.repeated:
+        lines.append(f"{INDENT}{events.repeated:,} accepted lines repeat another of their file exactly")
+    if events.replaced:
+        lines.append(f"{INDENT}{events.replaced:,} events of earlier files replaced by later lines")
+    items = find_figures(records, "items", ItemsFigures)
+    if items is not None:
+        lines += [f"{INDENT}{words}" for words in catalogue_words(items)]
     sequences = find_figures(records, "sequences", SequencesFigures)
     vocabulary = find_figures(records, "vocabulary", VocabularyFigures)
     if sequences is not None:
@@ -169,6 +176,25 @@ def _data_lines(records: Records) -> list[str]:
         window = ranked.window
         lines.append(f"{INDENT}{window.labels:,} labels of {window.label_users:,} users in the window")
     return lines
+
+
+def catalogue_words(items: ItemsFigures) -> list[str]:
+    """What is wrong with item, tag and edge files, a sentence each; empty where nothing is."""
+    words = [
+        f"{lines.faulty:,} of {lines.lines:,} lines of {lines.kind} files refused"
+        for lines in items.catalogue
+        if lines.faulty
+    ]
+    words += [
+        f"{lines.without_a_field:,} of {lines.lines:,} lines of {lines.kind} files used without a field"
+        for lines in items.catalogue
+        if lines.without_a_field
+    ]
+    if not words:
+        return []
+    told = items.rejected_by_reason | items.kept_without_by_reason
+    reasons = [f"{count:,} {reason}" for reason, count in by_frequency(told)[:REASONS_SHOWN]]
+    return [*words, *([f"({'; '.join(reasons)})"] if reasons else [])]
 
 
 def _mrr_lines(records: Records) -> list[str]:

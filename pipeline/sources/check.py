@@ -2,7 +2,7 @@
 
 Prints the files with their columns and the mappings that use them, sample events, the lines that would be
 rejected and why, figures of events and items, and likely mistakes. It writes nothing and reads a sample
-(the first records of each local text file, other files whole), with the same transforms as the Spark jobs.
+(`pipeline.sources.sampling`), with the same transforms as the Spark jobs. Times are UTC.
 """
 
 from __future__ import annotations
@@ -10,32 +10,27 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from expectations.instants import DAY_US
 from pipeline.config import Config, ConfigError
 from pipeline.settings import Settings
+from pipeline.sources import catalogue, sampling
+from pipeline.sources.sampling import Sampled, sample
 from spark_jobs.config import FileMapping
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from spark_jobs.landing.files import LandedFile
-    from spark_jobs.landing.reading import Mapped
-
-SAMPLE_LINES = 20_000
-"""Records read of each text file."""
 _SHOWN_FILES, _SHOWN_EVENTS, _SHOWN_EXAMPLES = 8, 5, 2
 _WIDTH = 100
-
-
-class _Sampled(NamedTuple):
-    """The files of one mapping, and the sample of their lines with the mapping applied."""
-
-    files: list[LandedFile]
-    mapped: Mapped
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STRAY_SHARE, _STRAY_DAYS = 0.01, 14
+"""Events are stray when they are at most this share and at least so many days away from all others."""
 
 
 def check_source(config: Config, settings: Settings, say: Callable[[str], None] = print) -> None:
@@ -65,17 +60,17 @@ def _page(spark: SparkSession, config: Config, landing: str, scratch: Path) -> I
     yield f"{source.name}: {source.title or 'no title'}"
     yield f"landing folder: {landing}"
     expressions = event_lines.mapped_expressions(source)
-    sampled = _sample(spark, landing, source.events, expressions, "events", scratch)
+    sampled = sample(spark, landing, source.events, expressions, "events", scratch)
     yield from _files("events", source.events, expressions, sampled)
     if not sampled.mapped.parts:
         yield "  no line is readable; the reasons are above"
         return
     checked = sampled.mapped.through(lambda rows: event_lines.checked_lines(rows, source))
-    lines = event_lines.numbered_occurrences(checked, source.name, sampled.files).persist()
+    lines = event_lines.numbered_occurrences(checked, source, sampled.read).persist()
     accepted = event_lines.accepted_events(lines).persist()
-    yield from _rejected(lines)
-    yield from _sample_events(accepted, [c for c in EVENTS.column_names if c not in _HIDDEN])
     advice: list[str] = []
+    yield from _rejected(lines, advice)
+    yield from _sample_events(accepted, [c for c in EVENTS.column_names if c not in _HIDDEN])
     yield from _profile(accepted, config, advice)
     yield from _items(spark, config, landing, scratch, accepted, advice)
     yield ""
@@ -88,64 +83,23 @@ def _page(spark: SparkSession, config: Config, landing: str, scratch: Path) -> I
 _HIDDEN = ("event_id", "file_id", "line_number", "event_date")
 
 
-def _sample(
-    spark: SparkSession,
-    landing: str,
-    mapping: FileMapping,
-    expressions: dict[str, str],
-    label: str,
-    scratch: Path,
-) -> _Sampled:
-    from spark_jobs.landing.files import LandingError, find
-    from spark_jobs.landing.reading import read_mapped
-
-    files = find(spark, landing, mapping.files)
-    if not files:
-        raise LandingError(f"no file matches {label}.files = {', '.join(mapping.files)} under {landing}")
-    heads = (
-        [_head(file, mapping, scratch, number) for number, file in enumerate(files)]
-        if mapping.format != "parquet"
-        else files
-    )
-    return _Sampled(files, read_mapped(spark, heads, mapping, expressions, label))
-
-
-def _head(file: LandedFile, mapping: FileMapping, scratch: Path, number: int) -> LandedFile:
-    """A copy of a local text file's first records, unpacked and in UTF-8; other files as they are."""
-    from spark_jobs.landing.delimited import dialect_of
-    from spark_jobs.landing.unpacking import DamagedFile
-    from spark_jobs.landing.whole_files import first_records
-
-    if file.unreadable or not file.is_local:
-        return file
-    dialect = None if mapping.format == "jsonl" else dialect_of(mapping)
-    path = scratch / f"{number:05d}.txt"
-    try:
-        with path.open("wb") as head:
-            for record in first_records(file, dialect, SAMPLE_LINES):
-                # A JSON value over several lines becomes one line: its line breaks are blanks between tokens.
-                raw = record.raw if dialect else record.raw.replace(b"\n", b" ")
-                head.write(raw + b"\n")
-    except (DamagedFile, OSError) as reason:
-        return replace(file, unreadable=" ".join(str(reason).split()))
-    return replace(file, path=str(path), size_bytes=path.stat().st_size)
-
-
 # --- parts of the page ----------------------------------------------------------------------------
 
 
-def _files(label: str, mapping: FileMapping, expressions: dict[str, str], sampled: _Sampled) -> Iterator[str]:
+def _files(label: str, mapping: FileMapping, expressions: dict[str, str], sampled: Sampled) -> Iterator[str]:
     total = sum(file.size_bytes for file in sampled.files)
     yield ""
     yield f"{label}: {len(sampled.files)} file(s), {mapping.format}, {_size(total)}"
-    for file in sampled.files[:_SHOWN_FILES]:
+    for file in sampled.read[:_SHOWN_FILES]:
         problem = sampled.mapped.unreadable.get(file.file_id)
         lines = sampled.mapped.line_counts.get(file.file_id, 0)
-        cut = " or more" if lines >= SAMPLE_LINES - 1 and mapping.format != "parquet" else ""
+        cut = " or more" if lines >= sampling.SAMPLE_LINES - 1 and mapping.format != "parquet" else ""
         empty = "" if lines or mapping.format not in ("csv", "tsv") else ", no more than a header"
         yield f"  {file.name}  {_size(file.size_bytes)}  " + (problem or f"{lines:,} lines{cut}{empty}")
     if len(sampled.files) > _SHOWN_FILES:
         yield f"  … and {len(sampled.files) - _SHOWN_FILES} more"
+    if len(sampled.read) < len(sampled.files):
+        yield f"  the sample is of {len(sampled.read)} of these files, evenly spread"
     users = {column: [] for column in sampled.mapped.columns}
     for name, sql in (*expressions.items(), *((("where", mapping.where),) if mapping.where else ())):
         for column, names in users.items():
@@ -157,8 +111,10 @@ def _files(label: str, mapping: FileMapping, expressions: dict[str, str], sample
     yield from _wrapped("  columns not used: ", unused)
 
 
-def _rejected(lines: DataFrame) -> Iterator[str]:
+def _rejected(lines: DataFrame, advice: list[str]) -> Iterator[str]:
     from pyspark.sql import functions as F
+
+    from spark_jobs.landing.event_lines import CONFLICTS
 
     reasons = lines.groupBy("problem").agg(
         F.count("*").alias("n"), F.slice(F.collect_list("raw"), 1, _SHOWN_EXAMPLES).alias("raw")
@@ -172,13 +128,28 @@ def _rejected(lines: DataFrame) -> Iterator[str]:
         if row["problem"] is not None:
             yield f"  {row['n']:>9,}  {row['problem']}"
             yield from (f"             {raw[:_WIDTH]}" for raw in row["raw"] if raw)
+    conflicts = sum(row["n"] for row in rows if row["problem"] in CONFLICTS)
+    if conflicts:
+        advice.append(
+            f"{conflicts:,} lines have the event_id of another event with other content: check that events.event_id is the "
+            "id of an event, not of a session; for corrections and heartbeats set source.on_conflict = 'keep_last'"
+        )
+    repeats = lines.where("problem IS NULL AND repeats").count()
+    if repeats:
+        advice.append(
+            f"{repeats:,} lines repeat another exactly and count as events of their own; source.repeats = 'refuse' refuses "
+            "them"
+        )
 
 
 def _sample_events(accepted: DataFrame, columns: list[str]) -> Iterator[str]:
-    rows = [
-        ["" if row[name] is None else str(row[name])[:32] for name in columns]
-        for row in accepted.orderBy("file_id", "line_number").limit(_SHOWN_EVENTS).collect()
-    ]
+    from pyspark.sql import functions as F
+
+    # As Spark writes it, since Python would show it in the machine's own time zone.
+    at = F.date_format("event_at", "yyyy-MM-dd HH:mm:ss").alias("event_at")
+    first = accepted.orderBy("file_id", "line_number").limit(_SHOWN_EVENTS)
+    shown = first.select(*(at if name == "event_at" else name for name in columns)).collect()
+    rows = [["" if row[name] is None else str(row[name])[:32] for name in columns] for row in shown]
     filled = [n for n in range(len(columns)) if any(row[n] for row in rows)]
     table = [[columns[n] for n in filled], *([row[n] for n in filled] for row in rows)]
     widths = [max(len(row[n]) for row in table) for n in range(len(filled))]
@@ -199,7 +170,7 @@ def _profile(accepted: DataFrame, config: Config, advice: list[str]) -> Iterator
     source = config.source
     whole = by_rules(accepted, source).agg(
         F.count("*").alias("events"), F.countDistinct("user_id").alias("users"), F.countDistinct("item_id").alias("items"),
-        F.min("event_at").alias("first"), F.max("event_at").alias("last"),
+        F.unix_micros(F.min("event_at")).alias("first"), F.unix_micros(F.max("event_at")).alias("last"),
         F.count_if("high_value").alias("high_value"),
         F.count_if(F.col("high_value") & (F.col("reward") == 0)).alias("unrewarded"),
         *[F.count(name).alias(name) for name in OPTIONAL],
@@ -211,18 +182,20 @@ def _profile(accepted: DataFrame, config: Config, advice: list[str]) -> Iterator
         yield "no events"
         return
     yield f"{events:,} events of {whole['users']:,} users on {whole['items']:,} items"
-    yield f"  from {whole['first']:%Y-%m-%d %H:%M} to {whole['last']:%Y-%m-%d %H:%M} UTC"
+    yield f"  from {_utc(whole['first']):%Y-%m-%d %H:%M} to {_utc(whole['last']):%Y-%m-%d %H:%M} UTC"
     mix = accepted.groupBy("action").count().orderBy(F.desc("count")).collect()
     yield "  actions: " + ", ".join(f"{row['action']} {row['count'] / events:.1%}" for row in mix)
     yield f"  high-value ({source.high_value}): {whole['high_value'] / events:.1%}"
     given = [f"{name} {whole[name] / events:.0%}" for name in OPTIONAL if whole[name]]
     yield "  filled: " + (", ".join(given) or "user, item and time only")
     _advise(whole, config, {row["action"] for row in mix}, advice)
+    days = accepted.groupBy(F.unix_date("event_date").alias("day")).count().collect()
+    advice += stray_dates({row["day"]: row["count"] for row in days})
 
 
 def _advise(whole, config: Config, seen: set[str], advice: list[str]) -> None:
     source, events = config.source, whole["events"]
-    days = (whole["last"] - whole["first"]).total_seconds() / 86400
+    days = (whole["last"] - whole["first"]) / DAY_US
     if days < 2 * config.schedule.window_days:
         advice.append(
             f"the sample spans {days:.1f} days, the evaluation window is {config.schedule.window_days:g} days, and "
@@ -243,9 +216,9 @@ def _advise(whole, config: Config, seen: set[str], advice: list[str]) -> None:
         advice.append(
             f"{whole['unrewarded']:,} high-value events have no reward above 0: check source.reward = {source.reward!r}"
         )
-    if whole["first"].year < 2000:
+    if _utc(whole["first"]).year < 2000:
         advice.append(
-            f"the first event is from {whole['first'].year}: check events.time_unit = {source.events.time_unit!r}"
+            f"the first event is from {_utc(whole['first']).year}: check events.time_unit = {source.events.time_unit!r}"
         )
 
 
@@ -261,25 +234,33 @@ def _items(
     for kind, accepted_lines in parts.items():
         for mapping in getattr(source, kind):
             expressions = item_lines.mapped_expressions(mapping)
-            sampled = _sample(spark, landing, mapping, expressions, kind, scratch)
+            sampled = sample(spark, landing, mapping, expressions, kind, scratch)
             yield from _files(kind, mapping, expressions, sampled)
             if sampled.mapped.parts:
-                lines = sampled.mapped.through(partial(item_lines.checked_lines, mapping=mapping))
-                yield from _rejected_items(lines)
-                accepted_lines.append(lines.where(F.col("problem").isNull()))
+                checked = partial(item_lines.checked_lines, mapping=mapping, missing=source.missing)
+                lines = sampled.mapped.through(checked)
+                yield from catalogue.about_refused(lines)
+                usable = lines.where(F.col("problem").isNull())
+                yield from catalogue.sample_lines(kind, usable)
+                accepted_lines.append(usable)
     seen = accepted.select("item_id").distinct().persist()
     total = seen.count()
     yield ""
     yield f"of the {total:,} items with sampled events"
     shares = {
-        name: _share(seen, [lines.where(F.col(name).isNotNull()) for lines in parts["items"]], total)
+        name: catalogue.share(seen, [lines.where(F.col(name).isNotNull()) for lines in parts["items"]], total)
         for name in ("title", "description", "launched_at")
     }
-    shares["tags"] = _share(seen, [lines.where(F.size("tag") > 0) for lines in parts["tags"]], total)
-    shares["edges"] = _share(seen, [lines.where(F.size("entity") > 0) for lines in parts["edges"]], total)
+    shares["tags"] = catalogue.share(seen, [lines.where(F.size("tag") > 0) for lines in parts["tags"]], total)
+    shares["edges"] = catalogue.share(
+        seen, [lines.where(F.size("entity") > 0) for lines in parts["edges"]], total
+    )
     yield "  " + ", ".join(
         f"{share:.0%} have {name.replace('launched_at', 'a launch date')}" for name, share in shares.items()
     )
+    catalogue.about_letters(parts["tags"], advice)
+    catalogue.about_matches(parts, seen, advice)
+    catalogue.about_launches(parts["items"], accepted, advice)
     seen.unpersist()
     if not any(shares.values()):
         advice.append(
@@ -289,22 +270,30 @@ def _items(
         advice.append("no launch dates: task C (availability-driven) is not applicable")
 
 
-def _share(seen: DataFrame, parts: list[DataFrame], total: int) -> float:
-    if not parts or not total:
-        return 0.0
-    named = parts[0].select("item_id")
-    for part in parts[1:]:
-        named = named.unionByName(part.select("item_id"))
-    return seen.join(named.distinct(), on="item_id", how="left_semi").count() / total
-
-
-def _rejected_items(lines: DataFrame) -> Iterator[str]:
-    rows = lines.where("problem IS NOT NULL").groupBy("problem").count().collect()
-    for row in sorted(rows, key=lambda row: -row["count"]):
-        yield f"  {row['count']:>9,}  rejected: {row['problem']}"
+def stray_dates(counts: dict[int, int]) -> list[str]:
+    """Advice on the few events far from all others. `counts` are events by day since 1970-01-01."""
+    advice, total = [], sum(counts.values())
+    for days, word in ((sorted(counts), "before"), (sorted(counts, reverse=True), "after")):
+        stray, found = 0, None
+        for day, following in pairwise(days):
+            stray += counts[day]
+            if stray > _STRAY_SHARE * total:
+                break
+            if abs(following - day) >= _STRAY_DAYS:
+                found = stray, abs(following - day)
+        if found:
+            advice.append(
+                f"{found[0]:,} events are {found[1]:,} days or more {word} all others, as far as "
+                f"{_EPOCH + timedelta(days=days[0]):%Y-%m-%d}: if they are mistakes, set source.earliest or source.latest"
+            )
+    return advice
 
 
 # --- text -----------------------------------------------------------------------------------------
+
+
+def _utc(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
 
 
 def _size(count: int) -> str:

@@ -48,13 +48,13 @@ from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.figures import AcceptedData, ValidateEventsFigures, ValidateSequencesFigures
 from pipeline.cycle.passed import passed_version
 from pipeline.cycle.records import StageResult, read_records
-from spark_jobs.figures import ItemSignalsFigures
+from spark_jobs.figures import ItemsFigures, ItemSignalsFigures
 from spark_jobs.lake import delta
 from spark_jobs.landing.erased import ERASED
-from spark_jobs.landing.event_lines import DUPLICATE, EARLIEST, LATEST
+from spark_jobs.landing.event_lines import CONFLICTS, DUPLICATE, EARLIEST, LATEST, REPEATED, REPLACED
 from spark_jobs.landing.reading import EXCLUDED
 
-HARMLESS = (DUPLICATE, EXCLUDED, ERASED)
+HARMLESS = (DUPLICATE, REPEATED, REPLACED, EXCLUDED, ERASED)
 """Reasons for rejecting a line that say nothing against the log."""
 
 
@@ -102,7 +102,7 @@ def _measure_events(context: StageContext, earlier: Sequence[Window]) -> events_
     ingested, rejected = _table(context, INGESTED_FILES), _table(context, REJECTED_EVENTS)
     now = window(_table(context, EVENTS), cycle.split, cycle.cutoff)
     return events_suite.Measured(
-        new=new_lines(ingested, rejected, cycle.name, passed, HARMLESS),
+        new=new_lines(ingested, rejected, cycle.name, passed, HARMLESS, CONFLICTS),
         window=now,
         drift=drift(now, earlier),
     )
@@ -114,7 +114,7 @@ def _judge_events(context: StageContext, measured: events_suite.Measured) -> Sui
         actions=source.actions,
         earliest=aware(source.earliest or EARLIEST),
         latest=aware(source.latest or LATEST),
-        **expectations.model_dump(exclude={"drift_cycles"}),
+        **expectations.model_dump(exclude={"drift_cycles", "max_faulty_catalogue_fraction"}),
     )
     batches = events_suite.batches(
         context.session(),
@@ -130,8 +130,13 @@ def _judge_events(context: StageContext, measured: events_suite.Measured) -> Sui
 
 def _judge_items(context: StageContext) -> SuiteResult:
     before = _of_version(context, ITEMS, context.cycle.reference)
-    batches = items_suite.batches(_table(context, ITEMS), _table(context, EVENTS), before)
-    expected = items_suite.expectations(has_parent=before is not None)
+    catalogue = {
+        counted.kind: items_suite.Lines(counted.lines, counted.faulty, counted.unreadable)
+        for counted in context.figures(ITEMS.name, ItemsFigures).catalogue
+    }
+    batches = items_suite.batches(_table(context, ITEMS), _table(context, EVENTS), before, catalogue)
+    largest = context.config.expectations.max_faulty_catalogue_fraction
+    expected = items_suite.expectations(before is not None, catalogue, largest)
     return judge(ITEMS.name, batches, expected, items_suite.AGGREGATES)
 
 

@@ -87,6 +87,7 @@ def _preparation() -> list[Stage]:
             after=("items",),
             phase="ingestion",
             reads=("events", "items", "ingested_files", "rejected_events"),
+            records=("items",),
             continues=True,
             writes=("expectation report",),
             sections=("source", "schedule", "expectations"),

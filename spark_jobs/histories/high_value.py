@@ -12,7 +12,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, NumericType
 
 from spark_jobs.config import SourceConfig
-from spark_jobs.landing.expressions import MappingError, evaluate
+from spark_jobs.landing.expressions import FAILED, MappingError, evaluate, refuse_failing
+from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER
 
 
 def with_reward(events: DataFrame, source: SourceConfig) -> DataFrame:
@@ -31,7 +32,9 @@ def by_rules(events: DataFrame, source: SourceConfig) -> DataFrame:
     it is not a finite number above 0. Raises MappingError as `with_reward` does."""
     rules = {"high_value": source.high_value, "reward": source.reward}
     labels = {name: f"source.{name}" for name in rules}
-    ruled = evaluate(events, rules, events.columns, labels, set())
+    placed = events.withColumns({FILE_ID: F.col("file_id"), LINE_NUMBER: F.col("line_number")})
+    refuse_failing(placed, rules, labels, {})
+    ruled = evaluate(events, rules, events.columns, labels).drop(FAILED)
     for name, expected, words in (
         ("high_value", BooleanType, "true or false"),
         ("reward", NumericType, "a number"),

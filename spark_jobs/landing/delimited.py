@@ -118,7 +118,7 @@ def _cut(lines: DataFrame, dialect: Dialect) -> DataFrame:
     )
 
 
-def _opened(lines: DataFrame, names: tuple[str, ...], paths: Paths) -> tuple[DataFrame, set[str]]:
+def _opened(lines: DataFrame, names: tuple[str, ...], paths: Paths) -> DataFrame:
     problem = F.coalesce(
         PROBLEM,
         text_problem(),
@@ -129,6 +129,5 @@ def _opened(lines: DataFrame, names: tuple[str, ...], paths: Paths) -> tuple[Dat
         for name in sorted({parts[0] for parts in paths})
         if (column := spelled(name, names)) is not None
     }
-    columns = {name: value.alias(name) for name, value in columns.items()}
     meta = [FILE_ID, LINE_NUMBER, RAW, problem.alias(PROBLEM)]
-    return lines.select(*meta, *columns.values()), set(columns)
+    return lines.select(*meta, *(value.alias(name) for name, value in columns.items()))

@@ -5,6 +5,7 @@ Pure transforms over the lines of `reading.read_mapped`; `spark_jobs.events` wri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pyspark.sql import Column, DataFrame, Window
@@ -14,6 +15,7 @@ from expectations.instants import microseconds
 from expectations.tables import EVENTS, REWARD_SIGNALS
 from spark_jobs.config import SourceConfig
 from spark_jobs.lake.local_rows import local_rows
+from spark_jobs.landing.expressions import FAILED, FAILS
 from spark_jobs.landing.fields import (
     MAX_ID_CHARACTERS,
     id_problem,
@@ -28,6 +30,15 @@ from spark_jobs.landing.instants import NOT_AN_INSTANT, parsed_microseconds
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
 
 DUPLICATE = "duplicate event_id"
+"""The event is known with the same content."""
+REPEATED = "repeats another line of its file exactly"
+CONFLICT = "event_id of an event with other content"
+REPLACED = "replaced by a later line with its event_id"
+REPLACED_BY_ANOTHER = "replaced by a later line with its event_id, but of another user or item"
+CONFLICTS = (CONFLICT, REPLACED_BY_ANOTHER)
+"""Reasons that say that an event_id does not name one event."""
+BESIDE_ANOTHER = (DUPLICATE, REPEATED, REPLACED, *CONFLICTS)
+"""Reasons for refusing a line that would be an event if it were alone."""
 TOO_EARLY = "time is before the earliest allowed"
 TOO_LATE = "time is after the latest allowed"
 UNKNOWN_ACTION = "unknown action"
@@ -38,6 +49,8 @@ LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 """Bounds of `event_at` for a source that sets none of its own."""
 OPTIONAL = (*REWARD_SIGNALS, "page", "position", "country", "device")
 """Event columns that a line may leave empty."""
+CONTENT = ("user_id", "item_id", "event_at", "action", *OPTIONAL)
+"""Event columns that two lines of one event share."""
 CHECKED_LINES = "file_id string, line_number bigint, problem string, raw string, " + ", ".join(
     f"{column.name} {column.type}"
     for column in EVENTS.columns
@@ -64,16 +77,23 @@ def checked_lines(rows: DataFrame, source: SourceConfig) -> DataFrame:
     at = parsed_microseconds(rows, "time", source.events.time_unit)
     earliest = microseconds(source.earliest or EARLIEST)
     latest = microseconds(source.latest or LATEST)
-    event_id = text_id(rows, "event_id") if source.events.event_id else F.lit(None).cast("string")
     action = F.col("action").cast("string") if source.events.action else F.lit(source.actions[0])
+    ids = {"user": "user_id", "item": "item_id"} | (
+        {"event_id": "event_id"} if source.events.event_id else {}
+    )
+    rows = rows.withColumns({f"__{name}_text": text_id(rows, name) for name in ids})
     typed = rows.select(
         F.col(FILE_ID).alias("file_id"),
         F.col(LINE_NUMBER).alias("line_number"),
         F.col(RAW).alias("raw"),
         F.col(PROBLEM).alias("unread"),
-        event_id.alias("event_id"),
-        text_id(rows, "user").alias("user_id"),
-        text_id(rows, "item").alias("item_id"),
+        F.when(F.size(FAILED) > 0, F.concat(F.get(FAILED, F.lit(0)), F.lit(f" {FAILS}"))).alias("failed"),
+        *[F.col(f"__{name}_text").alias(column) for name, column in ids.items()],
+        *[
+            id_problem(rows, name, f"__{name}_text", name, source.missing).alias(f"{name}_problem")
+            for name in ids
+        ],
+        *([] if source.events.event_id else [F.lit(None).cast("string").alias("event_id")]),
         F.col("time").isNull().alias("time_missing"),
         at.alias("at_us"),
         action.alias("action"),
@@ -88,9 +108,10 @@ def checked_lines(rows: DataFrame, source: SourceConfig) -> DataFrame:
         present_text(rows, "device").alias("device"),
     )
     problem = F.coalesce(
-        F.col("unread"),
-        id_problem("user_id", "user"),
-        id_problem("item_id", "item"),
+        "unread",
+        "failed",
+        "user_problem",
+        "item_problem",
         F.when(F.col("time_missing"), "missing time")
         .when(F.col("at_us").isNull(), f"time {NOT_AN_INSTANT}")
         .when(F.col("at_us") < earliest, TOO_EARLY)
@@ -98,7 +119,7 @@ def checked_lines(rows: DataFrame, source: SourceConfig) -> DataFrame:
         F.when(F.col("action").isNull() | (F.col("action") == ""), "missing action").when(
             ~F.col("action").isin(*source.actions), UNKNOWN_ACTION
         ),
-        *([id_problem("event_id", "event_id")] if source.events.event_id else []),
+        *(["event_id_problem"] if source.events.event_id else []),
         *[_signal_problem(name) for name in REWARD_SIGNALS],
         F.when(F.col("position_given") & F.col("position").isNull(), "position is not a whole number").when(
             F.col("position") < 0, "position is negative"
@@ -120,13 +141,17 @@ def checked_lines(rows: DataFrame, source: SourceConfig) -> DataFrame:
     )  # fmt: skip
 
 
-def numbered_occurrences(lines: DataFrame, source_name: str, files: list[LandedFile]) -> DataFrame:
-    """Checked lines with their event_id; all but the first line of an id are refused as duplicates.
+def numbered_occurrences(lines: DataFrame, source: SourceConfig, files: list[LandedFile]) -> DataFrame:
+    """Checked lines with their event_id, of which one line is the event and the others are refused.
 
     A derived id hashes source, user, item, time, action and the occurrence within the file: exact repeats
-    inside one file are separate events, and a file landed again in another format yields the same ids. The
-    first line by (file name, line number) keeps the id; where file names follow time, the result is as if
-    the files had been ingested one after the other.
+    inside one file are separate events unless the source refuses them, and a file landed again in another format
+    yields the same ids. Of the lines of an id the first by (file name, line number) is the event, or the last
+    where the source keeps the last; where file names follow time, the result is as if the files had been
+    ingested one after the other.
+
+    Adds `content`, a digest of CONTENT; `about`, one of user and item; and `repeats`, whether a line whose id is
+    derived repeats an earlier one of its file exactly.
     """
     by_name = sorted(files, key=lambda file: file.name)
     order = [(file.file_id, place) for place, file in enumerate(by_name)]
@@ -135,7 +160,7 @@ def numbered_occurrences(lines: DataFrame, source_name: str, files: list[LandedF
     key = F.sha2(
         F.concat_ws(
             separator,
-            F.lit(source_name),
+            F.lit(source.name),
             "user_id",
             "item_id",
             F.unix_micros("event_at").cast("string"),
@@ -146,31 +171,76 @@ def numbered_occurrences(lines: DataFrame, source_name: str, files: list[LandedF
     # Every refused line gets a unique key: refused lines spread evenly and never count as duplicates.
     alone = F.concat_ws(separator, "file_id", F.col("line_number").cast("string"))
     placed = lines.join(F.broadcast(places), on="file_id", how="left")
-    keyed = placed.withColumn(
-        "key", F.when(F.col("problem").isNotNull(), alone).otherwise(F.coalesce("event_id", key))
+    keyed = placed.withColumns(
+        {
+            "key": F.when(F.col("problem").isNotNull(), alone).otherwise(F.coalesce("event_id", key)),
+            "content": digest(CONTENT),
+            "about": digest(("user_id", "item_id")),
+        }
     ).repartition("key")
-    in_file = (
-        Window.partitionBy("key", "file_id").orderBy("line_number").rowsBetween(Window.unboundedPreceding, 0)
+    before = (Window.unboundedPreceding, 0)
+    in_file = Window.partitionBy("key", "file_id")
+    occurrence = F.when(
+        F.col("event_id").isNull(), F.row_number().over(in_file.orderBy("line_number").rowsBetween(*before))
+    ).otherwise(F.lit(1))
+    # Lines of a derived id that are alike are few contents at most: the set stays small.
+    earlier = F.collect_set(F.when(F.col("event_id").isNull(), F.col("content"))).over(
+        in_file.orderBy("line_number").rowsBetween(Window.unboundedPreceding, -1)
     )
-    occurrence = F.when(F.col("event_id").isNull(), F.row_number().over(in_file)).otherwise(F.lit(1))
-    same = Window.partitionBy("key", "occurrence").orderBy("file_place", "line_number")
+    repeats = F.col("problem").isNull() & F.array_contains(earlier, F.col("content"))
+    direction = F.desc if source.on_conflict == "keep_last" else F.asc
+    same = (
+        Window.partitionBy("key", "occurrence")
+        .orderBy(direction("file_place"), direction("line_number"))
+        .rowsBetween(*before)
+    )
     derived = F.sha2(F.concat_ws(separator, "key", F.col("occurrence").cast("string")), 256)
-    numbered = keyed.withColumn("occurrence", occurrence).withColumn(
-        "copy", F.row_number().over(same.rowsBetween(Window.unboundedPreceding, 0))
+    numbered = (
+        keyed.withColumn("occurrence", occurrence)
+        .withColumn("repeats", repeats)
+        .withColumns(
+            {
+                "copy": F.row_number().over(same),
+                "kept_content": F.first("content").over(same),
+                "kept_about": F.first("about").over(same),
+            }
+        )
     )
+    refused = _refused_beside(source, F.col("kept_content"), F.col("kept_about"))
+    repeated = F.when(F.col("repeats"), REPEATED) if source.repeats == "refuse" else F.lit(None)
     return numbered.select(
         "file_id", "line_number", "raw",
-        F.coalesce("problem", F.when(F.col("copy") > 1, DUPLICATE)).alias("problem"),
+        F.coalesce("problem", repeated, F.when(F.col("copy") > 1, refused)).alias("problem"),
         F.coalesce("event_id", F.substring(derived, 1, _DERIVED_ID_CHARACTERS)).alias("event_id"),
-        "user_id", "item_id", "event_at", "action", *REWARD_SIGNALS, "page", "position", "country", "device",
+        *CONTENT, "content", "about", "repeats",
     )  # fmt: skip
 
 
-def refuse_known(lines: DataFrame, known: DataFrame) -> DataFrame:
-    """The lines, with those whose event_id is in `known` (one column, distinct) refused as duplicates."""
-    marked = known.select("event_id", F.lit(DUPLICATE).alias("known"))
-    joined = lines.join(marked, on="event_id", how="left")
-    return joined.withColumn("problem", F.coalesce("problem", "known")).select(*lines.columns)
+def refuse_known(lines: DataFrame, known: DataFrame, source: SourceConfig) -> DataFrame:
+    """The lines, with those refused whose event is known with the same content, or with other content unless
+    the source keeps the last. `known` has `event_id`, distinct, and `known_content` and `known_about`."""
+    is_same = F.col("content") == F.col("known_content")
+    other = F.lit(CONFLICT) if source.on_conflict == "refuse" else F.lit(None)
+    problem = F.when(F.col("known_content").isNotNull(), F.when(is_same, DUPLICATE).otherwise(other))
+    joined = lines.join(known.select("event_id", "known_content"), on="event_id", how="left")
+    return joined.withColumn("problem", F.coalesce("problem", problem)).select(*lines.columns)
+
+
+def digest(columns: Sequence[str]) -> Column:
+    """64 bits by which rows with the same values in these columns are known."""
+    # A null alone would be passed over, and ('a', null) and (null, 'a') be the same.
+    return F.xxhash64(*[part for name in columns for part in (F.col(name), F.col(name).isNull())])
+
+
+def _refused_beside(source: SourceConfig, content: Column, about: Column) -> Column:
+    """Why a line is refused beside the event that its event_id names, which has this content."""
+    if source.on_conflict == "refuse":
+        return F.when(F.col("content") == content, DUPLICATE).otherwise(CONFLICT)
+    return (
+        F.when(F.col("content") == content, DUPLICATE)
+        .when(F.col("about") == about, REPLACED)
+        .otherwise(REPLACED_BY_ANOTHER)
+    )
 
 
 def accepted_events(lines: DataFrame) -> DataFrame:

@@ -1,24 +1,132 @@
-"""SQL expressions of a mapping: which columns they name, and their values on rows that may be bad.
+"""SQL expressions of a configuration: what they may do, which columns they name, and their values on rows
+that may be bad.
 
-Expressions are evaluated with ANSI mode off: a row on which one fails yields null, which the caller
-refuses with a reason, and does not stop the job.
+An expression may call the functions of `landing.functions` and nothing else: it is checked on Spark's own
+parse tree, before a file is read. A row on which one fails yields null, is marked as failed, and does not
+stop the job; an expression that fails on every row it is tried on is a MappingError.
 
-Columns of text formats are text. In a comparison with a whole number Spark would cast the text to an int,
-and '3.5' > 3 would be false; such a column is read as a double in that expression.
+Columns of text formats are text. Where text is compared with a number, the comparison reads it as one, exactly
+(Spark would read an int, and '3.5' > 3 would be false); the column stays text everywhere else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from typing import NamedTuple
 
-from pyspark.errors import AnalysisException, ParseException
-from pyspark.sql import DataFrame, SparkSession
+from py4j.java_gateway import JavaObject, is_instance_of
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException, ParseException, PySparkException
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.classic.column import Column as ClassicColumn
 
-_IMPLICIT_INTEGER = re.compile(r"cast\(([^()#]+)#\d+ as (?:int|smallint|tinyint)\)")
-_TOKENS = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|(?<![\w.])[A-Za-z_]\w*(?!\w|\s*\()")
+from spark_jobs.landing.functions import FUNCTIONS, why_refused
+from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER
+
+LIST = "docs/mappings.md lists those that may be used"
+FAILED = "__failed"
+"""Column of `evaluate`: the names of the expressions that fail on the row, an array of strings."""
+FAILS = "cannot be computed on this line"
+"""Reason for refusing a line on which an expression fails; it follows the field's name."""
+TRIED_LINES = 100
+"""Rows on which an expression is tried before a file is read to its end."""
+
+_EXPRESSIONS = "org.apache.spark.sql.catalyst.expressions."
+_SAFE = frozenset(
+    [
+        "Alias",
+        "And",
+        "CaseWhen",
+        "Cast",
+        "Concat",
+        "CreateNamedStruct",
+        "Divide",
+        "EqualNullSafe",
+        "EqualTo",
+        "GreaterThan",
+        "GreaterThanOrEqual",
+        "In",
+        "IntegralDivide",
+        "IsNotNull",
+        "IsNull",
+        "LessThan",
+        "LessThanOrEqual",
+        "Literal",
+        "Not",
+        "Or",
+        "Remainder",
+        "UnresolvedAttribute",
+    ]
+)
+"""Nodes that never fail: where there is no value they give null."""
+_SYNTAX = _SAFE | frozenset(
+    [
+        "Add",
+        "BitwiseAnd",
+        "BitwiseNot",
+        "BitwiseOr",
+        "BitwiseXor",
+        "ILike",
+        "LambdaFunction",
+        "Like",
+        "LikeAll",
+        "LikeAny",
+        "Multiply",
+        "NotLikeAll",
+        "NotLikeAny",
+        "Overlay",
+        "RLike",
+        "SemiStructuredExtract",
+        "ShiftLeft",
+        "ShiftRight",
+        "ShiftRightUnsigned",
+        "StringLocate",
+        "StringTrim",
+        "StringTrimBoth",
+        "StringTrimLeft",
+        "StringTrimRight",
+        "Substring",
+        "Subtract",
+        "TimestampAdd",
+        "TimestampDiff",
+        "UnaryMinus",
+        "UnaryPositive",
+        "UnresolvedExtractValue",
+        "UnresolvedNamedLambdaVariable",
+    ]
+)
+"""Nodes that Spark's parser makes of operators and of syntax of their own."""
+_SAFE_FUNCTIONS = frozenset(
+    [
+        "between",
+        "coalesce",
+        "concat",
+        "if",
+        "ifnull",
+        "isnotnull",
+        "isnull",
+        "lower",
+        "nullif",
+        "nvl",
+        "nvl2",
+        "trim",
+        "upper",
+    ]
+)
+_COMPARISONS = {
+    "EqualTo": "=",
+    "EqualNullSafe": "<=>",
+    "GreaterThan": ">",
+    "GreaterThanOrEqual": ">=",
+    "LessThan": "<",
+    "LessThanOrEqual": "<=",
+}
+# 20 digits before the point hold every whole number of 64 bits; what lies outside is compared as a double.
+_EXACT = "DECIMAL(38, 18)"
 
 
 class MappingError(ValueError):
@@ -30,50 +138,85 @@ def quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
+def check_allowed(spark: SparkSession, expressions: dict[str, str], labels: dict[str, str]) -> None:
+    """Raises MappingError for the first expression that is not SQL, or does what a mapping may not do. `labels`
+    gives each expression's name in messages (`events.user`). Reads no file."""
+    for name, sql in expressions.items():
+        if forbidden := _parsed(spark, sql, labels[name]).forbidden:
+            raise MappingError(f"{labels[name]} = {sql!r} cannot be used: {forbidden}; {LIST}")
+
+
 def named_columns(spark: SparkSession, sql: str, label: str) -> list[tuple[str, ...]]:
     """The columns that an expression names, each as its dotted parts. `label` names the expression in the
     MappingError that is raised when it is not SQL."""
-    try:
-        tree = spark._jsparkSession.sessionState().sqlParser().parseExpression(sql)
-    except ParseException as error:
-        reason = str(error).strip().splitlines()[0]
-        raise MappingError(f"{label} = {sql!r} is not an SQL expression: {reason}") from None
-    columns: list[tuple[str, ...]] = []
-    pending = [tree]
-    while pending:
-        node = pending.pop()
-        if node.getClass().getSimpleName() == "UnresolvedAttribute":
-            parts = node.nameParts()
-            columns.append(tuple(parts.apply(index) for index in range(parts.size())))
-        children = node.children()
-        pending.extend(children.apply(index) for index in range(children.size()))
-    return columns
+    return list(_parsed(spark, sql, label).columns)
 
 
 def evaluate(
-    rows: DataFrame,
-    expressions: dict[str, str],
-    keep: list[str],
-    labels: dict[str, str],
-    text_columns: set[str],
+    rows: DataFrame, expressions: dict[str, str], keep: list[str], labels: dict[str, str]
 ) -> DataFrame:
-    """The columns in `keep` and one column per expression, null where it fails on a row. (A few functions of
-    Spark fail in every mode, such as `element_at` with index 0; those stop the job.)
+    """The columns in `keep`, one column per expression, null where it fails on a row, and FAILED.
 
-    `labels` gives each expression's name in messages (`events.user`). Columns in `text_columns` are read as
-    numbers where they are compared with one. Raises MappingError when Spark cannot analyse an expression.
+    `labels` gives each expression's name in messages. Raises MappingError when an expression does what it may
+    not, names a column that `rows` lack, or cannot be analysed by Spark.
     """
-    with lenient(rows.sparkSession):
-        numbers: set[str] = set()
-        rewritten: dict[str, str] = {}
-        for name, sql in expressions.items():
-            compared = _compared_with_integers(rows, sql, labels[name]) & text_columns
-            numbers |= compared
-            rewritten[name] = _as_numbers(sql, compared)
-        widened = rows.withColumns(
-            {_number(name): F.expr(f"try_cast({quoted(name)} AS double)") for name in sorted(numbers)}
+    spark = rows.sparkSession
+    check_allowed(spark, expressions, labels)
+    with lenient(spark):
+        values = {name: _compiled(rows, sql, labels[name]) for name, sql in expressions.items()}
+        risky = [name for name, sql in expressions.items() if _parsed(spark, sql, labels[name]).may_fail]
+        tried = {f"__tried_{name}": _tried(spark, values[name]) for name in risky}
+        computed = rows.select(
+            *keep, *(values[name].alias(name) for name in values if name not in risky),
+            *(column.alias(name) for name, column in tried.items()),
+        )  # fmt: skip
+        failed = [F.when(F.col(f"__tried_{name}").isNull(), F.lit(name)) for name in risky]
+        return computed.select(
+            *keep,
+            *(
+                F.col(f"__tried_{name}.value" if name in risky else quoted(name)).alias(name)
+                for name in values
+            ),
+            F.array_compact(F.array(*failed)).cast("array<string>").alias(FAILED),
         )
-        return widened.select(*keep, *(F.expr(sql).alias(name) for name, sql in rewritten.items()))
+
+
+def refuse_failing(
+    rows: DataFrame, expressions: dict[str, str], labels: dict[str, str], names: dict[str, str]
+) -> None:
+    """Raises MappingError for the first expression that fails on some of the first rows and has a value on none
+    of them; its message has the file and line of the first failure, and the cause. `names` are file names by
+    file_id. `rows` have FILE_ID and LINE_NUMBER."""
+    spark = rows.sparkSession
+    risky = {name: sql for name, sql in expressions.items() if _parsed(spark, sql, labels[name]).may_fail}
+    if not risky:
+        return
+    place = (FILE_ID, LINE_NUMBER)
+    head = rows.limit(TRIED_LINES)
+    tried = evaluate(head, risky, [*place], labels)
+    measures = []
+    for name in risky:
+        failure = F.when(F.array_contains(FAILED, name), F.struct(*place))
+        measures += [F.count(quoted(name)).alias(f"known_{name}"), F.min(failure).alias(f"first_{name}")]
+    try:
+        with _silent(spark):
+            found = tried.agg(*measures).first()
+    except (PySparkException, Py4JJavaError):
+        # A constant that no row changes, as a pattern of times, fails before the first row is computed.
+        first = head.select(*place).first()
+        found = {f"known_{name}": 0 for name in risky} | {f"first_{name}": first for name in risky}
+        if not any(_cause_of_failure(rows, first, sql, labels[name]) for name, sql in risky.items()):
+            raise
+    for name, sql in risky.items():
+        first = found[f"first_{name}"]
+        cause = (
+            None
+            if first is None or found[f"known_{name}"]
+            else _cause_of_failure(rows, first, sql, labels[name])
+        )
+        if cause:
+            where = f"{names.get(first[FILE_ID], first[FILE_ID])}, line {first[LINE_NUMBER]}"
+            raise MappingError(f"{labels[name]} = {sql!r} cannot be used: it fails on {where}: {cause}")
 
 
 @contextmanager
@@ -87,27 +230,257 @@ def lenient(spark: SparkSession) -> Iterator[None]:
         spark.conf.set("spark.sql.ansi.enabled", before)
 
 
-def _compared_with_integers(rows: DataFrame, sql: str, label: str) -> set[str]:
-    """Columns that Spark would cast to whole numbers in the expression."""
+# --- what an expression may do --------------------------------------------------------------------
+
+
+class _Parsed(NamedTuple):
+    """What an expression's text says of it."""
+
+    columns: tuple[tuple[str, ...], ...]
+    """Columns that it names, as dotted parts."""
+    forbidden: str
+    """What a mapping may not do and it does; empty where there is nothing."""
+    may_fail: bool
+    """Whether a line may make it fail."""
+    compares: bool
+    """Whether it may compare values."""
+
+
+@lru_cache(maxsize=512)
+def _read(spark: SparkSession, sql: str) -> _Parsed:
+    """Walks the parse tree once: every step is a call into the JVM. Raises ParseException."""
+    columns, functions, kinds, forbidden = [], set(), set(), ""
+    for node in _nodes(_tree(spark, sql)):
+        kind = _kind(node)
+        if kind == "UnresolvedFunction":
+            name = ".".join(_parts(node.nameParts())).lower()
+            functions.add(name)
+            if name not in FUNCTIONS:
+                forbidden = forbidden or f"{name}() {why_refused(name, _is_aggregate(spark, name))}"
+        elif kind == "UnresolvedAttribute":
+            columns.append(_parts(node.nameParts()))
+        elif kind not in _SYNTAX:
+            forbidden = forbidden or f"it has {_named(spark, node)}"
+        kinds.add(kind)
+    kinds.discard("UnresolvedFunction")
+    return _Parsed(
+        tuple(columns),
+        forbidden,
+        may_fail=not (kinds <= _SAFE and functions <= _SAFE_FUNCTIONS),
+        compares=bool(functions or kinds - {"UnresolvedAttribute", "Literal", "Cast", "Alias"}),
+    )
+
+
+def _parsed(spark: SparkSession, sql: str, label: str) -> _Parsed:
     try:
-        plan = rows.select(F.expr(sql))._jdf.queryExecution().analyzed().expressions().mkString(" ")
+        return _read(spark, sql)
+    except ParseException as error:
+        raise MappingError(f"{label} = {sql!r} is not an SQL expression: {_words(error)}") from None
+
+
+def _tree(spark: SparkSession, sql: str) -> JavaObject:
+    return spark._jsparkSession.sessionState().sqlParser().parseExpression(sql)
+
+
+def _named(spark: SparkSession, node: JavaObject) -> str:
+    """What a node that a mapping may not have is, for people."""
+
+    def is_a(name: str) -> bool:
+        return is_instance_of(spark.sparkContext._gateway, node, name)
+
+    if is_a(_EXPRESSIONS + "SubqueryExpression") or _kind(node) == "InSubquery":
+        return "a subquery"
+    if _kind(node) in ("WindowExpression", "UnresolvedWindowExpression"):
+        return "a window function (OVER)"
+    if _kind(node) == "AggregateExpression":
+        return f"{node.aggregateFunction().prettyName()}(), which makes one row of several lines"
+    if _kind(node) in ("UnresolvedStar", "UnresolvedRegex"):
+        return "*, which is several columns"
+    return f"{_kind(node)}, which a mapping may not use"
+
+
+def _is_aggregate(spark: SparkSession, name: str) -> bool:
+    package = spark._jvm.org.apache.spark.sql.catalyst
+    registry = package.analysis.FunctionRegistry.builtin()
+    found = registry.lookupFunction(package.FunctionIdentifier(name))
+    return found.isDefined() and found.get().getGroup() in ("agg_funcs", "window_funcs")
+
+
+# --- compiling ------------------------------------------------------------------------------------
+
+
+def _compiled(rows: DataFrame, sql: str, label: str) -> Column:
+    """The expression as a column of `rows`, text compared with numbers exactly."""
+    there = {name.lower() for name in rows.columns}
+    columns = ", ".join(name for name in rows.columns if not name.startswith("__"))
+    parsed = _parsed(rows.sparkSession, sql, label)
+    for parts in parsed.columns:
+        # Spark would take a name that is no column for a function, as current_date.
+        if parts[0].lower() not in there:
+            raise MappingError(
+                f"{label} = {sql!r} cannot be used: there is no column {parts[0]}. The columns are: {columns}"
+            )
+    try:
+        column = F.expr(sql)
+        plan = rows.select(column)._jdf.queryExecution().analyzed()
+        if not parsed.compares:
+            return column
+        tree = plan.expressions().apply(0)
+        exact = _exact(rows.sparkSession, tree.child() if _kind(tree) == "Alias" else tree)
+        if exact is not None:
+            column = _column(rows.sparkSession, exact)
+            rows.select(column)
     except AnalysisException as error:
-        reason = str(error).strip().splitlines()[0]
-        columns = ", ".join(name for name in rows.columns if not name.startswith("__"))
-        raise MappingError(f"{label} = {sql!r} cannot be used: {reason} The columns are: {columns}") from None
-    return set(_IMPLICIT_INTEGER.findall(plan))
+        raise MappingError(
+            f"{label} = {sql!r} cannot be used: {_words(error)} The columns are: {columns}"
+        ) from None
+    return column
 
 
-def _number(name: str) -> str:
-    return f"__number_{name}"
+def _exact(spark: SparkSession, node: JavaObject) -> JavaObject | None:
+    """The analysed tree with every comparison of text and number made exact; None where there is none."""
+    children = _children(node)
+    below = [_exact(spark, child) for child in children]
+    changed = any(child is not None for child in below)
+    children = [old if new is None else new for old, new in zip(children, below, strict=True)]
+    kind = _kind(node)
+    if kind in _COMPARISONS and (pair := _text_and_number(*children)):
+        return _comparison(spark, _COMPARISONS[kind], *pair)
+    if kind == "In":
+        value, options = _uncast(children[0]), children[1:]
+        numbers = [_type(value) == "string" and _is_number(_uncast(option)) for option in options]
+        if any(numbers):
+            each = [
+                _comparison(spark, "=", value, _uncast(option))
+                if is_number
+                else _filled(spark, "__a = __b", {"__a": value, "__b": option})
+                for option, is_number in zip(options, numbers, strict=True)
+            ]
+            names = {f"__{number}": one for number, one in enumerate(each)}
+            return _filled(spark, " OR ".join(quoted(name) for name in names), names)
+    return node.withNewChildren(_scala(spark, children)) if changed else None
 
 
-def _as_numbers(sql: str, names: set[str]) -> str:
-    """The expression with these columns replaced by their double form; string literals stay."""
-    lower = {name.lower(): name for name in names}
+def _text_and_number(left: JavaObject, right: JavaObject) -> tuple[JavaObject, JavaObject] | None:
+    """Both sides without the casts that Spark put around them, where one is text and one an exact number."""
+    left, right = _uncast(left), _uncast(right)
+    for text, number in ((left, right), (right, left)):
+        if _type(text) == "string" and _is_number(number):
+            return left, right
+    return None
 
-    def replaced(token: re.Match[str]) -> str:
-        name = lower.get(token[0].strip("`").lower())
-        return token[0] if name is None or token[0][0] in "'\"" else quoted(_number(name))
 
-    return _TOKENS.sub(replaced, sql) if names else sql
+def _comparison(spark: SparkSession, operator: str, left: JavaObject, right: JavaObject) -> JavaObject:
+    """left operator right, both as exact decimals, or as doubles where one side is too large for that."""
+    exact = f"try_cast(__a AS {_EXACT}) {operator} try_cast(__b AS {_EXACT})"
+    rough = f"try_cast(__a AS DOUBLE) {operator} try_cast(__b AS DOUBLE)"
+    fits = f"try_cast(__a AS {_EXACT}) IS NOT NULL AND try_cast(__b AS {_EXACT}) IS NOT NULL"
+    return _filled(spark, f"IF({fits}, {exact}, {rough})", {"__a": left, "__b": right})
+
+
+def _filled(spark: SparkSession, sql: str, values: dict[str, JavaObject]) -> JavaObject:
+    """The tree of `sql` with the columns in `values` replaced by trees."""
+
+    def filled(node: JavaObject) -> JavaObject:
+        if _kind(node) == "UnresolvedAttribute":
+            return values[node.name()]
+        children = _children(node)
+        return (
+            node.withNewChildren(_scala(spark, [filled(child) for child in children])) if children else node
+        )
+
+    return filled(_tree(spark, sql))
+
+
+def _uncast(node: JavaObject) -> JavaObject:
+    """The node without the casts that Spark added; a cast that the expression asks for stays."""
+    while _kind(node) == "Cast" and not node.getTagValue(node.USER_SPECIFIED_CAST()).isDefined():
+        node = node.child()
+    return node
+
+
+def _type(node: JavaObject) -> str:
+    return node.dataType().simpleString() if node.resolved() else ""
+
+
+def _is_number(node: JavaObject) -> bool:
+    """Whether the value is a number that decimals hold exactly."""
+    return _type(node).split("(")[0] in ("tinyint", "smallint", "int", "bigint", "decimal")
+
+
+def _tried(spark: SparkSession, value: Column) -> Column:
+    """A struct with the field `value`; null where the expression fails."""
+    inside = F.struct(value.alias("value"))
+    expression = spark._jvm.org.apache.spark.sql.classic.ExpressionUtils.expression(inside._jc)
+    return _column(spark, spark._jvm.org.apache.spark.sql.catalyst.expressions.TryEval(expression))
+
+
+def _cause_of_failure(rows: DataFrame, place: Row, sql: str, label: str) -> str | None:
+    """What Spark says when it evaluates the expression on the row at `place`; None when it can."""
+    row = rows.where((F.col(FILE_ID) == place[FILE_ID]) & (F.col(LINE_NUMBER) == place[LINE_NUMBER]))
+    try:
+        with lenient(row.sparkSession), _silent(row.sparkSession):
+            row.select(_compiled(row, sql, label)).collect()
+    except (PySparkException, Py4JJavaError) as error:
+        return _words(error)
+    return None
+
+
+@contextmanager
+def _silent(spark: SparkSession) -> Iterator[None]:
+    """Spark logs nothing inside: what fails there is told in one line, not by executors' stack traces."""
+    root = spark._jvm.org.apache.logging.log4j.LogManager.getRootLogger()
+    before = root.getLevel().toString()
+    spark.sparkContext.setLogLevel("OFF")
+    try:
+        yield
+    finally:
+        spark.sparkContext.setLogLevel(before)
+
+
+# --- trees of the JVM -----------------------------------------------------------------------------
+
+
+def _nodes(tree: JavaObject) -> Iterator[JavaObject]:
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        if _kind(node) == "WindowExpression":
+            continue
+        pending.extend(reversed(_children(node)))
+
+
+def _children(node: JavaObject) -> list[JavaObject]:
+    children = node.children()
+    return [children.apply(index) for index in range(children.size())]
+
+
+def _parts(names: JavaObject) -> tuple[str, ...]:
+    return tuple(names.apply(index) for index in range(names.size()))
+
+
+def _kind(node: JavaObject) -> str:
+    return node.getClass().getSimpleName()
+
+
+def _scala(spark: SparkSession, nodes: Iterable[JavaObject]) -> JavaObject:
+    return spark._jvm.PythonUtils.toSeq(list(nodes))
+
+
+def _column(spark: SparkSession, tree: JavaObject) -> Column:
+    return ClassicColumn(spark._jvm.org.apache.spark.sql.classic.ExpressionUtils.column(tree))
+
+
+def _words(error: Exception) -> str:
+    """The sentences of Spark's message that say what is wrong, on one line."""
+    text = str(error.java_exception if isinstance(error, Py4JJavaError) else error).strip()
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [
+        line for line in lines if line and not re.match(r"(at |JVM stacktrace|== |\d+\) You can|\^)", line)
+    ]
+    words = " ".join(lines[:3])
+    words = re.sub(r"You may get a different result due to the upgrading to Spark >= 3\.0:\s*", "", words)
+    words = re.sub(r"^[\w.$]*(Exception|Error): ", "", words)
+    words = re.sub(r"\s*SQLSTATE: \w+", "", words)
+    return words[:300]

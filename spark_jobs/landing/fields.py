@@ -2,49 +2,101 @@
 
 Columns of `reading.read_mapped` have the type that their file gave. The columns made here have one type,
 null where the value is missing or of another type, and come with the reasons for refusing a line.
+
+An id is one text whatever the format that brings it. Blanks around it are dropped. A number is written in
+its digits: without a fraction of zeros, without an exponent, zero without a sign. Text that is not such a
+number stays as it is, so that leading zeros do (`007`), and `1e3`, `+7` and `7.50`. Bytes are hexadecimal.
+Nothing that may already have lost digits is an id: floats beyond the whole numbers they hold exactly.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import DoubleType, FloatType
+from pyspark.sql.types import ArrayType, BinaryType, DoubleType, FloatType, MapType, StructType, VariantType
 
+RULES_NUMBER = 2
+"""Number of the rules by which a mapped line becomes an event; to be raised with a change of them, so that
+landed files are read again."""
 MAX_ID_CHARACTERS = 256
 RAW_CHARACTERS = 10_000
 """Length to which a refused line is cut."""
+LARGEST_WHOLE = {FloatType: 2**24 - 1, DoubleType: 2**53 - 1}
+"""Whole numbers up to this are the only ones that a float rounds to themselves."""
+
 _CONTROL = r"[\\x00-\\x1f\\x7f]"
+_BLANKS = "".join(chr(code) for code in (9, 32, 0xA0, *range(0x2000, 0x200B), 0x202F, 0x3000, 0xFEFF))
+_WHOLE = "^-?(0|[1-9][0-9]*)[.]0+$"
+# As Java, Python and JavaScript write large floats. Without a point or a plus, as in 12e5, it may be a digest.
+_EXPONENT = "^-?[1-9]([.][0-9]+[eE][+]?|[eE][+])[0-9]{1,3}$"
 
 
 def text_id(rows: DataFrame, name: str) -> Column:
-    """An id as text; a whole number stored as a float (pandas does that beside nulls) loses its `.0`."""
-    if not isinstance(rows.schema[name].dataType, DoubleType | FloatType):
-        return F.col(name).cast("string")
-    whole = F.expr(f"try_cast({name} AS bigint)")
+    """An id as text by the rule above; null where the column cannot hold one. `id_problem` says what is wrong
+    with it."""
+    kind, value = rows.schema[name].dataType, F.col(name)
+    if isinstance(kind, ArrayType | MapType | StructType | VariantType):
+        return F.lit(None).cast("string")
+    if isinstance(kind, BinaryType):
+        return F.lower(F.hex(value))
+    if isinstance(kind, DoubleType | FloatType):
+        is_whole = (value == F.floor(value)) & (F.abs(value) <= LARGEST_WHOLE[type(kind)])
+        return (
+            F.when(F.isnan(name), None)
+            .when(is_whole, F.expr(f"try_cast({name} AS bigint)").cast("string"))
+            .otherwise(value.cast("string"))
+        )
+    text = F.btrim(value.cast("string"), F.lit(_BLANKS))
+    number = text.try_cast("double")
+    # Most ids have neither a point nor a plus, and are not matched with a pattern at all.
     return (
-        F.when(F.isnan(name), None)
-        .when(whole == F.col(name), whole.cast("string"))
-        .otherwise(F.col(name).cast("string"))
+        F.when(text == "-0", "0")
+        .when(~F.contains(text, F.lit(".")) & ~F.contains(text, F.lit("+")), text)
+        .when(text.rlike(_WHOLE), F.regexp_replace(F.regexp_replace(text, "[.]0+$", ""), "^-0$", "0"))
+        .when(
+            text.rlike(_EXPONENT)
+            & (F.abs(number) <= LARGEST_WHOLE[DoubleType])
+            & (number == F.floor(number)),
+            number.try_cast("bigint").cast("string"),
+        )
+        .otherwise(text)
     )
 
 
-def id_problem(column: str, label: str) -> Column:
-    """Why the text in `column` is not an id; null when it is. `label` names the field in the reason."""
-    value = F.col(column)
-    json_text = F.expr(f"{column} RLIKE '^[\\\\[{{]' AND try_parse_json({column}) IS NOT NULL")
+def id_problem(rows: DataFrame, name: str, text: str, label: str, missing: Sequence[str]) -> Column:
+    """Why column `name` of `rows` is not an id; null when it is. `text` is the column of `rows` with its
+    `text_id`, `label` names the field in the reason, `missing` are texts that stand for a missing value."""
+    kind, value = rows.schema[name].dataType, F.col(text)
+    if isinstance(kind, ArrayType | MapType | StructType | VariantType):
+        return F.when(F.col(name).isNull(), f"missing {label}").otherwise(f"{label} is not a single value")
+    json_text = F.expr(f"{text} RLIKE '^[\\\\[{{]' AND try_parse_json({text}) IS NOT NULL")
+    problem = F.when(value.isNull() | (value == ""), f"missing {label}")
+    if missing:
+        words = sorted({word.lower() for word in missing})
+        problem = problem.when(F.lower(value).isin(*words), f"{label} is a word for a missing value")
+    if isinstance(kind, DoubleType | FloatType):
+        lost = F.abs(name) > LARGEST_WHOLE[type(kind)]
+    else:
+        lost = F.when(
+            F.contains(value, F.lit(".")) | F.contains(value, F.lit("+")), value.rlike(_EXPONENT)
+        ) & (F.abs(value.try_cast("double")) > LARGEST_WHOLE[DoubleType])
     return (
-        F.when(value.isNull() | (F.trim(value) == ""), f"missing {label}")
+        problem.when(~F.is_valid_utf8(value), f"{label} is not valid UTF-8")
         .when(F.length(value) > MAX_ID_CHARACTERS, f"{label} is longer than {MAX_ID_CHARACTERS} characters")
-        .when(F.expr(f"{column} RLIKE '{_CONTROL}'"), f"{label} contains control characters")
+        .when(F.expr(f"{text} RLIKE '{_CONTROL}'"), f"{label} contains control characters")
         .when(json_text, f"{label} is not a single value")
+        .when(lost, f"{label} is a float too large to have kept its last digits")
     )
 
 
 def present_text(rows: DataFrame, name: str) -> Column:
-    """An optional text; null when the mapping does not give it or the value is blank."""
+    """An optional text, valid UTF-8; null when the mapping does not give it or the value is blank."""
     if name not in rows.columns:
         return F.lit(None).cast("string")
-    return F.when(F.trim(F.col(name).cast("string")) != "", F.col(name).cast("string"))
+    text = F.make_valid_utf8(F.col(name).cast("string"))
+    return F.when(F.trim(text) != "", text)
 
 
 def number(rows: DataFrame, name: str) -> Column:

@@ -22,7 +22,8 @@ from spark_jobs.config import Job, SourceConfig
 from spark_jobs.figures import EventsFigures
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
-from spark_jobs.landing.event_lines import DUPLICATE, RULES, rule_problem
+from spark_jobs.landing.event_lines import BESIDE_ANOTHER, RULES, rule_problem
+from spark_jobs.landing.fields import RULES_NUMBER
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.outdated import SHADOWED, renamed, split_digest
 from spark_jobs.landing.reading import Mapped
@@ -87,7 +88,7 @@ _RULES = {"actions", "earliest", "latest"}
 
 def mapping_digest(source: SourceConfig) -> str:
     """Digest of what decides what a line of a file becomes: of the mapping, a dot, and of bounds and actions."""
-    mapping = source.model_dump(mode="json", exclude=_NOT_READ | _RULES)
+    mapping = source.model_dump(mode="json", exclude=_NOT_READ | _RULES) | {"rules": RULES_NUMBER}
     del mapping["events"]["files"]
     rules = source.model_dump(mode="json", include=_RULES)
     return ".".join(
@@ -219,7 +220,7 @@ def take_out(
 def _with_repeats(spark: SparkSession, job: Job) -> set[str]:
     """file_ids of files with a line that was refused as a repeat."""
     refused = delta.read(spark, job.lake, job.source.name, REJECTED_EVENTS)
-    repeats = refused.where(F.col("reason") == DUPLICATE).select("file_id").distinct()
+    repeats = refused.where(F.col("reason").isin(*BESIDE_ANOTHER)).select("file_id").distinct()
     return {row["file_id"] for row in repeats.collect()}
 
 

@@ -58,8 +58,8 @@ def json_groups(spark: SparkSession, files: list[LandedFile], unreadable: dict[s
     ]
 
 
-def parsed_json(lines: DataFrame, paths: Paths, keys: tuple[str, ...]) -> tuple[DataFrame, set[str]]:
-    """META and one column per top-level field of `paths`, and which of these columns are text.
+def parsed_json(lines: DataFrame, paths: Paths, keys: tuple[str, ...]) -> DataFrame:
+    """META and one column per top-level field of `paths`: text, or a struct where a field of it is named.
 
     `paths` are the dotted names that a mapping uses, each as its parts; `keys` the keys of the files.
     """
@@ -91,8 +91,7 @@ def parsed_json(lines: DataFrame, paths: Paths, keys: tuple[str, ...]) -> tuple[
         .when(~valid, REPEATED_KEY)
     )
     fields = [F.col(f"__line.{quoted(key)}").alias(name) for name, key in key_of.items()]
-    text_columns = {name for name, key in key_of.items() if not tree[key]}
-    return parsed.withColumn(PROBLEM, problem).select(*META, *fields), text_columns
+    return parsed.withColumn(PROBLEM, problem).select(*META, *fields)
 
 
 def _json_type(children: dict[str, dict]) -> str:

@@ -40,9 +40,8 @@ class Group:
     """The files' columns; for JSON lines the keys of a sample."""
     counts: dict[str, int]
     """Lines by file_id."""
-    opened: Callable[[Paths], tuple[DataFrame, set[str]]] = field(repr=False)
-    """The META columns and one column per top-level name of the paths, spelled as there, where the files have it; and
-    which of these are text."""
+    opened: Callable[[Paths], DataFrame] = field(repr=False)
+    """The META columns and one column per top-level name of the paths, spelled as there, where the files have it."""
     keys_among: Callable[[list[str]], set[str]] | None = field(default=None, repr=False)
     """Which of these names are keys of any line, where `columns` is a sample only."""
 

@@ -209,7 +209,7 @@ def _opened(
     read: _Read,
     spellings: list[tuple[str, str]],
     paths: Paths,
-) -> tuple[DataFrame, set[str]]:
+) -> DataFrame:
     """`spellings` are Spark's spelling of each file's path, and its file_id."""
     scan, schema = _scan(spark, files, read, skip_damage=False), read.fields
     values = {
@@ -226,7 +226,7 @@ def _opened(
         F.lit(None).cast("string").alias(PROBLEM),
         *(values[column].alias(name) for name, column in read.column_of if name in wanted),
     )
-    return rows, set()
+    return rows
 
 
 def _microseconds(

@@ -22,7 +22,15 @@ from pyspark.sql import functions as F
 from spark_jobs.config import FileMapping
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.landing.delimited import delimited_groups, dialect_of
-from spark_jobs.landing.expressions import MappingError, evaluate, named_columns, quoted
+from spark_jobs.landing.expressions import (
+    FAILED,
+    FAILS,
+    MappingError,
+    evaluate,
+    named_columns,
+    quoted,
+    refuse_failing,
+)
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.json_lines import json_groups
 from spark_jobs.landing.layouts import FILE_ID, META, PROBLEM, Group, spelled
@@ -46,7 +54,8 @@ class Mapped:
     """Files after their mapping."""
 
     parts: list[DataFrame]
-    """Frames of the META columns and one column per expression, one frame per schema; empty without lines."""
+    """Frames of the META columns, FAILED and one column per expression, one frame per schema; empty without
+    lines."""
     line_counts: dict[str, int]
     """Lines by file_id: 0 for an empty file, 1 for an unreadable one."""
     unreadable: dict[str, str]
@@ -102,8 +111,9 @@ def read_mapped(
         unreadable |= lacking
         counts.update(dict.fromkeys(lacking, 1))
         groups = [group for group in groups if not lacking.keys() & group.counts.keys()]
+    file_names = {file.file_id: file.name for file in files}
     with _exact_names(spark, named):
-        parts = [_mapped_group(spark, group, mapping, wanted, named, labels) for group in groups]
+        parts = [_mapped_group(spark, group, mapping, wanted, named, labels, file_names) for group in groups]
     return Mapped(parts, counts, unreadable, columns, tuple(sorted(absent)))
 
 
@@ -114,19 +124,23 @@ def _mapped_group(
     wanted: dict[str, str],
     named: Named,
     labels: dict[str, str],
+    file_names: dict[str, str],
 ) -> DataFrame:
-    """The group's lines with every expression evaluated."""
+    """The group's lines with every expression evaluated. `labels` are the expressions' names in messages,
+    `file_names` the files' by file_id."""
     paths = {parts for columns in named.values() for parts in columns}
-    lines, text_columns = group.opened(paths)
+    lines = group.opened(paths)
     names = sorted({parts[0] for parts in paths})
-    lines, of_folders = _with_folders(spark, lines, group, names)
+    lines = _with_folders(spark, lines, group, names)
     missing = [F.lit(None).cast("string").alias(name) for name in names if name not in lines.columns]
     lines = lines.select(*(quoted(name) for name in lines.columns), *missing)
-    rows = evaluate(lines, wanted, META, labels, text_columns | of_folders)
+    refuse_failing(lines, wanted, labels, file_names)
+    rows = evaluate(lines, wanted, META, labels)
     if not mapping.where:
         return rows
     kept = F.coalesce(F.expr(f"try_cast({WHERE} AS boolean)"), F.lit(False))
-    excluded = F.when(F.col(PROBLEM).isNull() & ~kept, EXCLUDED)
+    failed = F.when(F.array_contains(FAILED, WHERE), f"where {FAILS}")
+    excluded = F.when(F.col(PROBLEM).isNull() & ~kept, F.coalesce(failed, F.lit(EXCLUDED)))
     return rows.withColumn(PROBLEM, F.coalesce(PROBLEM, excluded)).drop(WHERE)
 
 
@@ -140,16 +154,14 @@ def _folder_keys(group: Group) -> tuple[str, ...]:
     return tuple(key for key in keys if group.keys_among or spelled(key, group.columns) is None)
 
 
-def _with_folders(
-    spark: SparkSession, lines: DataFrame, group: Group, names: list[str]
-) -> tuple[DataFrame, set[str]]:
-    """The lines with the columns of `names` that folders give, and which these are."""
+def _with_folders(spark: SparkSession, lines: DataFrame, group: Group, names: list[str]) -> DataFrame:
+    """The lines with the columns of `names` that folders give."""
     keys = _folder_keys(group)
     key_of = {name: key for name in names if (key := spelled(name, keys)) is not None}
     if not group.keys_among:
         key_of = {name: key for name, key in key_of.items() if spelled(name, group.columns) is None}
     if not key_of:
-        return lines, set()
+        return lines
     places = {name: f"__folder_{place}" for place, name in enumerate(key_of)}
     rows = [(file.file_id, *(file.partition.get(key) for key in key_of.values())) for file in group.files]
     schema = ", ".join([f"{FILE_ID} string", *(f"{place} string" for place in places.values())])
@@ -161,7 +173,7 @@ def _with_folders(
         for name, place in places.items()
     ]
     kept = [quoted(name) for name in lines.columns if name not in own]
-    return joined.select(*kept, *values), set(key_of)
+    return joined.select(*kept, *values)
 
 
 # --- names ----------------------------------------------------------------------------------------

@@ -20,7 +20,12 @@ def counted(spark):
     def count(files, rejected):
         ingested = frame(spark, INGESTED_FILES, files)
         return new_lines(
-            ingested, frame(spark, REJECTED_EVENTS, rejected), "2024-01-05", PASSED, ("repeated",)
+            ingested,
+            frame(spark, REJECTED_EVENTS, rejected),
+            "2024-01-05",
+            PASSED,
+            ("repeated",),
+            ("no user",),
         )
 
     return count
@@ -42,6 +47,7 @@ def test_what_a_failed_cycle_ingested_counts_again_and_repeated_lines_dilute_not
     rejected += [{"file_id": "h", "reason": "no user"}] * 50
     new = counted(files, rejected)
     assert (new.lines, new.faulty, new.faulty_fraction) == (20, 5, 1 / 4)
+    assert (new.conflicts, new.conflict_fraction) == (4, 1 / 5)
     assert new.examples == ("4 × no user (first: a.csv, line 9)", "1 × no time (first: a.csv, line 3)")
 
 

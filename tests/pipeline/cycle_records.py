@@ -50,6 +50,7 @@ from pipeline.gates.rules import Outcome, Verdict
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import MAX_RUNGS, refresh_cycle, rung_stage, workflow
 from spark_jobs.figures import (
+    CatalogueLines,
     EvaluationSequencesFigures,
     EventsFigures,
     ItemFeaturesFigures,
@@ -313,6 +314,8 @@ def figures_by_stage(rungs: Sequence[str] = ONE_RUNG) -> dict[str, Any]:
             rejected=3,
             rejected_by_reason={"missing user": 1, "not JSON": 2},
             absent_columns=("device",),
+            repeated=4,
+            replaced=2,
         ),
         "items": ItemsFigures(
             items=31,
@@ -322,8 +325,11 @@ def figures_by_stage(rungs: Sequence[str] = ONE_RUNG) -> dict[str, Any]:
             items_with_launch=25,
             items_with_tags=31,
             items_with_edges=31,
-            rejected=0,
-            rejected_by_reason={},
+            rejected=2,
+            rejected_by_reason={"missing item": 2},
+            kept_without=5,
+            kept_without_by_reason={"kept without launched_at, which is a year without a day": 5},
+            catalogue=(CatalogueLines("items", 33, 2, 5), CatalogueLines("tags", 90, 0, 0)),
         ),
         "validate_events": ValidateEventsFigures(
             window=Window(10.0, {"viewed": 300, "played": 900}),

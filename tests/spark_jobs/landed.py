@@ -33,7 +33,8 @@ def _text(line: dict[str, Any] | str) -> str:
 def source(**changes: Any) -> SourceConfig:
     """Films watched: user, item and time are in columns `u`, `i` and `t` of JSON lines."""
     events = {"files": ("*.jsonl",), "format": "jsonl", "user": "u", "item": "i", "time": "t"}
-    return SourceConfig(name="films", events=EventMapping(**(events | changes.pop("events", {}))), **changes)
+    mapping = EventMapping(**(events | changes.pop("events", {})))
+    return SourceConfig(**({"name": "films"} | changes), events=mapping)
 
 
 def job(landing: Path, source: SourceConfig, cycle: str = "2026-03-01", **changes: Any) -> Job:

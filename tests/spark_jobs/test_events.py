@@ -14,9 +14,17 @@ from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
 from spark_jobs import events
 from spark_jobs.lake import delta
 from spark_jobs.landing.erased import ERASED, NO_TEXT, user_digest
-from spark_jobs.landing.event_lines import DUPLICATE
+from spark_jobs.landing.event_lines import (
+    CONFLICT,
+    DUPLICATE,
+    REPEATED,
+    REPLACED,
+    REPLACED_BY_ANOTHER,
+)
 from spark_jobs.landing.files import LandingError
-from spark_jobs.landing.outdated import LOST, REPLACED, SHADOWED
+from spark_jobs.landing.ingestion import Ingestion, newest_versions
+from spark_jobs.landing.outdated import LOST, SHADOWED
+from spark_jobs.landing.outdated import REPLACED as LANDED_AGAIN
 from tests.spark_jobs.landed import content, job, jsonl, source
 
 T = 1_767_225_600  # 2026-01-01 00:00:00 UTC
@@ -313,7 +321,10 @@ def test_a_file_landed_again_under_its_name_replaces_its_events_and_lets_repeats
     result = events.main(spark, whole)
     assert sorted(users(spark, whole)) == ["a", "b", "c", "c"]
     assert content(spark, whole, REJECTED_EVENTS) == []
-    assert result.figures.outdated_by_reason == {REPLACED: 1, SHADOWED: 1} and result.figures.events_left == 2
+    assert (
+        result.figures.outdated_by_reason == {LANDED_AGAIN: 1, SHADOWED: 1}
+        and result.figures.events_left == 2
+    )
     before = {row["event_id"] for row in content(spark, whole, EVENTS)}
     jsonl(landing / "1.jsonl", a, c, c, {"u": "d", "i": "1", "t": T})  # a log that has grown
     grown = events.main(spark, whole)
@@ -382,3 +393,95 @@ def test_rows_that_were_deleted_by_hand_come_back_and_a_new_column_is_told(spark
     result = events.main(spark, whole)
     assert sorted(users(spark, whole)) == ["a", "b", "c"]
     assert result.figures.outdated_by_reason == {LOST: 1} and result.figures.new_columns == ("device",)
+
+
+def rated(user, item, rating, event_id="e1", at=T):
+    return {"u": user, "i": item, "t": at, "id": event_id, "r": rating}
+
+
+def ratings(spark, job):
+    return {row["event_id"]: row["rating"] for row in content(spark, job, EVENTS)}
+
+
+def counts_agree(spark, job):
+    """Whether every file's counts are those of its rows."""
+    rows = Counter((row["file_id"], True) for row in content(spark, job, EVENTS))
+    rows += Counter((row["file_id"], False) for row in content(spark, job, REJECTED_EVENTS))
+    return all(
+        (rows[row["file_id"], True], rows[row["file_id"], False])
+        == (row["accepted_count"], row["rejected_count"])
+        for row in content(spark, job, INGESTED_FILES)
+    )
+
+
+BY_ID = {"event_id": "id", "rating": "r"}
+
+
+def test_other_content_under_a_known_id_is_a_conflict(spark, landing):
+    known = job(landing, source(events=BY_ID))
+    jsonl(landing / "1.jsonl", rated("a", "x", 1), rated("a", "y", 2, "e2"))
+    events.main(spark, known)
+    jsonl(landing / "2.jsonl", rated("a", "x", 5), rated("a", "y", 2, "e2"), rated("a", "z", 3, "e3"))
+    figures = events.main(spark, known).figures
+    assert figures.rejected_by_reason == {CONFLICT: 1, DUPLICATE: 1}
+    assert ratings(spark, known) == {"e1": 1, "e2": 2, "e3": 3}
+    (refused,) = [row for row in content(spark, known, REJECTED_EVENTS) if row["reason"] == CONFLICT]
+    assert json.loads(refused["raw"])["r"] == 5
+
+
+@pytest.mark.parametrize("survives", ["nothing", "rejected_events", "events"])
+def test_the_last_line_replaces_an_event_of_an_earlier_file_once(spark, landing, monkeypatch, survives):
+    last = job(landing, source(events=BY_ID, on_conflict="keep_last"))
+    jsonl(landing / "1.jsonl", rated("a", "x", 1), rated("a", "y", 2, "e2"), rated("b", "y", 4, "e4"))
+    jsonl(landing / "2.jsonl", rated("c", "z", 1, "e5"))
+    events.main(spark, last)
+    jsonl(landing / "3.jsonl", rated("a", "x", 5), rated("z", "z", 2, "e2"), rated("b", "y", 4, "e4"))
+    if survives != "nothing":
+        _killed_after(survives, spark, last, monkeypatch)
+    figures = events.main(spark, last).figures
+    assert figures.rejected_by_reason == {DUPLICATE: 1}
+    assert ratings(spark, last) == {"e1": 5, "e2": 2, "e4": 4, "e5": 1}
+    assert counts_agree(spark, last)
+    told = {
+        (row["file_path"], row["line_number"], row["reason"]) for row in content(spark, last, REJECTED_EVENTS)
+    }
+    assert told == {
+        ("1.jsonl", 1, REPLACED),
+        ("1.jsonl", 2, REPLACED_BY_ANOTHER),
+        ("3.jsonl", 3, DUPLICATE),
+    }
+    again = events.main(spark, last)
+    assert (again.figures.files_new, again.versions) == (0, newest_versions(spark, last.lake, "films"))
+    assert counts_agree(spark, last)
+
+
+def _killed_after(table, spark, job, monkeypatch):
+    """Runs the job as if it were killed once it had written a table."""
+    write = Ingestion.write
+
+    def killed(self, rows, written, count):
+        version = write(self, rows, written, count)
+        if written.name == table:
+            raise KeyboardInterrupt
+        return version
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Ingestion, "write", killed)
+        events.main(spark, job)
+
+
+def test_a_session_id_as_event_id_is_no_harmless_duplicate(spark, landing):
+    lines = [{"u": f"u{n % 10}", "i": f"i{n}", "t": T + n, "s": f"s{n % 10}"} for n in range(100)]
+    jsonl(landing / "1.jsonl", *lines)
+    for rule, reason in (("refuse", CONFLICT), ("keep_last", REPLACED_BY_ANOTHER)):
+        config = source(name=f"films-{rule[0]}", events={"event_id": "s"}, on_conflict=rule)
+        assert events.main(spark, job(landing, config)).figures.rejected_by_reason == {reason: 90}
+
+
+def test_exact_repeats_are_counted(spark, landing):
+    jsonl(landing / "1.jsonl", *[{"u": "a", "i": "x", "t": T}] * 3, {"u": "a", "i": "y", "t": T})
+    figures = events.main(spark, job(landing, source())).figures
+    assert (figures.accepted, figures.repeated) == (4, 2)
+    refusing = source(name="strict", repeats="refuse")
+    figures = events.main(spark, job(landing, refusing)).figures
+    assert (figures.accepted, figures.repeated, figures.rejected_by_reason) == (2, 0, {REPEATED: 2})

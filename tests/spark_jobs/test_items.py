@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -94,9 +95,9 @@ def test_an_item_may_be_withdrawn_and_come_back(spark, landing):
     )
     refresh(spark, landing, config)
     retired = {row["item_id"]: row["retired"] for row in content(spark, job(landing, config), ITEMS)}
-    assert retired == {"f1": True, "f2": False, "f3": None}
-    (refused,) = content(spark, job(landing, config), REJECTED_ITEMS)
-    assert refused["reason"] == "retired is neither true nor false"
+    assert retired == {"f1": True, "f2": False, "f3": None, "f4": None}
+    (told,) = content(spark, job(landing, config), REJECTED_ITEMS)
+    assert told["reason"] == "kept without retired, which is neither true nor false"
     jsonl(landing / "films" / "2.json", film("f1", "Up", gone=False))
     refresh(spark, landing, config)
     retired = {row["item_id"]: row["retired"] for row in content(spark, job(landing, config), ITEMS)}
@@ -167,11 +168,20 @@ def test_bad_item_lines_are_refused_and_stored(spark, landing):
         "{",
         film(None, "Nameless"),
         film("f2", "Soon", out="soon"),
-        film("f3", "Far", out="9999-01-01"),
+        film("f3", "Far", out="9999-12-31"),
         film("f1", "Second"),
     )
     jsonl(landing / "tags" / "1.json", {"id": "f1", "tag": "ok", "at": "x"})
-    refresh(spark, landing)
+    measured = refresh(spark, landing).figures
+    assert refresh(spark, landing).figures == replace(measured, items_new=0)
+    assert (measured.rejected, measured.kept_without) == (4, 2)
+    assert {
+        lines.kind: (lines.lines, lines.faulty, lines.without_a_field) for lines in measured.catalogue
+    } == {
+        "items": (6, 2, 2),
+        "tags": (1, 1, 0),
+        "edges": (6, 2, 0),
+    }
     refused = content(spark, job(landing, FILMS), REJECTED_ITEMS)
     assert [
         (row["file_path"], row["line_number"], row["reason"]) for row in sorted(refused, key=lambda r: r[1:3])
@@ -179,13 +189,13 @@ def test_bad_item_lines_are_refused_and_stored(spark, landing):
         ("films/1.json", 1, SUPERSEDED),
         ("films/1.json", 2, "not valid JSON"),
         ("films/1.json", 3, "missing item"),
-        ("films/1.json", 4, "launched_at is not an instant"),
-        ("films/1.json", 5, "launched_at is not between 1800 and 2200"),
+        ("films/1.json", 4, "kept without launched_at, which is not an instant"),
+        ("films/1.json", 5, "kept without launched_at, which is not between 1800 and 2200"),
         ("tags/1.json", 1, "tagged_at is not an instant"),
     ]
     assert all(row["raw"] for row in refused)
     rows = {row["item_id"]: (row["title"], row["tags"]) for row in content(spark, job(landing, FILMS), ITEMS)}
-    assert rows == {"f1": ("Second", [])}
+    assert rows == {"f1": ("Second", []), "f2": ("Soon", []), "f3": ("Far", [])}
 
 
 def test_a_log_without_item_files_still_has_items(spark, landing):

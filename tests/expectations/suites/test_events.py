@@ -19,6 +19,7 @@ LIMITS = suite.Limits(
     earliest=datetime(2000, 1, 1, tzinfo=UTC),
     latest=datetime(2030, 1, 1, tzinfo=UTC),
     max_faulty_fraction=0.5,
+    max_conflict_fraction=0.05,
     min_window_events=1,
     min_volume_ratio=0.25,
     max_volume_ratio=4.0,
@@ -45,7 +46,9 @@ def judged(spark, events, files, rejected, earlier):
     table = frame(spark, EVENTS, events).coalesce(1)
     ingested, refused = frame(spark, INGESTED_FILES, files), frame(spark, REJECTED_EVENTS, rejected)
     now = window(table, SPLIT, CUTOFF)
-    new = new_lines(ingested, refused, "2024-01-05", 7, harmless_reasons=("repeated",))
+    new = new_lines(
+        ingested, refused, "2024-01-05", 7, harmless_reasons=("repeated",), conflict_reasons=("conflict",)
+    )
     measured = suite.Measured(new, now, drift(now, earlier))
     batches = suite.batches(spark, table, ingested, refused, CUTOFF, measured)
     return judge("events", batches, suite.expectations(LIMITS, measured), suite.AGGREGATES)
@@ -66,6 +69,16 @@ def test_a_sound_table_passes(spark):
     rejected += [{"file_id": "x", "reason": "no user"}] * 4
     result = judged(spark, events, files, rejected, earlier=[])
     assert outcomes(result) == {"volume_drift": "not_applicable", "action_mix_drift": "not_applicable"}
+
+
+def test_an_event_id_that_names_several_events_is_found(spark):
+    file = {"file_id": "f", "file_path": "a", "line_count": 20, "cycle": "2024-01-05"}
+    for conflicts, expected in ((1, {}), (2, {"event_ids_name_one_event": "failed"})):
+        events = [event(number, 4) for number in range(20 - conflicts)]
+        files = [file | {"accepted_count": len(events), "rejected_count": conflicts}]
+        rejected = [{"file_id": "f", "line_number": 30 + n, "reason": "conflict"} for n in range(conflicts)]
+        found = outcomes(judged(spark, events, files, rejected, earlier=[]))
+        assert {name: value for name, value in found.items() if value != "not_applicable"} == expected
 
 
 def test_a_file_that_cannot_be_read_is_named(spark):

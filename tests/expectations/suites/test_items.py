@@ -9,16 +9,19 @@ from expectations.suites import items as suite
 from expectations.tables import EVENTS, ITEMS
 from tests.expectations.suites.frames import failing, frame, outcomes
 
+CATALOGUE = {kind: suite.Lines(20, 1) for kind in suite.KINDS}
+
 
 def item(name, index, **values):
     return {"item_id": name, "item_index": index, "tags": [], "edges": []} | values
 
 
-def judged(spark, items, event_items, parent):
+def judged(spark, items, event_items, parent, catalogue=CATALOGUE):
     events = frame(spark, EVENTS, [{"item_id": name} for name in event_items])
     parent_items = frame(spark, ITEMS, parent) if parent is not None else None
-    batches = suite.batches(frame(spark, ITEMS, items), events, parent_items)
-    return judge("items", batches, suite.expectations(has_parent=parent is not None), suite.AGGREGATES)
+    batches = suite.batches(frame(spark, ITEMS, items), events, parent_items, catalogue)
+    expected = suite.expectations(parent is not None, catalogue, max_faulty_fraction=0.05)
+    return judge("items", batches, expected, suite.AGGREGATES)
 
 
 def test_a_sound_table_passes(spark):
@@ -55,3 +58,24 @@ def test_each_broken_row_is_found(spark):
     assert failing(result, "events_have_items") == [("stranger", None)]
     # `a` is twice in the table, once with its old index: the other one fails.
     assert failing(result, "numbering_append_only") == [("a", 0, -1), ("b", 1, 3), ("gone", 2, -1)]
+
+
+def test_catalogue_files_that_cannot_be_used_are_found(spark):
+    catalogue = {"items": suite.Lines(24, 24), "tags": suite.Lines(100, 1, unreadable=1)}
+    result = judged(spark, [item("a", 0)], ["a"], None, catalogue)
+    assert outcomes(result) == {
+        "faulty_items_few": "failed",
+        "catalogue_files_readable": "failed",
+        "faulty_edges_few": "not_applicable",
+        "numbering_append_only": "not_applicable",
+    }
+    told = {judgement.expectation.name: judgement.expectation.observed for judgement in result.judgements}
+    assert told["faulty_items_few"] == "24 of 24 lines, 100.0%"
+    assert outcomes(judged(spark, [item("a", 0)], ["a"], None, {})) == dict.fromkeys(
+        (
+            *(f"faulty_{kind}_few" for kind in suite.KINDS),
+            "catalogue_files_readable",
+            "numbering_append_only",
+        ),
+        "not_applicable",
+    )

@@ -63,6 +63,11 @@ def test_an_accepted_cycle_is_shown_whole(settings):
         "           640 events up to the split in 45 sequences, 9.0 bytes a token; cold-start rate 11.0%"
         in lines
     )
+    assert "           4 accepted lines repeat another of their file exactly" in lines
+    assert "           2 events of earlier files replaced by later lines" in lines
+    assert "           2 of 33 lines of items files refused" in lines
+    assert "           5 of 33 lines of items files used without a field" in lines
+    assert "           (5 kept without launched_at, which is a year without a day; 2 missing item)" in lines
     assert "           900 labels of 120 users in the window" in lines
     assert "MRR with 95 % intervals: replay, no delay" in lines
     models = "candidate champion frozen popularity moving popularity Markov chain"

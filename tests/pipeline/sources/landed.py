@@ -29,7 +29,10 @@ def mapped(
     if isinstance(mapping, EventMapping):
         expressions, check = events.mapped_expressions(source), partial(events.checked_lines, source=source)
     else:
-        expressions, check = items.mapped_expressions(mapping), partial(items.checked_lines, mapping=mapping)
+        expressions, check = (
+            items.mapped_expressions(mapping),
+            partial(items.checked_lines, mapping=mapping, missing=source.missing),
+        )
     files = find(spark, str(landing), mapping.files)
     lines = read_mapped(spark, files, mapping, expressions, "mapping").through(check)
     return [tuple(row) for row in lines.orderBy("line_number").select("problem", *columns).collect()]

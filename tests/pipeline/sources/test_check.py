@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
 
 import pytest
 
 from pipeline.config import Config, ConfigError
 from pipeline.presets import load
 from pipeline.settings import Settings
-from pipeline.sources import check
+from pipeline.sources import check, sampling
 from tests.spark_jobs.landed import jsonl
 
 T = 1_767_225_600  # 2026-01-01 00:00:00 UTC
@@ -60,8 +61,9 @@ def test_items_are_shown_too(spark, home, tmp_path):
     (tmp_path / "films.csv").write_text("id,name,out\nf1,Up,2025-12-24\nf2,Heat,soon\n")
     text = page(load(str(tmp_path / "mine.toml")), home)
     assert "items: 1 file(s), csv" in text and "id → item" in text
-    assert "1  rejected: launched_at is not an instant" in text
-    assert "50% have title" in text and "50% have a launch date" in text
+    assert "1  kept without launched_at, which is not an instant" in text
+    assert "for instance: f1  Up  2025-12-24 00:00:00" in text
+    assert "100% have title" in text and "50% have a launch date" in text
 
 
 def test_a_mapping_that_does_not_fit_is_refused_in_one_line(spark, home, tmp_path):
@@ -87,7 +89,7 @@ def test_a_mapping_that_does_not_fit_is_refused_in_one_line(spark, home, tmp_pat
 
 
 def test_of_a_long_text_file_only_the_first_lines_are_read(spark, home, tmp_path, monkeypatch):
-    monkeypatch.setattr(check, "SAMPLE_LINES", 60)
+    monkeypatch.setattr(sampling, "SAMPLE_LINES", 60)
     items = '[[source.items]]\nfiles = ["films.csv"]\nformat = "csv"\nitem = "id"\nlaunched_at = "out"\n'
     (tmp_path / "mine.toml").write_text(PLAIN + items)
     lines = [{"who": f"u{n % 3}", "what": f"f{n % 5}", "at": T + 86_400 * n} for n in range(80)]
@@ -131,3 +133,82 @@ def test_likely_mistakes_are_named_with_the_key_to_check(spark, home, tmp_path):
     text = page(load(str(tmp_path / "mine.toml")), home)
     assert "1 high-value events have no reward above 0: check source.reward = '0'" in text
     assert "every event is high-value: set source.high_value to the actions that are" in text
+
+
+CATALOGUE = """
+[[source.items]]
+files = ["films.csv"]
+format = "csv"
+item = "id"
+title = "name"
+launched_at = "out"
+[[source.tags]]
+files = ["films.csv"]
+format = "csv"
+item = "id"
+tag = "split(genres, '|')"
+"""
+
+
+def test_what_does_not_fit_is_named(spark, home, tmp_path):
+    (tmp_path / "mine.toml").write_text(PLAIN + CATALOGUE)
+    line = {"who": "a", "what": "108", "at": T}
+    jsonl(tmp_path / "log" / "1.jsonl", line, line, line | {"what": "77", "at": T + 5})
+    films = "id,name,out,genres\n0108,Up,2026-02-01,Comedy|Drama\n77,Heat,2026-02-01,Crime\n"
+    (tmp_path / "films.csv").write_text(films)
+    text = page(load(str(tmp_path / "mine.toml")), home)
+    assert "1 lines repeat another exactly" in text and "source.repeats = 'refuse'" in text
+    assert "100% of the tags are single characters" in text and "C | o | m" in text
+    assert "1 items with events would be known to the items files but for leading zeros" in text
+    assert "'108' and '0108'" in text
+    assert "33.3% of the events (1) are before their item's launch" in text
+    jsonl(tmp_path / "log" / "1.jsonl", line | {"what": "x-1"}, line | {"what": "x-2"})
+    text = page(load(str(tmp_path / "mine.toml")), home)
+    assert (
+        "no line of the items files is about an item with sampled events: ids of events are 'x-1', 'x-2'"
+        in text
+    )
+    assert "those of the items files '0108', '77'" in text
+
+
+def test_a_session_id_as_event_id_is_pointed_at(spark, home, tmp_path):
+    (tmp_path / "mine.toml").write_text(PLAIN + 'event_id = "s"\n')
+    jsonl(tmp_path / "log" / "1.jsonl", *({"who": "a", "what": n, "at": T + n, "s": "s1"} for n in range(9)))
+    text = page(load(str(tmp_path / "mine.toml")), home)
+    assert "8 lines have the event_id of another event with other content" in text
+
+
+@pytest.mark.parametrize("sql", ["explode(array(who))", "uuid()", "max(who)"])
+def test_what_a_cycle_refuses_is_refused(spark, home, tmp_path, sql):
+    (tmp_path / "mine.toml").write_text(PLAIN.replace('"who"', f'"{sql}"'))
+    jsonl(tmp_path / "log" / "1.jsonl", {"who": "a", "what": "f1", "at": T})
+    with pytest.raises(ConfigError, match=r"events\.user = .* cannot be used: \w+\(\)"):
+        page(load(str(tmp_path / "mine.toml")), home)
+
+
+def test_times_are_utc_wherever_the_machine_is(spark, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        (tmp_path / "mine.toml").write_text(PLAIN)
+        jsonl(tmp_path / "log" / "1.jsonl", {"who": "a", "what": "f1", "at": T})
+        text = page(load(str(tmp_path / "mine.toml")), home)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert "a        f1       2026-01-01 00:00:00" in text
+    assert "from 2026-01-01 00:00 to 2026-01-01 00:00 UTC" in text
+
+
+def test_events_far_from_all_others_are_stray():
+    bulk = dict.fromkeys(range(1000, 1100), 10)
+    assert check.stray_dates(bulk) == []
+    assert check.stray_dates({0: 5, **bulk}) == [
+        (
+            "5 events are 1,000 days or more before all others, as far as 1970-01-01: if they are mistakes, set "
+            "source.earliest or source.latest"
+        )
+    ]
+    (late,) = check.stray_dates({**bulk, 1130: 1, 1131: 2})
+    assert late.startswith("3 events are 31 days or more after all others, as far as 1973-02-05")
+    assert check.stray_dates({0: 500, **bulk}) == []

@@ -30,7 +30,7 @@ from pipeline.cycle.records import StageRecord, StageResult, plain_figures, writ
 from pipeline.settings import Settings
 from pipeline.stages.validate import ExpectationsFailed, validate_events, validate_sequences
 from pipeline.workflows.refresh_cycle import workflow
-from spark_jobs.figures import ItemsFigures, ItemSignalsFigures
+from spark_jobs.figures import CatalogueLines, ItemsFigures, ItemSignalsFigures
 from spark_jobs.histories import tokens
 from spark_jobs.histories.spans import up_to
 from spark_jobs.item_signals import item_signals
@@ -50,7 +50,8 @@ def put(settings: Settings, table: str, rows: pa.Table) -> None:
     write_deltalake(location(settings.lake, "tiny", table), rows, mode="overwrite")
 
 
-ITEMS_FIGURES = ItemsFigures(5, 5, 0, 0, 0, 0, 0, 0, {})
+CATALOGUE = tuple(CatalogueLines(kind, 5, 0, 0) for kind in ("items", "tags", "edges"))
+ITEMS_FIGURES = ItemsFigures(5, 5, 0, 0, 0, 0, 0, 0, {}, catalogue=CATALOGUE)
 
 
 def record(stage: str, versions: dict[str, int], figures: object = ITEMS_FIGURES) -> StageRecord:
@@ -117,6 +118,7 @@ def context(spark, tmp_path_factory) -> StageContext:
     figures = ItemSignalsFigures((1.0, 7.0), signals.bucket_us, 60, 5, 60, 20, 1)
     finished = {
         "events": record("events", dict.fromkeys(tables, 0)),
+        "items": record("items", {}),
         "item_signals": record("item_signals", {"item_signals": 0}, figures),
     }
     stage = workflow(config)["validate_events"]

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from spark_jobs.landing.expressions import MappingError, evaluate, lenient, named_columns, quoted
+from spark_jobs.landing.expressions import (
+    FAILED,
+    MappingError,
+    evaluate,
+    lenient,
+    named_columns,
+    quoted,
+    refuse_failing,
+)
 
 
-def values(spark, sql, text_columns=frozenset(), rows="VALUES ('3.5', 7), ('x', 0), (null, 1)"):
+def values(spark, sql, rows="VALUES ('3.5', 7), ('x', 0), (null, 1)"):
     """The expression's values over columns `r`, text, and `n`, a number."""
     frame = spark.sql(f"SELECT * FROM {rows} AS t(r, n)").coalesce(1)
-    answer = evaluate(frame, {"it": sql}, ["n"], {"it": "events.it"}, set(text_columns))
-    assert answer.columns == ["n", "it"]
+    answer = evaluate(frame, {"it": sql}, ["n"], {"it": "events.it"})
+    assert answer.columns == ["n", "it", FAILED]
     return [row["it"] for row in answer.collect()]
 
 
@@ -51,14 +61,100 @@ def test_an_expression_is_null_on_rows_where_it_fails(spark, sql, expected):
 
 
 def test_text_compared_with_a_whole_number_keeps_its_fraction(spark):
-    assert values(spark, "CASE WHEN r > 3 THEN 'liked' ELSE 'seen' END", {"r"}) == ["liked", "seen", "seen"]
-    assert values(spark, "r > 3", {"r"}) == [True, None, None]
-    # Only columns are rewritten: the literal 'r' stays.
-    assert values(spark, "if(r > 3, 'r', \"r\")", {"r"}) == ["r", "r", "r"]
+    assert values(spark, "CASE WHEN r > 3 THEN 'liked' ELSE 'seen' END") == ["liked", "seen", "seen"]
+    assert values(spark, "r > 3") == [True, None, None]
+
+
+LARGE = "VALUES ('1541815603606036480', 1), ('1541815603606036481', 0), ('0', 2), (' 7.0', 7)"
+KEPT = ["1541815603606036480", "1541815603606036481"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("if(r > 0, r, null)", [*KEPT, None, " 7.0"]),
+        ("nullif(r, 0)", [*KEPT, None, " 7.0"]),
+        ("coalesce(nullif(r, 0), 'nobody')", [*KEPT, "nobody", " 7.0"]),
+        ("case when r between 1 and 8 then r end", [None, None, None, " 7.0"]),
+        ("case r when 7 then 'seven' else r end", [*KEPT, "0", "seven"]),
+        ("if(r in (0, 7), null, r)", [*KEPT, None, None]),
+        ("if(r in (7, '0'), null, r)", [*KEPT, None, None]),
+        ("filter(array(r), x -> x != 0)[0]", [*KEPT, None, " 7.0"]),
+        ("r = 1541815603606036481", [False, True, False, False]),
+        ("r <=> n", [False, False, False, True]),
+    ],
+)
+def test_text_compared_with_a_number_stays_text_to_its_last_digit(spark, sql, expected):
+    assert values(spark, sql, rows=LARGE) == expected
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("uuid()", r"uuid\(\) gives another value on every run"),
+        ("coalesce(r, cast(rand() as string))", r"rand\(\) gives another value"),
+        ("if(now() > '2026', r, n)", r"now\(\) gives another value"),
+        ("monotonically_increasing_id()", r"depends on where a line lies"),
+        ("input_file_name()", r"input_file_name\(\) depends on where"),
+        ("explode(array(r))", r"explode\(\) makes several rows of one line"),
+        ("max(r)", r"max\(\) makes one row of several lines"),
+        ("first(r)", r"first\(\), which makes one row of several lines"),
+        ("row_number() over (order by n)", "a window function"),
+        ("(select 1)", "a subquery"),
+        ("n in (select 1)", "a subquery"),
+        ("reflect('java.lang.System', 'getenv')", r"reflect\(\) is not on the list"),
+        ("java_method('java.lang.System', 'getenv')", r"java_method\(\) is not on the list"),
+        ("system.builtin.uuid()", r"system\.builtin\.uuid\(\) is not on the list"),
+        ("`UUID`()", r"uuid\(\) gives"),
+        ("transform(array(1), x -> x + rand())", r"rand\(\) gives"),
+        ("identifier('uuid')()", "ExpressionWithUnresolvedIdentifier"),
+        ("*", "several columns"),
+        (":secret", "NamedParameter"),
+        ("current_date", "no column current_date"),
+        ("current_user", "no column current_user"),
+    ],
+)
+def test_an_expression_is_a_function_of_its_line_alone(spark, sql, words):
+    with pytest.raises(MappingError, match=rf"events\.it = .* cannot be used: .*{words}"):
+        values(spark, sql)
+
+
+def test_a_row_on_which_an_expression_fails_is_marked(spark):
+    frame = spark.sql("SELECT * FROM VALUES ('[a-z]', 1), ('(', 2) AS t(r, n)").coalesce(1)
+    labels = {"it": "events.it", "other": "events.other"}
+    rows = evaluate(frame, {"it": "regexp_extract('xy', r, 0)", "other": "r"}, ["n"], labels).collect()
+    assert [tuple(row) for row in rows] == [(1, "x", "[a-z]", []), (2, None, "(", ["it"])]
+
+
+@pytest.mark.parametrize(
+    ("sql", "cause"),
+    [
+        ("to_timestamp(r, 'EEE MMM dd HH:mm:ss Z yyyy')", "EEE MMM dd"),
+        ("regexp_extract(r, '(', 1)", r"regexp.* is invalid: '\('"),
+        ("decode(cast(r AS binary), 'klingon')", "klingon"),
+        ("parse_json(r)", "Malformed"),
+    ],
+)
+def test_an_expression_that_always_fails_is_told_in_one_line(spark, sql, cause, capfd):
+    frame = spark.sql("SELECT 'f' AS __file_id, 7L AS __line_number, 'x' AS r")
+    with pytest.raises(MappingError) as told:
+        refuse_failing(frame, {"it": sql}, {"it": "events.it"}, {"f": "log/a.csv"})
+    assert re.fullmatch(
+        rf"events\.it = .* cannot be used: it fails on log/a\.csv, line 7: .*{cause}.*", str(told.value)
+    )
+    assert "\n" not in str(told.value) and "at org.apache" not in capfd.readouterr().err
+
+
+def test_an_expression_that_fails_on_some_rows_only_is_no_error(spark):
+    frame = spark.sql("SELECT * FROM VALUES ('f', 1L, '('), ('f', 2L, 'x') AS t(__file_id, __line_number, r)")
+    refuse_failing(frame, {"it": "regexp_extract('x', r, 0)"}, {"it": "events.it"}, {"f": "a.csv"})
 
 
 def test_an_unknown_column_is_refused_with_those_there_are(spark):
-    with pytest.raises(MappingError, match=r"events\.it = 'x \+ 1' cannot be used: .* The columns are: r, n"):
+    with pytest.raises(
+        MappingError,
+        match=r"events\.it = 'x \+ 1' cannot be used: there is no column x\. The columns are: r, n",
+    ):
         values(spark, "x + 1")
 
 

@@ -23,37 +23,101 @@ def value(spark, sql, column):
     return frame.select(column(frame, "x")).first()[0]
 
 
+MISSING = ("nan", "none", "null", "\\N")
+LARGEST = 2**53 - 1
+
+
+def judged(spark, sql, missing=MISSING):
+    """The id and why it is refused, of the SQL value as a user."""
+    frame = spark.sql(f"SELECT {sql} AS x")
+    frame = frame.withColumn("x_text", text_id(frame, "x"))
+    return tuple(frame.select("x_text", id_problem(frame, "x", "x_text", "user", missing)).first())
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "7", "7L", "7.0D", "float(7)", "7.00BD", "cast(7 AS decimal(38, 10))", "'7'", "'7.0'", "' 7'", "'7\\t'",
+        "'7.00'", "'\\u00a07.0\\u3000'", "'7.0E0'", "'7e+0'",
+    ],
+)  # fmt: skip
+def test_one_number_is_one_id_whatever_its_type(spark, sql):
+    assert judged(spark, sql) == ("7", None)
+
+
 @pytest.mark.parametrize(
     ("sql", "text"),
     [
-        ("7", "7"),
-        ("7.0D", "7"),
-        ("7.5D", "7.5"),
-        ("double('NaN')", None),
+        ("'0108775008'", "0108775008"),
         ("'007'", "007"),
-        ("cast(null AS string)", None),
+        ("'007.0'", "007.0"),
+        ("'1e3'", "1e3"),
+        ("'12e45678'", "12e45678"),
+        ("'+7'", "+7"),
+        ("'7.50'", "7.50"),
+        ("7.50BD", "7.50"),
+        ("7.5D", "7.5"),
+        ("'1.10'", "1.10"),
+        ("'-0'", "0"),
+        ("'-0.0'", "0"),
+        ("-0.0D", "0"),
+        ("'-7.0'", "-7"),
+        ("'1.0E10'", "10000000000"),
+        ("'1541815603606036481'", "1541815603606036481"),
+        ("'1541815603606036481.0'", "1541815603606036481"),
+        ("1541815603606036481", "1541815603606036481"),
+        ("18446744073709551615BD", "18446744073709551615"),
+        (f"double({LARGEST})", str(LARGEST)),
+        ("float(16777215)", "16777215"),
+        ("X'7E64FF'", "7e64ff"),
+        ("'a b.c+d'", "a b.c+d"),
+        ("'[draft] one'", "[draft] one"),
+        (f"repeat('x', {MAX_ID_CHARACTERS})", "x" * MAX_ID_CHARACTERS),
     ],
 )
-def test_an_id_is_text_and_a_whole_float_loses_its_fraction(spark, sql, text):
-    assert value(spark, sql, text_id) == text
+def test_an_id_is_text_in_one_form(spark, sql, text):
+    assert judged(spark, sql) == (text, None)
+
+
+_LOST = "user is a float too large to have kept its last digits"
+_WORD = "user is a word for a missing value"
 
 
 @pytest.mark.parametrize(
     ("sql", "problem"),
     [
-        ("'ann'", None),
-        ("'[draft] one'", None),
         ("cast(null AS string)", "missing user"),
         ("'  '", "missing user"),
-        (f"repeat('x', {MAX_ID_CHARACTERS})", None),
+        ("double('NaN')", "missing user"),
+        ("X''", "missing user"),
+        ("' NaN'", _WORD),
+        ("'None'", _WORD),
+        ("'NULL'", _WORD),
+        ("'\\\\N'", _WORD),
+        ("double('Infinity')", _LOST),
+        ("1e300D", _LOST),
+        (f"double({LARGEST + 1})", _LOST),
+        ("float(16777216)", _LOST),
+        ("'1.0E300'", _LOST),
+        ("'1.2345678901234568e+18'", _LOST),
         (f"repeat('x', {MAX_ID_CHARACTERS + 1})", "user is longer than 256 characters"),
         ("'a\\tb'", "user contains control characters"),
+        ("cast(X'7bff' AS string)", "user is not valid UTF-8"),
         ("'{\"id\": 1}'", "user is not a single value"),
         ("'[1, 2]'", "user is not a single value"),
+        ("array(1)", "user is not a single value"),
+        ("struct(1)", "user is not a single value"),
+        ("map('a', 1)", "user is not a single value"),
+        ("cast(null AS array<int>)", "missing user"),
     ],
 )
 def test_an_id_is_refused_with_its_reason(spark, sql, problem):
-    assert value(spark, sql, lambda frame, name: id_problem(name, "user")) == problem
+    assert judged(spark, sql)[1] == problem
+
+
+def test_a_source_says_what_stands_for_a_missing_id(spark):
+    assert judged(spark, "'None'", missing=()) == ("None", None)
+    assert judged(spark, "'-1.0'", missing=("-1",))[1] == _WORD
 
 
 @pytest.mark.parametrize(
@@ -71,6 +135,10 @@ def test_optional_values_are_null_where_they_are_of_another_type(spark, sql, tex
     assert value(spark, sql, present_text) == text
     assert value(spark, sql, number) == as_number
     assert value(spark, sql, whole_number) == as_whole
+
+
+def test_text_is_made_valid(spark):
+    assert value(spark, "cast(X'41ff' AS string)", present_text) == "A\ufffd"
 
 
 def test_a_field_that_the_mapping_lacks_is_null(spark):

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from spark_jobs.config import EdgeMapping, ItemMapping, TagMapping
 from spark_jobs.landing.files import find
 from spark_jobs.landing.item_lines import (
+    KEPT_WITHOUT,
     KINDS,
     SUPERSEDED,
     accepted,
@@ -36,27 +37,55 @@ def lines_of(spark, landing):
         jsonl(landing / "a.jsonl", *lines)
         files = find(spark, str(landing), mapping.files)
         mapped = read_mapped(spark, files, mapping, mapped_expressions(mapping), KINDS[type(mapping)])
-        return mapped.through(partial(checked_lines, mapping=mapping)).orderBy("line_number")
+        return mapped.through(partial(checked_lines, mapping=mapping, missing=("none",))).orderBy(
+            "line_number"
+        )
 
     return checked
 
 
-@pytest.mark.parametrize(
-    ("out", "launched_at", "problem"),
-    [
-        ("1999-12-31", datetime(1999, 12, 31), None),
-        (" ", None, None),
-        (None, None, None),
-        ("soon", None, "launched_at is not an instant"),
-        ("1800-01-01", datetime(1800, 1, 1), None),
-        ("1799-12-31", None, "launched_at is not between 1800 and 2200"),
-        ("9999-01-01", None, "launched_at is not between 1800 and 2200"),
-    ],
-)
-def test_a_launch_is_an_instant_or_unknown(lines_of, out, launched_at, problem):
-    row = lines_of(ITEMS, {"id": "f1", "name": "Up", "out": out}).first()
-    assert (row["title"], row["launched_at"], row["problem"]) == ("Up", launched_at, problem)
-    assert row["raw"], "a line about an item may be superseded, and is stored then"
+LAUNCHES = [
+    ("1999-12-31", datetime(1999, 12, 31), None),
+    (" ", None, None),
+    (None, None, None),
+    ("soon", None, "is not an instant"),
+    ("1995", None, "is a year without a day"),
+    (1995, None, "is a year without a day"),
+    ("1995.0", None, "is a year without a day"),
+    ("1995-06", None, "is a month without a day"),
+    ("0000-00-00", None, "is a placeholder of zeros"),
+    ("1995-00-00", None, "is a placeholder of zeros"),
+    ("1995-06-00 00:00:00", None, "is a placeholder of zeros"),
+    ("1995-02-30", None, "is not an instant"),
+    ("1800-01-01", datetime(1800, 1, 1), None),
+    ("1799-12-31", None, "is not between 1800 and 2200"),
+    ("9999-12-31", None, "is not between 1800 and 2200"),
+]
+
+
+def test_a_launch_is_an_instant_or_unknown_and_the_title_is_kept(lines_of):
+    rows = lines_of(ITEMS, *({"id": "f1", "name": "Up", "out": out} for out, _, _ in LAUNCHES)).collect()
+    assert [(row["title"], row["problem"]) for row in rows] == [("Up", None)] * len(LAUNCHES)
+    assert [(row["launched_at"], row["dropped"]) for row in rows] == [
+        (at, why and f"{KEPT_WITHOUT}launched_at, which {why}") for _, at, why in LAUNCHES
+    ]
+    assert all(row["raw"] for row in rows), "a line about an item may be superseded, and is stored then"
+
+
+def test_every_field_that_is_dropped_is_named(lines_of):
+    mapping = ITEMS.model_copy(update={"retired": "gone", "title": "regexp_extract(name, name, 0)"})
+    lines = lines_of(
+        mapping,
+        {"id": "f1", "name": "(", "out": "soon", "gone": "perhaps"},
+        {"id": "f2", "name": "Up", "out": None, "gone": None},
+        {"id": "None", "name": "Up", "out": "soon", "gone": None},
+    ).collect()
+    assert lines[0]["dropped"] == (
+        f"{KEPT_WITHOUT}title, which cannot be computed on this line; launched_at, which is not an instant; "
+        "retired, which is neither true nor false"
+    )
+    assert [line["title"] for line in lines[:2]] == [None, "Up"]
+    assert (lines[2]["problem"], lines[2]["dropped"]) == ("item is a word for a missing value", None)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +101,11 @@ def test_a_launch_is_an_instant_or_unknown(lines_of, out, launched_at, problem):
 def test_tags_are_one_value_or_an_array(lines_of, tag, tags):
     row = lines_of(TAGS, {"id": "f1", "tag": tag, "at": 5}).first()
     assert (row["tag"], row["tagged_at"], row["raw"]) == (tags, datetime(1970, 1, 1, 0, 0, 5), None)
+
+
+def test_a_tag_without_its_time_is_refused(lines_of):
+    row = lines_of(TAGS, {"id": "f1", "tag": "sky", "at": "soon"}).first()
+    assert row["problem"] == "tagged_at is not an instant"
 
 
 def test_an_edge_needs_its_relation_and_a_refused_line_is_kept(lines_of):
@@ -92,14 +126,14 @@ def test_the_last_accepted_line_of_an_item_is_used(lines_of):
         ITEMS,
         {"id": "f1", "name": "First", "out": None},
         {"id": "f1", "name": "Second", "out": None},
-        {"id": "f1", "name": "Third", "out": "soon"},
+        {"id": None, "name": "Third", "out": "soon"},
         {"id": "f2", "name": "Other", "out": None},
     )
     marked = refuse_superseded(lines.withColumn("place", F.lit("0000 a.jsonl"))).orderBy("line_number")
     assert [row["problem"] for row in marked.collect()] == [
         SUPERSEDED,
         None,
-        "launched_at is not an instant",
+        "missing item",
         None,
     ]
     assert sorted(row["title"] for row in accepted(marked).collect()) == ["Other", "Second"]
