@@ -65,8 +65,8 @@ def test_csv_with_headers_in_two_orders_and_quotes(spark, landing):
 
 def rows(group, *names):
     """(line number, problem, values of `names`…) of a group, by line number."""
-    frame, text_columns = group.opened({(name,) for name in names})
-    there = [name for name in names if name in text_columns]
+    frame = group.opened({(name,) for name in names})
+    there = [name for name in names if name in frame.columns]
     found = [(row["__line_number"], row["__problem"], *(row[n] for n in there)) for row in frame.collect()]
     return sorted(found, key=lambda row: row[0])
 

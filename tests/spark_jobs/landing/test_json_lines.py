@@ -16,10 +16,10 @@ def opened(spark, landing, name="a.jsonl"):
 
 
 def parsed(spark, landing, lines, *paths):
-    """Rows of (problem, value…) of these lines in order, and the columns that are text."""
+    """Rows of (problem, value…) of these lines in order."""
     jsonl(landing / "a.jsonl", *lines)
-    frame, text_columns = opened(spark, landing).opened(set(paths))
-    return [tuple(row)[3:] for row in frame.orderBy("__line_number").collect()], text_columns
+    frame = opened(spark, landing).opened(set(paths))
+    return [tuple(row)[3:] for row in frame.orderBy("__line_number").collect()]
 
 
 def test_the_keys_of_the_first_lines_are_the_columns(spark, landing):
@@ -31,15 +31,14 @@ def test_the_keys_of_the_first_lines_are_the_columns(spark, landing):
 
 def test_values_are_text_unless_a_field_of_them_is_named(spark, landing):
     lines = [{"n": 1.5, "s": "x", "list": [1, {"y": 2}], "ctx": {"page": "home", "more": 1}}]
-    rows, text = parsed(spark, landing, lines, ("n",), ("s",), ("list",), ("ctx",))
+    rows = parsed(spark, landing, lines, ("n",), ("s",), ("list",), ("ctx",))
     assert rows == [(None, '{"page":"home","more":1}', '[1,{"y":2}]', "1.5", "x")]
-    assert text == {"n", "s", "list", "ctx"}
-    ((problem, context),), text = parsed(spark, landing, lines, ("ctx", "page"))
-    assert (problem, context["page"], text) == (None, "home", set())
+    ((problem, context),) = parsed(spark, landing, lines, ("ctx", "page"))
+    assert (problem, context["page"]) == (None, "home")
 
 
 def test_a_key_may_differ_from_the_mapping_in_case(spark, landing):
-    rows, _ = parsed(spark, landing, [{"User": "a"}], ("user",))
+    rows = parsed(spark, landing, [{"User": "a"}], ("user",))
     assert rows == [(None, "a")]
 
 
@@ -63,7 +62,7 @@ def test_a_key_may_differ_from_the_mapping_in_case(spark, landing):
     ],
 )
 def test_a_line_is_one_json_object_or_refused(spark, landing, line, problem):
-    rows, _ = parsed(spark, landing, [line], ("u",), ("ctx", "page"))
+    rows = parsed(spark, landing, [line], ("u",), ("ctx", "page"))
     assert [row[0] for row in rows] == [problem]
 
 
@@ -88,7 +87,7 @@ def test_values_of_an_array_or_over_several_lines_are_records_and_a_torn_array_i
         "torn.jsonl": "not valid JSON on line 2: Expecting value"
     }
     by_file = {}
-    for row in group.opened({("u",)})[0].orderBy("__line_number").collect():
+    for row in group.opened({("u",)}).orderBy("__line_number").collect():
         by_file.setdefault(names[row["__file_id"]], []).append((row["__line_number"], row["u"]))
     values = [(1, "a"), (2, "b"), (3, "c")]
     assert by_file == {**{f"{name}.jsonl": values for name in texts}, "plain.jsonl": [(1, "d")]}
