@@ -65,15 +65,17 @@ def mlflow_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """The one session of the test run, with the jars that set-up fetched."""
-    from spark_jobs.lake.session import get_session
+    from spark_jobs.lake.session import LOCAL, get_session
 
     jars = Settings.from_environment().jars
     if not list(jars.glob("*.jar")):
         pytest.fail(f"{jars} holds no Delta jars; run `make setup` once, with network", pytrace=False)
-    session = get_session("local[2]", "tests", str(jars))
-    session.conf.set("spark.sql.shuffle.partitions", "2")  # a handful of rows each
-    yield session
-    session.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        # A handful of rows each. Not on the session alone: a stage that asks for it sets these again.
+        patch.setitem(LOCAL, "spark.sql.shuffle.partitions", "2")
+        session = get_session("local[2]", "tests", str(jars))
+        yield session
+        session.stop()
 
 
 @pytest.fixture(scope="session")
