@@ -156,12 +156,12 @@ def test_the_tree_names_every_room():
         assert named[top] == {path.parent.name for path in (CHECKOUT / top).glob("*/__init__.py")}, top
 
 
-def test_the_first_figures_name_the_best_of_a_row_and_those_before_are_of_the_full_table():
-    before = {row[0]: row[2] for row in table("No serving delay:")}
+def test_the_first_figures_are_those_of_the_full_table_and_name_the_best_of_a_row():
+    full = {row[0]: row[2:5] for row in table("No serving delay, difference")}
     short = table("## How good it is")
-    assert {row[0] for row in short} >= set(before)
+    assert {row[0] for row in short} == set(full)
     for row in short:
-        assert row[-1] == before.get(row[0], row[-1]), row
+        assert tuple(cell.strip("*") for cell in row[2:5]) == full[row[0]], row
         bold = [float(cell.strip("*")) for cell in row if "**" in cell]
         numbers = [float(match) for cell in row[2:] for match in re.findall(r"0\.\d+", cell)]
         assert not bold or bold == [max(numbers)], row
