@@ -4,7 +4,7 @@
     python -m pipeline cycle --source my.toml --cutoff 2026-03-01
     python -m pipeline STAGE --source ml-100k --cutoff 1998-03-26
     python -m pipeline status | promote | rollback | release | config | check-source | land
-    python -m pipeline accept-data | withdraw | replay-rejected | erase-user | move-source
+    python -m pipeline accept-data | withdraw | replay-rejected | erase-user | move-source | maintain
 
 Exit codes are `pipeline.errors.Exit`; the last line printed says how the command ended.
 """
@@ -233,6 +233,13 @@ def _move_source(options: argparse.Namespace, settings: Settings) -> int:
     return Exit.DONE
 
 
+def _maintain(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.maintenance.maintain import maintain
+
+    maintain(_config(options), settings, say, options.dry_run)
+    return Exit.DONE
+
+
 def _promote(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline.registry.promotion import promote_version
 
@@ -263,6 +270,7 @@ _COMMANDS = {
     "replay-rejected": _replay_rejected,
     "erase-user": _erase_user,
     "move-source": _move_source,
+    "maintain": _maintain,
     "promote": _promote,
     "rollback": _rollback,
 }

@@ -35,6 +35,7 @@ from pipeline.cycle.records import (
     table_versions,
     write_record,
 )
+from pipeline.cycle.vacuumed import usable
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import workflow
 from pipeline.workflows.stage import LANDED, Stage, Workflow
@@ -275,6 +276,8 @@ def _standing(
     standing = _matching(stages, config, cycle, found)
     if stages.last.name in standing:
         return standing, []
+    found = usable(folder, found)
+    standing = _matching(stages, config, cycle, found)
     names = ("erased",) if _has_passed(stages, config, cycle, found, standing) else ("erased", "landed")
     ran = [stage for stage in stages.ingestion if stage.name in standing]
     changed = [stage for stage in ran if not _as_outside(standing[stage.name], outside, names)]
