@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from expectations import crash_points
 from pipeline.config import Config
 from pipeline.cycle import accepted, corrections, identity, lease
 from pipeline.cycle.context import StageContext, UndeclaredError, find_figures
@@ -102,7 +103,7 @@ def _run(
     digest = corrections.digest(inputs)
     _check_upstream(stages, stage, records, config, cycle)
     beside = [other.name for other in stages.stages if other is not stage and other.after == stage.after]
-    with lease.working(settings, cycle.source, cycle.name, name, beside):
+    with lease.working(settings, cycle.source, cycle.name, name, beside), crash_points.inside(name):
         started, clock = datetime.now(UTC), time.monotonic()
         context = StageContext(
             stage, config, cycle, settings, records, lambda text: say(f"{name}: {text}"), digest
@@ -122,7 +123,9 @@ def _run(
             peak_megabytes=_peak_megabytes(),
             code_revision=code_revision(),
         )
+        crash_points.reach("before-record")
         write_record(folder, record)
+        crash_points.reach("after-record")
     return Outcome(record, worked=True)
 
 

@@ -24,6 +24,7 @@ from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, StructType
 
+from expectations.crash_points import reach
 from expectations.files import write_atomically
 from expectations.tables import Table, location
 from spark_jobs.config import Job
@@ -270,6 +271,7 @@ def upsert(
             # Once: two runs may both see an empty table (a run whose Python process was killed while its
             # JVM was still writing, and its rerun); only one of them may add its rows.
             return append_once(spark, changed, table, lake, source, "first rows")
+        reach(f"before-{table.name}")
         (
             DeltaTable.forPath(spark, location(lake, source, table.name))
             .alias("t")
@@ -278,6 +280,7 @@ def upsert(
             .whenNotMatchedInsertAll()
             .execute()
         )
+        reach(f"after-{table.name}")
     except _WRITE_ERRORS as error:
         raise _explained(error, table) from error
     finally:
@@ -471,10 +474,12 @@ def _laid_out(rows: DataFrame, table: Table) -> DataFrameWriter:
 
 
 def _save(writer: DataFrameWriter, table: Table, lake: str, source: str) -> None:
+    reach(f"before-{table.name}")
     try:
         writer.save(location(lake, source, table.name))
     except _WRITE_ERRORS as error:
         raise _explained(error, table) from error
+    reach(f"after-{table.name}")
 
 
 def _newest(spark: SparkSession, lake: str, source: str, table: Table) -> int:
