@@ -4,7 +4,7 @@
     python -m pipeline cycle --source my.toml --cutoff 2026-03-01
     python -m pipeline STAGE --source ml-100k --cutoff 1998-03-26
     python -m pipeline status | promote | rollback | release | config | check-source | land
-    python -m pipeline accept-data | withdraw | replay-rejected | erase-user | move-source
+    python -m pipeline accept-data | withdraw | replay-rejected | erase-user | move-source | maintain
 
 Exit codes are `pipeline.errors.Exit`; the last line printed says how the command ended.
 """
@@ -18,11 +18,13 @@ import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from expectations.crash_points import inside
 from pipeline import presets
 from pipeline.command_line import parser
 from pipeline.config import Config
 from pipeline.errors import Exit, explanation, one_line
 from pipeline.settings import Settings
+from pipeline.workflows import crash_points
 from pipeline.workflows.refresh_cycle import workflow
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = "--list" if options.list else options.command
     settings = Settings.from_environment()
     try:
+        crash_points.check()
         return _COMMANDS.get(command, _stage)(options, settings)
     except SourceBusyError as error:
         print(f"later: {error}", file=sys.stderr)
@@ -104,9 +107,10 @@ def _begin(options: argparse.Namespace, config: Config, cutoff: datetime, settin
     """The cycle, resolved under a lease that the caller holds."""
     from pipeline.stages.resolve import resolve
 
-    return resolve(
-        config, cutoff, settings, run_type=options.run_type, cold_start=options.cold_start, say=say
-    )
+    with inside(workflow(config).resolve.name):
+        return resolve(
+            config, cutoff, settings, run_type=options.run_type, cold_start=options.cold_start, say=say
+        )
 
 
 def _stage(options: argparse.Namespace, settings: Settings) -> int:
@@ -233,6 +237,13 @@ def _move_source(options: argparse.Namespace, settings: Settings) -> int:
     return Exit.DONE
 
 
+def _maintain(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.maintenance.maintain import maintain
+
+    maintain(_config(options), settings, say, options.dry_run)
+    return Exit.DONE
+
+
 def _promote(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline.registry.promotion import promote_version
 
@@ -263,6 +274,7 @@ _COMMANDS = {
     "replay-rejected": _replay_rejected,
     "erase-user": _erase_user,
     "move-source": _move_source,
+    "maintain": _maintain,
     "promote": _promote,
     "rollback": _rollback,
 }

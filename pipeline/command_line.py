@@ -90,6 +90,14 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("check-source", "show what a mapping reads and what it rejects", "check-source my.toml"),
         Command("config", "show the whole configuration of a run", "config --show --source my.toml"),
     ),
+    "The home folder": (
+        Command(
+            "maintain",
+            "compact tables, and remove what no cycle or version needs",
+            "maintain --source my.toml --dry-run",
+            (Exit.TRY_LATER,),
+        ),
+    ),
 }
 NAME_WIDTH = 22
 """Columns of a command's name in the overview."""
@@ -139,6 +147,10 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("file", help="the TOML file, or a packaged source")
     show = add(by_name["config"], common)
     show.add_argument("--show", action="store_true", help="print it (the default)")
+    maintain = add(by_name["maintain"], common)
+    maintain.add_argument(
+        "--dry-run", action="store_true", help="say what would go and how many bytes; change nothing"
+    )
     _add_mending(add, by_name, common)
     for stage in stages():
         if stage.name not in by_name:

@@ -184,6 +184,35 @@ class RegistryConfig(Section):
     """Whether an accepted version becomes champion without a person."""
 
 
+class MaintenanceConfig(Section):
+    """What `maintain` tidies, and when. It changes no result of a cycle."""
+
+    cron: str | None = None
+    """When the DAG `table_maintenance` runs, a cron expression of five fields in UTC. None: there is no such DAG."""
+    keep_cycles: int = Field(4, ge=1)
+    """Newest cycles whose table versions, reports and checkpoints stay whatever became of them, beside those of
+    registered versions and of cycles that have not finished."""
+    vacuum_hours: float = Field(168.0, ge=0)
+    """A file that no kept version refers to is deleted once it is this old."""
+    small_files: int = Field(16, ge=2)
+    """A table is compacted when so many of its files are smaller than a quarter of `file_megabytes`."""
+    file_megabytes: int = Field(128, ge=1)
+    """Size up to which small files are written together."""
+    rejected_days: float | None = Field(None, gt=0)
+    """Refused lines of files ingested by a cycle this many days before the newest keep their reason and lose their text.
+    None: never."""
+    report_days: float | None = Field(None, gt=0)
+    """Reports of a cycle this many days before the newest are deleted, unless it is kept. None: never."""
+    checkpoint_days: float | None = Field(None, gt=0)
+    """The same for checkpoints."""
+
+    @model_validator(mode="after")
+    def _can_be_due(self) -> MaintenanceConfig:
+        if self.cron is not None:
+            _check_cron(self.cron)
+        return self
+
+
 class Config(Section):
     """Everything that a cycle is a function of, beside its cutoff, table versions and parent."""
 
@@ -202,6 +231,7 @@ class Config(Section):
     funnel: FunnelConfig = FunnelConfig()
     registry: RegistryConfig = RegistryConfig()
     expectations: ExpectationsConfig = ExpectationsConfig()
+    maintenance: MaintenanceConfig = MaintenanceConfig()
     # Private, so that it is not part of the digest: where a file is changes no result.
     _words: str | None = PrivateAttr(None)
 

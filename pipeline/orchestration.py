@@ -207,9 +207,31 @@ def release_task(source: str) -> BaseOperator:
     )
 
 
+def maintenance_timetable(registered: RegisteredSource) -> CronTriggerTimetable | None:
+    """When a source's tables are maintained; None: when a person asks for it."""
+    cron = registered.config.maintenance.cron
+    return CronTriggerTimetable(cron, timezone="UTC") if cron else None
+
+
+def maintenance_task(source: str) -> BaseOperator:
+    """The task that maintains a source's tables. It waits for a stage at work, as a stage for another."""
+    return SparkStageOperator(
+        task_id="maintain",
+        command="maintain",
+        source=source,
+        pool=_POOLS["spark"],
+        retries=1,
+        retry_delay=RETRY_DELAY,
+        on_failure_callback=FailureNotifier(),
+    )
+
+
 def arguments(command: str, source: str, context: Context) -> list[str]:
-    """The arguments of `python -m pipeline` for a run: its source, and what the form and Airflow say."""
+    """The arguments of `python -m pipeline` for a run: its source, and what the form and Airflow say. A DAG without a
+    form runs no cycle: its command is given the source alone."""
     params, run = context["params"], context["dag_run"]
+    if not params:
+        return [command, "--source", source]
     run_type = str(getattr(run.run_type, "value", run.run_type))
     options = {
         "--source": source,

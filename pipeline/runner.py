@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from expectations import crash_points
 from pipeline.config import Config
 from pipeline.cycle import accepted, corrections, identity, lease
 from pipeline.cycle.context import StageContext, UndeclaredError, find_figures
@@ -35,6 +36,7 @@ from pipeline.cycle.records import (
     table_versions,
     write_record,
 )
+from pipeline.cycle.vacuumed import usable
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import workflow
 from pipeline.workflows.stage import LANDED, Stage, Workflow
@@ -101,7 +103,7 @@ def _run(
     digest = corrections.digest(inputs)
     _check_upstream(stages, stage, records, config, cycle)
     beside = [other.name for other in stages.stages if other is not stage and other.after == stage.after]
-    with lease.working(settings, cycle.source, cycle.name, name, beside):
+    with lease.working(settings, cycle.source, cycle.name, name, beside), crash_points.inside(name):
         started, clock = datetime.now(UTC), time.monotonic()
         context = StageContext(
             stage, config, cycle, settings, records, lambda text: say(f"{name}: {text}"), digest
@@ -121,7 +123,9 @@ def _run(
             peak_megabytes=_peak_megabytes(),
             code_revision=code_revision(),
         )
+        crash_points.reach("before-record")
         write_record(folder, record)
+        crash_points.reach("after-record")
     return Outcome(record, worked=True)
 
 
@@ -275,6 +279,8 @@ def _standing(
     standing = _matching(stages, config, cycle, found)
     if stages.last.name in standing:
         return standing, []
+    found = usable(folder, found)
+    standing = _matching(stages, config, cycle, found)
     names = ("erased",) if _has_passed(stages, config, cycle, found, standing) else ("erased", "landed")
     ran = [stage for stage in stages.ingestion if stage.name in standing]
     changed = [stage for stage in ran if not _as_outside(standing[stage.name], outside, names)]

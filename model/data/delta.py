@@ -20,6 +20,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from pyarrow.dataset import Dataset
 
+from expectations.crash_points import reach
 from expectations.tables import Table, location
 
 ROWS_AT_ONCE = 131_072
@@ -146,8 +147,10 @@ def replace_partition(lake: str, source: str, table: Table, rows: pa.Table, **pa
         stored = DeltaTable.create(address, arrow_schema(table), partition_by=list(table.partitions))
         stored.alter.add_constraint(dict(table.constraints))
     predicate = " AND ".join(f"{name} = '{value}'" for name, value in partition.items())
+    reach(f"before-{table.name}")
     # A table from before a column was added takes the column on.
     write_deltalake(stored, rows, mode="overwrite", predicate=predicate, schema_mode="merge")
+    reach(f"after-{table.name}")
     return PinnedTable(lake, source, table, DeltaTable(address).version())
 
 

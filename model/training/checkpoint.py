@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expectations.crash_points import reach
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -60,6 +62,7 @@ class Snapshot:
 
 def save_partial(folder: Path, snapshot: Snapshot) -> None:
     """Adds a resumable state to a model's folder, and removes the oldest beyond KEPT_STATES."""
+    reach("before-partial")
     home = folder / PARTIAL
     home.mkdir(parents=True, exist_ok=True)
     for leftover in home.glob(".*"):
@@ -69,10 +72,12 @@ def save_partial(folder: Path, snapshot: Snapshot) -> None:
     digests = {name: _write_tensors(temporary / name, tensors) for name, tensors in _files(snapshot)}
     _write_state(temporary / STATE, snapshot.state, digests)
     _sync(temporary)
+    reach("inside-partial")
     if target.exists():
         shutil.rmtree(target)
     os.replace(temporary, target)
     _sync(home)
+    reach("after-partial")
     for old in _partial_states(folder)[KEPT_STATES:]:
         shutil.rmtree(old)
 
@@ -103,15 +108,18 @@ def save_finished(folder: Path, snapshot: Snapshot) -> str:
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STATE).unlink(missing_ok=True)
+    reach("before-weights")
     digests = {}
     for name, tensors in _files(snapshot):
         temporary = folder / f".{name}"
         digests[name] = _write_tensors(temporary, tensors)
         os.replace(temporary, folder / name)
+        reach("after-weights" if name == WEIGHTS else "after-moments")
     temporary = folder / f".{STATE}"
     _write_state(temporary, snapshot.state, digests)
     os.replace(temporary, folder / STATE)
     _sync(folder)
+    reach("after-state")
     shutil.rmtree(folder / PARTIAL, ignore_errors=True)
     return digests[WEIGHTS]
 

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from expectations.crash_points import reach
 from model.evaluation.names import CANDIDATE
 from model.training.checkpoint import MOMENTS, STATE, WEIGHTS
 from pipeline.config import Config, parse_stored
@@ -39,6 +40,7 @@ def keep(settings: Settings, cycle: Cycle, checkpoint_digest: str) -> None:
     for source, name in _files(settings, cycle):
         (temporary / name).parent.mkdir(parents=True, exist_ok=True)
         _link(source, temporary / name)
+    reach("inside-kept")
     os.replace(temporary, target)
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
+from expectations.crash_points import reach
 from expectations.files import write_atomically
 from pipeline.config import Config
 from pipeline.cycle.formats import FORMAT, upgrade_cycle
@@ -138,7 +139,9 @@ def write_cycle(settings: Settings, cycle: Cycle, config: Config, cold_start: bo
     path = settings.cycle_folder(cycle.source, cycle.name) / "cycle.json"
     text = json.dumps(content, indent=1)
     if not path.exists() or path.read_text() != text:
+        reach("before-cycle")
         write_atomically(path, text)
+        reach("after-cycle")
 
 
 def _plain(version: AcceptedVersion | None) -> dict[str, Any] | None:

@@ -77,6 +77,13 @@ def release(settings: Settings, source: str, cycle: str | None = None) -> str | 
         return held["cycle"]
 
 
+def holder(settings: Settings, source: str) -> str | None:
+    """The cycle that holds the source, at work or not."""
+    with _guard(settings, source):
+        held = _read(_path(settings, source))
+    return held["cycle"] if held else None
+
+
 def running_cycles(settings: Settings) -> list[str]:
     """The cycles that hold their source now, in words."""
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from expectations.crash_points import reach
 from pipeline.registry import tracking
 from pipeline.settings import Settings
 
@@ -27,7 +28,9 @@ def promote_version(settings: Settings, source: str, version: int) -> str:
         past.pop()  # left by a first promotion that was killed before it set the alias
     # The history first: entries after the live version are ignored, so a kill here does no harm.
     tracking.set_champion_history(settings, source, [*past, version])
+    reach("after-history")
     tracking.set_alias(settings, source, tracking.CHAMPION_ALIAS, version)
+    reach("after-champion")
     return f"version {version} of {source} is champion now" + (f", after version {live}" if live else "")
 
 

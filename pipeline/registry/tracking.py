@@ -335,6 +335,15 @@ def accepted_versions(settings: Settings, source: str) -> list[AcceptedVersion]:
     ]
 
 
+def registered_tables(settings: Settings, source: str) -> list[tuple[str, dict[str, int]]]:
+    """The cycle of every registered version of the source, and the Delta versions that it was made from, by table."""
+    return [
+        (version.tags["cycle"], json.loads(version.tags["table_versions"]))
+        for version in _versions(client(settings), source)
+        if "table_versions" in version.tags
+    ]
+
+
 def champion_version(settings: Settings, source: str) -> int | None:
     """The live version; None when there is none."""
     try:

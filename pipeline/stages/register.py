@@ -13,6 +13,7 @@ import tempfile
 from importlib.metadata import version as installed
 from pathlib import Path
 
+from expectations.crash_points import reach
 from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext
 from pipeline.cycle.figures import EvaluateFigures, FunnelFigures, RegisterFigures, RungFigures, TrainFigures
@@ -40,6 +41,7 @@ def register(context: StageContext) -> StageResult:
     """The stage: registers this cycle's candidate and gives it the alias `challenger`."""
     digest = context.figures("train", TrainFigures).training.checkpoint_digest
     accepted.keep(context.settings, context.cycle, digest)
+    reach("after-kept")
     version = tracking.find_version(context, digest)
     if version is None:
         facts = {
@@ -49,9 +51,13 @@ def register(context: StageContext) -> StageResult:
             "mrr": dict(context.figures("evaluate", EvaluateFigures).measures.mrr),
         }
         note = f"Cycle {context.cycle.name}, {context.cycle.origin}."
-        version = tracking.create_version(context, _log_model(context), facts, note)
+        model = _log_model(context)
+        reach("after-logged")
+        version = tracking.create_version(context, model, facts, note)
+        reach("after-version")
     if context.cycle.run_type != "backfill":
         tracking.set_alias(context.settings, context.cycle.source, tracking.CHALLENGER_ALIAS, version)
+        reach("after-challenger")
     name = tracking.model_name(context.cycle.source)
     context.say(f"version {version} of {name}")
     return StageResult(RegisterFigures(version, name, digest))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from expectations.crash_points import reach
 from expectations.files import write_atomically
 from model.evaluation.figures import Measures, MetricRow
 from model.evaluation.names import CANDIDATE, ModelName
@@ -34,7 +35,9 @@ def report(context: StageContext) -> StageResult:
     path = context.settings.report_folder(cycle.source, cycle.name) / PAGE
     page = cycle_page(cycle, context.config, records, table_facts(context), origin)
     write_atomically(path, page, mode=0o644)
+    reach("after-report")
     _close_runs(context, outcome, origin, path)
+    reach("after-runs")
     context.say(f"{outcome.title}; {path}")
     return StageResult(ReportFigures(outcome.outcome, outcome.title, path.name))
 

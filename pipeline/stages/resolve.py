@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from expectations.crash_points import reach
 from expectations.wording import listing
 from pipeline.config import Config, parse_stored
 from pipeline.cycle import accepted, identity
@@ -47,8 +48,10 @@ def resolve(
     from pipeline.registry import tracking
 
     identity.claim(config, settings)
+    reach("after-claim")
     tracking.check(settings, config.source.name)
     land(config.source.name, settings, say)
+    reach("after-landed")
     cycle = pin_cycle(config, cutoff, settings, run_type=run_type, cold_start=cold_start)
     if cycle.parent is None and cycle.reference is not None:
         names = changed(accepted.configuration(settings, cycle.source, cycle.reference), config)

@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from expectations import report
+from expectations.crash_points import reach
 from expectations.drift import drift, window
 from expectations.expectation import SuiteResult
 from expectations.figures import Window
@@ -221,6 +222,7 @@ def _conclude(context: StageContext, judged: Sequence[SuiteResult]) -> tuple[Pat
         "table versions": ", ".join(f"{table} {version}" for table, version in pinned.items()),
     }
     page = report.write(folder, stage, judged, facts, word.words if word else None)
+    reach("after-page")
     for result in judged:
         context.say(f"{result.table}: {report.counted(result)} in {result.seconds:.1f} s")
     if red and word is None:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -22,6 +24,7 @@ from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, StructType
 
+from expectations.crash_points import reach
 from expectations.files import write_atomically
 from expectations.tables import Table, location
 from spark_jobs.config import Job
@@ -37,6 +40,7 @@ PROPERTIES = {
 """Properties of every table, set when it is created."""
 
 _NOTE = "spark.databricks.delta.commitInfo.userMetadata"
+_OPTIMIZE = "spark.databricks.delta.optimize"
 _WRITE_ERRORS = (PySparkException, Py4JJavaError)
 """What a failed write raises: pyspark wraps only some of Delta's exceptions."""
 
@@ -267,6 +271,7 @@ def upsert(
             # Once: two runs may both see an empty table (a run whose Python process was killed while its
             # JVM was still writing, and its rerun); only one of them may add its rows.
             return append_once(spark, changed, table, lake, source, "first rows")
+        reach(f"before-{table.name}")
         (
             DeltaTable.forPath(spark, location(lake, source, table.name))
             .alias("t")
@@ -275,6 +280,7 @@ def upsert(
             .whenNotMatchedInsertAll()
             .execute()
         )
+        reach(f"after-{table.name}")
     except _WRITE_ERRORS as error:
         raise _explained(error, table) from error
     finally:
@@ -306,25 +312,74 @@ def set_values(
 def purge(spark: SparkSession, table: Table, lake: str, source: str, holds: Column, column: str) -> int:
     """Deletes the files that the newest version does not use and that hold a row for which `holds`, a condition on
     `column`, is true; returns how many. Versions made of them can no longer be read; all others can."""
-    address = location(lake, source, table.name)
-    root = spark._jvm.org.apache.hadoop.fs.Path(address)
-    system = root.getFileSystem(spark._jsc.hadoopConfiguration())
-    # The names of a table's files are unique; their addresses are spelled in several ways.
-    used = {_file_name(path) for path in read(spark, lake, source, table).inputFiles()}
-    files, old = system.listFiles(root, True), {}
-    while files.hasNext():
-        path = files.next().getPath()
-        name = path.getName()
-        if name.endswith(".parquet") and "/_delta_log/" not in path.toString() and name not in used:
-            old[name] = path
+    used = files_of(spark, lake, source, table)
+    files = data_files(spark, lake, source, table)
+    old = {name: file for name, file in files.items() if name not in used}
     if not old:
         return 0
     reader = spark.read.option("recursiveFileLookup", "true")
-    rows = reader.parquet(*[path.toString() for path in old.values()])
+    rows = reader.parquet(*[file.path for file in old.values()])
     held = rows.select("_metadata.file_name", column).where(holds).select("file_name").distinct().collect()
-    for row in held:
-        system.delete(old[_file_name(row["file_name"])], False)
+    delete_files(spark, [old[_file_name(row["file_name"])] for row in held])
     return len(held)
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A Parquet file in a table's folder, used by some version or by none."""
+
+    path: str
+    size_bytes: int
+    modified_ms: int
+    """Milliseconds since 1970-01-01 UTC."""
+
+
+def data_files(spark: SparkSession, lake: str, source: str, table: Table) -> dict[str, DataFile]:
+    """Every data file in a table's folder, by name; names are unique, addresses are spelled in several ways."""
+    root = spark._jvm.org.apache.hadoop.fs.Path(location(lake, source, table.name))
+    found = root.getFileSystem(spark._jsc.hadoopConfiguration()).listFiles(root, True)
+    files = {}
+    while found.hasNext():
+        status = found.next()
+        path, name = status.getPath().toString(), status.getPath().getName()
+        if name.endswith(".parquet") and "/_delta_log/" not in path:
+            files[name] = DataFile(path, status.getLen(), status.getModificationTime())
+    return files
+
+
+def files_of(
+    spark: SparkSession, lake: str, source: str, table: Table, version: int | None = None
+) -> set[str]:
+    """Names of the files of a version, by default the newest. Raises as `read`."""
+    return {_file_name(path) for path in read(spark, lake, source, table, version).inputFiles()}
+
+
+def delete_files(spark: SparkSession, files: Iterable[DataFile]) -> None:
+    """Deletes files of a table; one that is gone already is no error."""
+    for file in files:
+        path = spark._jvm.org.apache.hadoop.fs.Path(file.path)
+        path.getFileSystem(spark._jsc.hadoopConfiguration()).delete(path, False)
+
+
+def compact(
+    spark: SparkSession, table: Table, lake: str, source: str, below_bytes: int, up_to_bytes: int
+) -> int:
+    """Writes files smaller than `below_bytes` together into files of up to `up_to_bytes`; returns the version, whose
+    rows are those of the one before, and whose note is too."""
+    note = last_note(spark, lake, source, table)
+    settings = {f"{_OPTIMIZE}.minFileSize": below_bytes, f"{_OPTIMIZE}.maxFileSize": up_to_bytes}
+    if note is not None:
+        settings[_NOTE] = note
+    try:
+        for name, value in settings.items():
+            spark.conf.set(name, str(value))
+        DeltaTable.forPath(spark, location(lake, source, table.name)).optimize().executeCompaction()
+    except _WRITE_ERRORS as error:
+        raise _explained(error, table) from error
+    finally:
+        for name in settings:
+            spark.conf.unset(name)
+    return _newest(spark, lake, source, table)
 
 
 def cut_statistics(spark: SparkSession, table: Table, lake: str, source: str, value: str) -> int:
@@ -419,10 +474,12 @@ def _laid_out(rows: DataFrame, table: Table) -> DataFrameWriter:
 
 
 def _save(writer: DataFrameWriter, table: Table, lake: str, source: str) -> None:
+    reach(f"before-{table.name}")
     try:
         writer.save(location(lake, source, table.name))
     except _WRITE_ERRORS as error:
         raise _explained(error, table) from error
+    reach(f"after-{table.name}")
 
 
 def _newest(spark: SparkSession, lake: str, source: str, table: Table) -> int:

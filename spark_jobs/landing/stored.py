@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
+from spark_jobs.landing.erased import NO_TEXT
 from spark_jobs.landing.fields import RAW_CHARACTERS
 
 
@@ -89,3 +90,19 @@ def changed_rows(rows: list[Row], **columns: dict[str, object]) -> list[dict]:
 
 def _with(row: Row, **changes: object) -> dict:
     return row.asDict() | changes
+
+
+def texts_before(spark: SparkSession, lake: str, source: str, cycle: str) -> tuple[Column, int, int]:
+    """Refused lines with a text of files that a cycle before `cycle` ingested: the condition on `rejected_events` that
+    they satisfy, how many there are, and the bytes of their text."""
+    ingested = delta.read(spark, lake, source, INGESTED_FILES).where(F.col("cycle") < cycle)
+    file_ids = sorted(row["file_id"] for row in ingested.select("file_id").collect())
+    condition = F.col("file_id").isin(*file_ids) & (F.col("raw") != NO_TEXT)
+    found = delta.read(spark, lake, source, REJECTED_EVENTS).where(condition)
+    sizes = found.agg(F.count(F.lit(1)).alias("n"), F.sum(F.octet_length("raw")).alias("bytes")).first()
+    return condition, sizes["n"], sizes["bytes"] or 0
+
+
+def drop_texts(spark: SparkSession, lake: str, source: str, condition: Column) -> None:
+    """Takes the text of refused lines; their reasons stay, so that accepted + rejected remains a file's lines."""
+    delta.set_values(spark, condition, {"raw": F.lit(NO_TEXT)}, REJECTED_EVENTS, lake, source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,7 +12,7 @@ from model.config import TrainingConfig
 from pipeline import presets, runner
 from pipeline.command_line import parser
 from pipeline.config import ExpectationsConfig
-from pipeline.cycle import accepted, corrections, identity, lineage
+from pipeline.cycle import accepted, corrections, identity, lineage, vacuumed
 from pipeline.cycle.context import StageContext, UndeclaredError
 from pipeline.cycle.definition import AcceptedVersion, Cycle
 from pipeline.cycle.figures import ReportFigures
@@ -70,6 +70,21 @@ def test_a_changed_section_repeats_only_the_stages_that_read_it_or_what_they_wro
     names.clear()
     run(tiny_config(training=TrainingConfig(seed=9)), settings)
     assert names == ["rung_1", "train", "evaluate", "funnel", "register", "promote", "report"]
+
+
+def test_a_cycle_whose_tables_may_be_gone_begins_again_unless_it_is_finished(calls, settings):
+    names, _ = calls
+    run(tiny_config(), settings)
+    vacuumed.mark(settings.cycle_folder("tiny", CYCLE.name), datetime.now(UTC))
+    names.clear()
+    run(tiny_config(), settings)
+    assert names == []
+    changed = tiny_config(training=TrainingConfig(seed=9))
+    run(changed, settings)
+    assert names == [stage.name for stage in STAGES]
+    names.clear()
+    run(changed, settings)
+    assert names == []
 
 
 def test_a_new_parent_repeats_only_the_stages_that_continue_it_or_read_what_they_wrote(calls, settings):

@@ -120,6 +120,21 @@ def test_every_upsert_keeps_its_note_the_first_too(spark, lake):
         assert delta.last_note(spark, lake, "club", RUNS) == note
 
 
+def test_compaction_keeps_rows_and_the_note_and_leaves_one_file(spark, lake):
+    for metres in (5, 6):
+        delta.upsert(spark, rows(spark, (f"c{metres}", "ann", metres)), RUNS, lake, "club", note="n")
+        delta.upsert(spark, rows(spark, ("c5", f"bob{metres}", metres)), RUNS, lake, "club", note="n")
+    before, many = content(spark, lake), delta.files_of(spark, lake, "club", RUNS)
+    pinned = delta.latest_version(spark, lake, "club", RUNS)
+    assert delta.compact(spark, RUNS, lake, "club", 1 << 20, 1 << 22) == pinned + 1
+    assert content(spark, lake) == content(spark, lake, pinned) == before
+    now = delta.files_of(spark, lake, "club", RUNS)
+    assert len(now) == 2 < len(many)  # one a partition
+    assert delta.last_note(spark, lake, "club", RUNS) == "n"
+    assert delta.compact(spark, RUNS, lake, "club", 1 << 20, 1 << 22) == pinned + 1
+    assert many | now <= delta.data_files(spark, lake, "club", RUNS).keys()
+
+
 def test_a_missing_table_or_version_is_named(spark, lake):
     with pytest.raises(delta.TableError, match="table runs of club does not exist"):
         delta.read(spark, lake, "club", RUNS)

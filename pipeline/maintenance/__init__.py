@@ -1,0 +1,1 @@
+"""What keeps a home tidy: small files compacted, files and folders removed that no cycle or version needs."""
