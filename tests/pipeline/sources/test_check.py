@@ -103,7 +103,7 @@ def test_of_a_long_text_file_only_the_first_lines_are_read(spark, home, tmp_path
 def test_packed_files_and_arrays_are_sampled_and_files_that_cannot_be_read_are_named(
     spark, home, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(check, "SAMPLE_LINES", 10)
+    monkeypatch.setattr(sampling, "SAMPLE_LINES", 10)
     (tmp_path / "mine.toml").write_text(PLAIN)
     lines = [json.dumps({"who": f"u{n}", "what": "f", "at": T}, indent=1) for n in range(30)]
     log = tmp_path / "log"
