@@ -213,7 +213,8 @@ def test_the_parents_numbering_and_tokens_are_compared(context):
     accepted.keep(context.settings, made, parent.checkpoint_digest)
     stored = {name: 0 for name in ("events", "items", "ingested_files", "rejected_events")}
     keep(context, "2024-01-31", judged_window(viewed=7, played=8))
-    result = validate_events(replace(context, cycle=second, finished={"events": record("events", stored)}))
+    finished = {"events": record("events", stored), "items": record("items", {})}
+    result = validate_events(replace(context, cycle=second, finished=finished))
     assert result.figures.compared_with == ("2024-01-31",)
     assert 0.5 < result.figures.drift.volume_ratio <= 1
     judged = {row.name: row.outcome for row in result.figures.judgements}
