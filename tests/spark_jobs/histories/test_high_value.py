@@ -43,7 +43,7 @@ def test_a_rule_that_fails_on_a_row_makes_it_an_ordinary_event(spark):
     ("rules", "message"),
     [
         ({"reward": "8 / ratings"}, r"source\.reward = '8 / ratings' cannot be used.* columns are: .*rating"),
-        ({"high_value": "rating >"}, r"source\.high_value = 'rating >' cannot be used"),
+        ({"high_value": "rating >"}, r"source\.high_value = 'rating >' is not an SQL expression"),
         ({"high_value": "rating"}, r"source\.high_value = 'rating' is double, not true or false"),
         ({"reward": "action"}, r"source\.reward = 'action' is string, not a number"),
     ],
