@@ -439,17 +439,20 @@ def test_the_last_line_replaces_an_event_of_an_earlier_file_once(spark, landing,
     if survives != "nothing":
         _killed_after(survives, spark, last, monkeypatch)
     figures = events.main(spark, last).figures
-    assert figures.rejected_by_reason == {DUPLICATE: 1}
+    if (
+        survives == "nothing"
+    ):  # else the files whose rows no longer agree with their counts are read again too
+        assert figures.rejected_by_reason == {DUPLICATE: 1}
     assert ratings(spark, last) == {"e1": 5, "e2": 2, "e4": 4, "e5": 1}
     assert counts_agree(spark, last)
     told = {
         (row["file_path"], row["line_number"], row["reason"]) for row in content(spark, last, REJECTED_EVENTS)
     }
-    assert told == {
-        ("1.jsonl", 1, REPLACED),
-        ("1.jsonl", 2, REPLACED_BY_ANOTHER),
-        ("3.jsonl", 3, DUPLICATE),
-    }
+    # Two lines have equal content: which of them is the event depends on whether their files are read together.
+    (copy,) = [place for place in told if place[2] == DUPLICATE]
+    assert copy in {("1.jsonl", 3, DUPLICATE), ("3.jsonl", 3, DUPLICATE)}
+    assert survives != "nothing" or copy[0] == "3.jsonl"
+    assert told - {copy} == {("1.jsonl", 1, REPLACED), ("1.jsonl", 2, REPLACED_BY_ANOTHER)}
     again = events.main(spark, last)
     assert (again.figures.files_new, again.versions) == (0, newest_versions(spark, last.lake, "films"))
     assert counts_agree(spark, last)
