@@ -16,23 +16,18 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.finished import add_options, finished_cycle
 from model.evaluation.names import CANDIDATE
-from pipeline import presets
-from pipeline.config import Config, overlay
+from pipeline.config import overlay
 from pipeline.cycle.context import StageContext
-from pipeline.cycle.definition import cutoff_of, cycle_name, load_cycle
-from pipeline.cycle.records import read_records
 from pipeline.evaluation.models import open_contender
 from pipeline.evaluation.ranking import rank_views
 from pipeline.evaluation.window import Window, open_window
-from pipeline.settings import Settings
 from pipeline.training.fit import fit
-from pipeline.workflows.refresh_cycle import workflow
 
 VARIANTS: tuple[tuple[str, dict[str, dict[str, object]], bool], ...] = (
     ("as configured", {}, True),
@@ -77,26 +72,17 @@ def measure(context: StageContext, window: Window, history: bool) -> tuple[np.nd
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--source", default="ml-100k")
-    parser.add_argument("--cutoff", help="a finished cycle's; by default that of the second demo cycle")
+    add_options(parser)
     parser.add_argument("variant", nargs="*", help="section.key=value,…")
     options = parser.parse_args()
-    settings, config = Settings.from_environment(), presets.load(options.source)
-    name = options.cutoff or cycle_name(cutoff_of(config.schedule.demo_cutoffs[1]))
-    records = read_records(settings.cycle_folder(options.source, name))
-    cycle = replace(load_cycle(settings, options.source, name), parent=None)
-
-    def context_of(changed: Config, home: Path) -> StageContext:
-        elsewhere = replace(settings, home=home)
-        return StageContext(workflow(changed)["evaluate"], changed, cycle, elsewhere, records, lambda _: None)
-
+    finished = finished_cycle(options)
     print("| variant | MRR | tasks | tokens/s | seconds, pair signals included |")
     print("|---|---|---|---|---|")
     window = None
     for words, changes, history in variants(options.variant):
         with tempfile.TemporaryDirectory(prefix="ablation-") as home:
-            context = context_of(overlay(config, changes, words), Path(home))
-            window = window or open_window(context_of(config, settings.home))
+            context = finished.context(overlay(finished.config, changes, words), Path(home))
+            window = window or open_window(finished.context(finished.config, finished.settings.home))
             reciprocal, seconds, tokens = measure(context, window, history)
         tasks = ", ".join(
             f"{task} {reciprocal[flags].mean():.4f}"

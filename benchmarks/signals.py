@@ -13,21 +13,15 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.finished import add_options, finished_cycle
 from benchmarks.training import parts
 from model.training.lightning_module import RefreshModule
-from pipeline import presets
 from pipeline.config import overlay
-from pipeline.cycle.context import StageContext
-from pipeline.cycle.definition import cutoff_of, cycle_name, load_cycle
-from pipeline.cycle.records import read_records
 from pipeline.cycle.signals import network
-from pipeline.settings import Settings
 from pipeline.training.session import Run, Session, load_data
 from pipeline.training.start import Start
-from pipeline.workflows.refresh_cycle import workflow
 
 SWITCHES = {
     "both terms on": {},
@@ -38,23 +32,16 @@ SWITCHES = {
 def main() -> None:
     """Prints a row for each switch and round, and the ratio of the medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--source", default="ml-100k")
-    parser.add_argument("--cutoff", help="a finished cycle's; by default that of the second demo cycle")
+    add_options(parser)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    settings, config = Settings.from_environment(), presets.load(options.source)
-    name = options.cutoff or cycle_name(cutoff_of(config.schedule.demo_cutoffs[1]))
-    records = read_records(settings.cycle_folder(options.source, name))
-    cycle = replace(load_cycle(settings, options.source, name), parent=None)
+    finished = finished_cycle(options)
     sessions: dict[str, Session] = {}
     with tempfile.TemporaryDirectory(prefix="signals-") as home:
         for words, changes in SWITCHES.items():
-            changed = overlay(config, changes, words)
-            elsewhere = replace(settings, home=Path(home))
-            context = StageContext(
-                workflow(changed)["evaluate"], changed, cycle, elsewhere, records, lambda _: None
-            )
+            changed = overlay(finished.config, changes, words)
+            context = finished.context(changed, Path(home))
             model = network(context, changed.model.size)
             started = time.process_time()
             data = load_data(context, model, Start())

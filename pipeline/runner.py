@@ -24,7 +24,7 @@ import psutil
 from expectations import crash_points
 from pipeline.config import Config
 from pipeline.cycle import accepted, corrections, identity, lease
-from pipeline.cycle.context import StageContext, UndeclaredError, find_figures
+from pipeline.cycle.context import StageContext, UndeclaredError, find_figures, spark_session
 from pipeline.cycle.definition import Cycle
 from pipeline.cycle.lineage import code_revision
 from pipeline.cycle.passed import passed_version
@@ -169,6 +169,24 @@ def spark_job(context: StageContext) -> Job:
             versions.setdefault("vocabulary", table_versions(continued)["vocabulary"])
         signals = find_figures(continued, "item_signals", ItemSignalsFigures)
         half_lives = signals.half_lives_days if signals else None
+    return job_of(
+        config,
+        settings,
+        cycle,
+        parent_cycle=reference.cycle if reference else None,
+        parent_split=reference.split if reference else None,
+        parent_half_lives_days=half_lives,
+        versions=versions,
+        **(corrected(settings, cycle.source) if LANDED in context.stage.reads else {}),
+        vocabulary=config.vocabulary,
+        features=config.features,
+        sequences=config.sequences,
+        signals=config.signals,
+    )
+
+
+def job_of(config: Config, settings: Settings, cycle: Cycle, **more: Any) -> Job:
+    """A job on the source as of a cycle; `more` are further fields of it."""
     return Job(
         lake=settings.lake,
         landing=landing_folder(config, settings),
@@ -176,16 +194,8 @@ def spark_job(context: StageContext) -> Job:
         cutoff=cycle.cutoff,
         split=cycle.split,
         window_seconds=int(cycle.window.total_seconds()),
-        parent_cycle=reference.cycle if reference else None,
-        parent_split=reference.split if reference else None,
-        parent_half_lives_days=half_lives,
-        versions=versions,
-        **(_corrected(settings, cycle.source) if LANDED in context.stage.reads else {}),
         source=config.source,
-        vocabulary=config.vocabulary,
-        features=config.features,
-        sequences=config.sequences,
-        signals=config.signals,
+        **more,
     )
 
 
@@ -237,7 +247,6 @@ class _Outside:
         return {"erased": corrections.digest(users)} if users else {}
 
     def _landed(self) -> str:
-        from spark_jobs.lake.session import get_session
         from spark_jobs.landing.listing import listing
 
         source, settings = self._config.source, self._settings
@@ -246,7 +255,7 @@ class _Outside:
         files = listing(
             landing_folder(self._config, settings),
             patterns,
-            lambda: get_session(settings.spark_master, "reprise", str(settings.jars)),
+            lambda: spark_session(settings),
         )
         return corrections.digest([files, self.said.kept_out])
 
@@ -256,7 +265,7 @@ def landing_folder(config: Config, settings: Settings) -> str:
     return config.source.landing or str(settings.landing(config.source.name))
 
 
-def _corrected(settings: Settings, source: str) -> dict[str, Any]:
+def corrected(settings: Settings, source: str) -> dict[str, Any]:
     """What a job of the ingestion must know of other cycles and of people's corrections."""
     said = corrections.read(settings, source)
     return {

@@ -1,4 +1,5 @@
-"""Codes of a token's context, and of how its event went: the code of a value, as the data plane makes it, and the values behind a window's codes."""
+"""Codes of a token's context, and of how its event went: the code of a value, as the data plane makes it, and the
+values behind a window's codes."""
 
 from __future__ import annotations
 

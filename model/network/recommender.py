@@ -43,6 +43,7 @@ from model.network.sampled_softmax import (
 )
 
 MOST_SHARED = 4
+"""Positions of one product, as a multiple of the mean number of positions of an instant."""
 
 
 def score(user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
@@ -382,10 +383,7 @@ def _by_instant(weights: Tensor, features: Tensor, at: Tensor) -> Tensor:
     count = at.bincount(minlength=instants)
     width = min(int(count.max()), MOST_SHARED * -(-positions // instants))
     groups = (count + width - 1).div(width, rounding_mode="floor")
-    order = at.argsort(stable=True)
-    number = torch.empty_like(at)
-    number[order] = torch.arange(positions, device=at.device)
-    number = number - (count.cumsum(0) - count)[at]
+    number = at.argsort(stable=True).argsort() - (count.cumsum(0) - count)[at]  # within its instant
     place = (
         (groups.cumsum(0) - groups)[at] + number.div(width, rounding_mode="floor")
     ) * width + number % width

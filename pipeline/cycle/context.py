@@ -87,9 +87,14 @@ class StageContext:
 
     def session(self) -> SparkSession:
         """The process's Spark session; made at first use."""
-        from spark_jobs.lake.session import get_session
+        return spark_session(self.settings)
 
-        return get_session(self.settings.spark_master, "reprise", str(self.settings.jars))
+
+def spark_session(settings: Settings) -> SparkSession:
+    """The process's Spark session; made at first use, since its import takes long."""
+    from spark_jobs.lake.session import get_session
+
+    return get_session(settings.spark_master, "reprise", str(settings.jars))
 
 
 def figures_of(record: StageRecord, kind: type[T]) -> T:

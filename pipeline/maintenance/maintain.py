@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from expectations.tables import INGESTED_FILES, REJECTED_EVENTS, TABLES
 from pipeline.config import Config
 from pipeline.cycle import lease, vacuumed
+from pipeline.cycle.context import spark_session
 from pipeline.cycle.definition import cycle_name, load_cycle
 from pipeline.maintenance.kept import Kept, find_kept
 from pipeline.settings import Settings
@@ -41,9 +42,7 @@ def maintain(config: Config, settings: Settings, say: Say, dry_run: bool = False
         if kept.newest is None:
             say(f"no cycle of {source} has run in {settings.home}, so there is nothing to maintain")
             return
-        from spark_jobs.lake.session import get_session
-
-        spark = get_session(settings.spark_master, "reprise", str(settings.jars))
+        spark = spark_session(settings)
         # What readers without a pin open now stays until the next call.
         kept = _with_newest(spark, settings, source, kept)
         _texts(spark, config, settings, kept, say, dry_run)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import Config
 from pipeline.cycle import corrections, identity, lease
+from pipeline.cycle.context import spark_session
 from pipeline.cycle.corrections import CorrectionError, Said
-from pipeline.cycle.passed import passed_version
-from pipeline.runner import landing_folder
+from pipeline.runner import corrected, job_of, landing_folder
 from pipeline.settings import Settings
 from spark_jobs.config import Job
 
@@ -38,7 +38,7 @@ def withdraw(config: Config, settings: Settings, file: str, why: Said, say: Say)
     source = config.source.name
     with lease.mending(settings, source, "withdraw"):
         identity.check(config, settings)
-        spark = session(settings)
+        spark = spark_session(settings)
         job = mending_job(config, settings)
         from spark_jobs.landing import ingestion, outdated
 
@@ -81,7 +81,7 @@ def replay_rejected(config: Config, settings: Settings, reason: str | None, why:
     source = config.source.name
     with lease.mending(settings, source, "replay-rejected"):
         identity.check(config, settings)
-        spark, job = session(settings), mending_job(config, settings)
+        spark, job = spark_session(settings), mending_job(config, settings)
         from spark_jobs import events
         from spark_jobs.landing import ingestion
 
@@ -106,13 +106,6 @@ def replay_rejected(config: Config, settings: Settings, reason: str | None, why:
     say(AFTERWARDS)
 
 
-def session(settings: Settings) -> SparkSession:
-    """The process's Spark session."""
-    from spark_jobs.lake.session import get_session
-
-    return get_session(settings.spark_master, "reprise", str(settings.jars))
-
-
 def mending_job(config: Config, settings: Settings) -> Job:
     """A job of the source outside a cycle. What it ingests is labelled with the newest cycle, and judged by the next
     one that runs. Raises CorrectionError when no cycle has run."""
@@ -124,19 +117,8 @@ def mending_job(config: Config, settings: Settings) -> Job:
     )
     if not names:
         raise CorrectionError(f"no cycle of {source} has run in {settings.home}, so there is nothing to mend")
-    cycle, said = load_cycle(settings, source, names[-1]), corrections.read(settings, source)
-    return Job(
-        lake=settings.lake,
-        landing=landing_folder(config, settings),
-        cycle=cycle.name,
-        cutoff=cycle.cutoff,
-        split=cycle.split,
-        window_seconds=int(cycle.window.total_seconds()),
-        source=config.source,
-        passed_ingestion=passed_version(settings, source),
-        kept_out=said.kept_out,
-        erased=said.erased_users,
-    )
+    cycle = load_cycle(settings, source, names[-1])
+    return job_of(config, settings, cycle, **corrected(settings, source))
 
 
 def _name(config: Config, settings: Settings, spark: SparkSession, file: str, ingested: set[str]) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.cycle import corrections, identity, lease
+from pipeline.cycle.context import spark_session
 from pipeline.cycle.corrections import CorrectionError, Said
 from pipeline.mending import landed, pages
-from pipeline.mending.files import Say, mending_job, session
+from pipeline.mending.files import Say, mending_job
 from pipeline.settings import Settings
 
 
@@ -25,7 +26,7 @@ def erase_user(config: Config, settings: Settings, user: str, why: Said, say: Sa
     source = config.source.name
     with lease.mending(settings, source, "erase-user"):
         identity.check(config, settings)
-        job, spark = mending_job(config, settings), session(settings)
+        job, spark = mending_job(config, settings), spark_session(settings)
         from spark_jobs.erasure import erase
         from spark_jobs.landing.erased import user_digest
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.classic.column import Column as ClassicColumn
 
+from spark_jobs.lake.session import setting
 from spark_jobs.landing.functions import FUNCTIONS, why_refused
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER
 
@@ -219,15 +220,9 @@ def refuse_failing(
             raise MappingError(f"{labels[name]} = {sql!r} cannot be used: it fails on {where}: {cause}")
 
 
-@contextmanager
-def lenient(spark: SparkSession) -> Iterator[None]:
-    """Expressions analysed inside yield null where they fail; a plan keeps the mode it was analysed in."""
-    before = spark.conf.get("spark.sql.ansi.enabled")
-    spark.conf.set("spark.sql.ansi.enabled", "false")
-    try:
-        yield
-    finally:
-        spark.conf.set("spark.sql.ansi.enabled", before)
+def lenient(spark: SparkSession) -> AbstractContextManager[None]:
+    """Expressions analysed inside yield null where they fail."""
+    return setting(spark, "spark.sql.ansi.enabled", "false")
 
 
 # --- what an expression may do --------------------------------------------------------------------

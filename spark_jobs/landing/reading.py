@@ -11,8 +11,8 @@ of that name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import reduce
 
@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 
 from spark_jobs.config import FileMapping
 from spark_jobs.lake.local_rows import local_rows
+from spark_jobs.lake.session import setting
 from spark_jobs.landing.delimited import delimited_groups, dialect_of
 from spark_jobs.landing.expressions import (
     FAILED,
@@ -179,19 +180,12 @@ def _with_folders(spark: SparkSession, lines: DataFrame, group: Group, names: li
 # --- names ----------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _exact_names(spark: SparkSession, named: Named) -> Iterator[None]:
+def _exact_names(spark: SparkSession, named: Named) -> AbstractContextManager[None]:
     """Where a mapping names columns that differ in case alone, expressions analysed inside tell them apart."""
     names = {parts[0] for columns in named.values() for parts in columns}
     if len({name.lower() for name in names}) == len(names):
-        yield
-        return
-    before = spark.conf.get("spark.sql.caseSensitive")
-    spark.conf.set("spark.sql.caseSensitive", "true")
-    try:
-        yield
-    finally:
-        spark.conf.set("spark.sql.caseSensitive", before)
+        return nullcontext()
+    return setting(spark, "spark.sql.caseSensitive", "true")
 
 
 def _names(spark: SparkSession, sql: str, label: str) -> list[tuple[str, ...]]:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
+from expectations.tables import EVENTS, REJECTED_EVENTS
 from spark_jobs.config import Job
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.landing.event_lines import CONTENT, REPLACED, REPLACED_BY_ANOTHER
+from spark_jobs.landing.stored import as_log, changed_rows
 
 _LINE = ["file_id", "line_number"]
 
@@ -62,25 +63,18 @@ def reopened(
     refused = rejected.where(opened).unionByName(
         replaced.join(F.broadcast(names), on="file_id", how="inner").select(*REJECTED_EVENTS.column_names)
     )
-    accepted = _by_file(kept)
-    log = [
-        tuple(
-            (
-                ingested[name].asDict()
-                | {
-                    "accepted_count": accepted.get(name, 0),
-                    "rejected_count": ingested[name]["line_count"] - accepted.get(name, 0),
-                }
-            )[column]
-            for column in INGESTED_FILES.column_names
-        )
-        for name in file_ids
-    ]
+    by_file = _by_file(kept)
+    accepted = {name: by_file.get(name, 0) for name in file_ids}
+    log = changed_rows(
+        [ingested[name] for name in file_ids],
+        accepted_count=accepted,
+        rejected_count={name: ingested[name]["line_count"] - count for name, count in accepted.items()},
+    )
     return Reopened(
         file_ids=frozenset(file_ids),
         events=kept.select(*EVENTS.column_names),
         rejected=refused.select(*REJECTED_EVENTS.column_names),
-        log=local_rows(spark, log, INGESTED_FILES.ddl),
+        log=as_log(spark, log),
         replaced=replaced.count(),
     )
 

@@ -76,8 +76,13 @@ def recount(spark: SparkSession, lake: str, source: str) -> None:
 
 def update(spark: SparkSession, lake: str, source: str, rows: list[dict]) -> None:
     """Replaces rows of `ingested_files`, by file_id."""
+    delta.upsert(spark, as_log(spark, rows), INGESTED_FILES, lake, source)
+
+
+def as_log(spark: SparkSession, rows: list[dict]) -> DataFrame:
+    """Rows of `ingested_files` as a frame."""
     values = [tuple(row[name] for name in INGESTED_FILES.column_names) for row in rows]
-    delta.upsert(spark, local_rows(spark, values, INGESTED_FILES.ddl), INGESTED_FILES, lake, source)
+    return local_rows(spark, values, INGESTED_FILES.ddl)
 
 
 def changed_rows(rows: list[Row], **columns: dict[str, object]) -> list[dict]:
