@@ -22,6 +22,12 @@ def test_a_result_is_a_record_as_it_is():
         rejected=1,
         rejected_by_reason={"not JSON": 1},
         absent_columns=("device",),
+        new_columns=("watch_ms",),
+        files_withdrawn=4,
+        outdated_by_reason={"mapping": 5},
+        events_left=6,
+        repeated=7,
+        replaced=8,
     )
     record = json.loads(json.dumps(asdict(JobResult({"events": 4}, figures))))
     assert record["versions"] == {"events": 4}
@@ -36,6 +42,12 @@ def test_a_result_is_a_record_as_it_is():
         "rejected": 1,
         "rejected_by_reason": {"not JSON": 1},
         "absent_columns": ["device"],
+        "new_columns": ["watch_ms"],
+        "files_withdrawn": 4,
+        "outdated_by_reason": {"mapping": 5},
+        "events_left": 6,
+        "repeated": 7,
+        "replaced": 8,
     }
 
 
