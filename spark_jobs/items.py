@@ -85,7 +85,10 @@ def main(spark: SparkSession, job: Job) -> JobResult:
         order = {file_id: f"{number:04d} {name}" for file_id, name in names.items()}
         by_file = F.create_map(*[F.lit(text) for pair in order.items() for text in pair])
         checked = partial(checked_lines, mapping=mapping, missing=job.source.missing)
-        parts[kind].append(mapped.through(checked).withColumn("place", by_file[F.col("file_id")]))
+        # Read once: counted, told where refused, and gathered. Without the cache Spark also moves "is refused"
+        # below the checks, where it repeats them until the code is too long to be compiled.
+        parts[kind].append(mapped.through(checked).withColumn("place", by_file[F.col("file_id")]).persist())
+    cached = [part for of_kind in parts.values() for part in of_kind]
     if parts["items"]:
         parts["items"] = [refuse_superseded(reduce(DataFrame.unionByName, parts["items"])).persist()]
     names = {file.file_id: file.name for files in landed for file in files}
@@ -103,8 +106,8 @@ def main(spark: SparkSession, job: Job) -> JobResult:
         REJECTED_ITEMS.name: delta.upsert(spark, refused, REJECTED_ITEMS, *place),
         ITEMS.name: delta.upsert(spark, rows, ITEMS, *place, note=note),
     }
-    for cached in (*parts["items"], refused, rows):
-        cached.unpersist()
+    for frame in (*cached, *parts["items"], refused, rows):
+        frame.unpersist()
     return JobResult(versions=versions, figures=measured)
 
 

@@ -36,6 +36,7 @@ from expectations.tables import EVENTS
 from model.evaluation.names import CANDIDATE, ModelName
 from pipeline.cycle.context import StageContext
 from pipeline.cycle.definition import AcceptedVersion
+from pipeline.cycle.signals import days, signals_shape
 from pipeline.settings import Settings
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -177,6 +178,7 @@ def _log_params(store: MlflowClient, run: str, context: StageContext, model: Mod
     sections = {"model": config.network(), "objective": config.objective, "training": config.training}
     for name, section in sections.items():
         params |= {f"{name}.{key}": value for key, value in section.model_dump(mode="json").items()}
+    del params["model.half_lives"]  # the cycle's own number is known, and logged, when a model trains
     if model.size is not None:
         params["model.size"] = model.size
     entries = [Param(key, str(value)[:500]) for key, value in params.items()]
@@ -185,8 +187,12 @@ def _log_params(store: MlflowClient, run: str, context: StageContext, model: Mod
 
 def live_metrics(context: StageContext, model: ModelName) -> Callable[[dict[str, float], int], None]:
     """A function that logs figures at a step while a model trains, as `training/…`. Figures are logged by step,
-    so a resumed run draws one curve."""
+    so a resumed run draws one curve. The run's parameters get the half-lives of the cycle's item signals."""
     store, run = client(context.settings), run_id(context, model)
+    if context.config.model.item_signals and "signals.half_lives" not in store.get_run(run).data.params:
+        store.log_batch(
+            run, params=[Param("signals.half_lives", days(signals_shape(context).half_lives_days))]
+        )
 
     def log(figures: dict[str, float], step: int) -> None:
         _log_metrics(store, run, {f"training/{key}": value for key, value in figures.items()}, step)

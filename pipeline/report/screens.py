@@ -36,8 +36,6 @@ from spark_jobs.figures import EventsFigures, ItemsFigures, SequencesFigures, Vo
 WIDTH = 120
 INDENT = " " * 11
 """Width of the column of titles; lines without one begin after it."""
-MODELS_A_TABLE = 5
-"""Models whose MRR fits beside each other; more of them make another table."""
 REASONS_SHOWN = 3
 """Reasons of rejected lines that a cycle's screen names at most."""
 
@@ -205,27 +203,21 @@ def _mrr_lines(records: Records) -> list[str]:
     rows = [row for row in ranked.judged if row.kind != "slice"]
     # Variants of a rung do not fit on the screen; the report has them.
     models = [name for name in in_order(row.model for row in rows) if name.variant is Variant.OWN]
-    lines = []
-    for start in range(0, len(models), MODELS_A_TABLE):
-        title = f"MRR with 95 % intervals: {condition_words(rows[0])}" if start == 0 else None
-        table = _table(title)
-        table.add_column("labels")
-        shown = models[start : start + MODELS_A_TABLE]
-        for name in shown:
-            table.add_column(name.words, justify="right", no_wrap=True)
-        for kind, group in dict.fromkeys((row.kind, row.group) for row in rows):
-            cells = {row.model: row for row in rows if (row.kind, row.group) == (kind, group)}
-            labels = "all" if kind == "all" else Group(kind, group).words
-            table.add_row(
-                f"{labels} ({cells[models[0]].examples:,})",
-                *(_interval(cells[name].values["mrr"]) for name in shown),
-            )
-        lines += [line.rstrip() for line in _text(table).rstrip().splitlines()]
-    return lines
+    table = _table(f"MRR with 95 % intervals: {condition_words(rows[0])}")
+    table.add_column("model", no_wrap=True)
+    groups = list(dict.fromkeys((row.kind, row.group) for row in rows))
+    cells = {(row.kind, row.group, row.model): row for row in rows}
+    for kind, group in groups:
+        labels = "all" if kind == "all" else Group(kind, group).words
+        count = cells[kind, group, models[0]].examples
+        table.add_column(f"{labels} ({count:,})", justify="right", no_wrap=True)
+    for name in models:
+        table.add_row(name.words, *(_interval(cells[*group, name].values["mrr"]) for group in groups))
+    return [line.rstrip() for line in _text(table).rstrip().splitlines()]
 
 
 def _interval(estimate: Estimate) -> str:
-    """Value and interval, short enough for five of them a line: `0.0604 [.052, .070]`."""
+    """Value and interval: `0.0604 [.052, .070]`."""
     if any(number is None for number in estimate):
         return "none"
     low, high = (f"{number:.3f}".removeprefix("0") for number in estimate[1:])

@@ -260,7 +260,9 @@ def upsert(
     changed = rows.select(*columns)
     if not is_new:
         changed = changed.exceptAll(read(spark, lake, source, table).select(*columns))
-    changed = changed.persist()
+    is_ours = not (is_new and rows.is_cached)
+    if is_ours:
+        changed = changed.persist()
     same_key = " AND ".join(f"t.{name} = n.{name}" for name in table.key)
     if note is not None:
         spark.conf.set(_NOTE, note)
@@ -285,7 +287,8 @@ def upsert(
         raise _explained(error, table) from error
     finally:
         spark.conf.unset(_NOTE)
-        changed.unpersist()
+        if is_ours:
+            changed.unpersist()
     return _newest(spark, lake, source, table)
 
 

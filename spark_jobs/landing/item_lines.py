@@ -71,10 +71,9 @@ def checked_lines(
     problem.insert(1, F.concat(F.lit("item "), failed["item"]))
     if not is_item:
         problem += named
-    dropped = F.concat_ws("; ", *named) if is_item and named else F.lit("")
+    dropped = F.nullif(F.concat_ws("; ", *(named if is_item else [])), F.lit(""))
     lines = lines.withColumns({"problem": F.coalesce(*problem), "at": at}).withColumn(
-        "dropped",
-        F.when(F.col("problem").isNull() & (dropped != ""), F.concat(F.lit(KEPT_WITHOUT), dropped)),
+        "dropped", F.when(F.col("problem").isNull(), F.concat(F.lit(KEPT_WITHOUT), dropped))
     )
     head = (
         F.col(FILE_ID).alias("file_id"),

@@ -38,7 +38,8 @@ def numbered_lines(spark: SparkSession, files: list[LandedFile]) -> tuple[DataFr
     )
     has_mark = (F.col(LINE_NUMBER) == 1) & F.expr(f"startswith(value, {_BYTE_ORDER_MARK})")
     text = F.when(has_mark, F.expr("substring(value, 2)")).otherwise(F.col("value"))
-    return numbered.select(FILE_ID, LINE_NUMBER, F.rtrim(text, F.lit("\r")).alias(RAW)), counts
+    whole = numbered.withColumn("value", text)
+    return whole.select(FILE_ID, LINE_NUMBER, F.expr(r"trim(TRAILING '\r' FROM value)").alias(RAW)), counts
 
 
 def files_with(spark: SparkSession, files: list[LandedFile], marks: tuple[str, ...]) -> set[str]:

@@ -70,15 +70,13 @@ def test_an_accepted_cycle_is_shown_whole(settings):
     assert "           (5 kept without launched_at, which is a year without a day; 2 missing item)" in lines
     assert "           900 labels of 120 users in the window" in lines
     assert "MRR with 95 % intervals: replay, no delay" in lines
-    models = "candidate champion frozen popularity moving popularity Markov chain"
-    assert after(lines, "labels").split() == models.split()
-    assert after(lines, "all (900)") == (
-        "0.0500 [.045, .056]  0.0450 [.041, .050]  0.0200 [.018, .022]  0.0250 [.023, .028]  0.0550 [.050, .062]"
-    )
-    assert after(lines, "task B (640)").startswith("0.0300 [.027, .034]")
+    assert after(lines, "model").endswith("  task B (640)")
+    assert after(lines, "candidate  ").split("  ")[0] == "0.0500 [.045, .056]"
+    assert after(lines, "candidate  ").endswith("  0.0300 [.027, .034]")
+    assert after(lines, "Markov chain  ").startswith("0.0550 [.050, .062]")
     assert not any("cold-start items" in line for line in lines)
     assert after(lines, "rung 25k") == "passed (1 pass)"
-    assert after(lines, "candidate") == "passed (3 pass, 1 fail)"
+    assert "candidate  passed (3 pass, 1 fail)" in lines
     assert after(lines, "registered") == "version 2 of reprise-tiny, champion"
     assert after(lines, "cost").startswith("events 16 s · items 15 s ·")
     assert "report 16 s · 334 s of stage time" in "\n".join(lines)
@@ -86,13 +84,11 @@ def test_an_accepted_cycle_is_shown_whole(settings):
     assert after(lines, "  report of 2024-02-20") == str(settings.report_folder("tiny", NAME) / "cycle.html")
 
 
-def test_more_models_than_fit_beside_each_other_make_another_table(settings):
+def test_every_model_has_a_line_and_no_line_is_too_long(settings):
     figures = accepted()["evaluate"].figures
     many = cycle_records.measures({**cycle_records.STRENGTHS, DECAYED: 0.6, DECAYED_UNSEEN: 0.7})
     lines = shown(settings, accepted() | {"evaluate": record("evaluate", replace(figures, measures=many))})
-    heads = [line.removeprefix("labels").strip() for line in lines if line.startswith("labels")]
-    assert [head.split("  ")[-1].strip() for head in heads] == ["decayed popularity", "Markov chain"]
-    assert sum(line.startswith("all (900)") for line in lines) == 2
+    assert {row.model.words for row in many.metrics} <= {line.split("  ")[0] for line in lines}
     assert max(len(line) for line in lines if "/" not in line) <= screens.WIDTH
 
 
@@ -110,9 +106,9 @@ def test_a_rung_that_the_configuration_no_longer_has_is_not_shown(settings):
 def test_a_refused_cycle_shows_the_rung_beside_the_yardsticks_and_why(settings):
     lines = shown(settings, refused_by_first_rung(), ("25k", "50k"))
     assert "           900 labels of 120 users in the window" in lines
-    assert after(lines, "labels").split() == ["rung", "25k", "frozen", "popularity", "Markov", "chain"]
-    assert after(lines, "all (900)") == "0.0500 [.045, .056]  0.0200 [.018, .022]  0.0550 [.050, .062]"
-    assert after(lines, "rung 25k") == "refused (1 fail)"
+    assert after(lines, "rung 25k  ").startswith("0.0500 [.045, .056]")
+    assert after(lines, "frozen popularity").startswith("0.0200 [.018, .022]")
+    assert "rung 25k   refused (1 fail)" in lines
     why = [line.replace("\u00a0", " ").strip() for line in lines if line.startswith(" " * 11)]
     assert (
         "own histories against other users': fail, −1.0 %, below the +5.0 % margin at 95 % confidence (upper bound "
@@ -124,15 +120,15 @@ def test_a_refused_cycle_shows_the_rung_beside_the_yardsticks_and_why(settings):
 
 def test_a_refusal_in_training_says_what_was_not_finite(settings):
     lines = shown(settings, refused_by_training())
-    assert after(lines, "candidate") == "refused in training"
+    assert "candidate  refused in training" in lines
     assert "           the loss of step 7 is not a finite number" in lines
     assert after(lines, "registered") == "nothing: the candidate was refused"
 
 
 def test_a_refusal_by_the_funnel_shows_the_candidates_figures_and_why(settings):
     lines = shown(settings, refused_by_funnel())
-    assert after(lines, "labels").startswith("candidate")
-    assert [line for line in lines if line.startswith("candidate")] == ["candidate  refused (1 pass, 1 fail)"]
+    ranked, judged = [line for line in lines if line.startswith("candidate")]
+    assert "[" in ranked and judged == "candidate  refused (1 pass, 1 fail)"
     assert any(line.startswith(" " * 11 + "all labels against the champion: fail, −11.1") for line in lines)
 
 
@@ -176,7 +172,8 @@ def test_a_metric_without_a_value_says_none(settings):
     def nothing(row):
         return replace(row, values=row.values | {"mrr": Estimate(None)}) if row.group == "A" else row
 
-    assert after(shown(settings, with_metrics(accepted(), nothing)), "task A (200)").split() == ["none"] * 5
+    ranked = [line for line in shown(settings, with_metrics(accepted(), nothing)) if line.count("[") == 2]
+    assert len(ranked) == 5 and all(line.count("none") == 1 for line in ranked)
 
 
 def status(settings, records, rungs=ONE_RUNG) -> list[str]:

@@ -15,7 +15,7 @@ from pipeline.registry import tracking
 from pipeline.stages import train as stage
 from pipeline.stages.train import train
 from pipeline.training.fit import fit
-from tests.pipeline.tiny_training import Killed, die_after, first_cycle
+from tests.pipeline.tiny_training import Killed, config, die_after, first_cycle, with_signals
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,14 @@ def test_the_stage_logs_live_and_returns_the_figures(unbroken, monkeypatch):
     assert models == [CANDIDATE]
     assert result.figures.training == fitted.figures and result.figures.not_finite is None
     assert result.refused is None and result.versions == {}
+
+
+def test_the_run_names_the_half_lives_that_the_cycle_has(tmp_path):
+    context = first_cycle(tmp_path, with_signals(config()), say=lambda text: None)
+    for _ in range(2):  # as a resumed stage does
+        tracking.live_metrics(context, CANDIDATE)
+    run = tracking.client(context.settings).get_run(tracking.run_id(context))
+    assert run.data.params["signals.half_lives"] == "0.5 and 4 days"
 
 
 def test_loss_and_throughput_reach_the_registry_while_it_trains(unbroken, tmp_path, monkeypatch):
