@@ -3,8 +3,8 @@
     python -m pipeline --list                    the map of stages
     python -m pipeline cycle --source my.toml --cutoff 2026-03-01
     python -m pipeline STAGE --source ml-100k --cutoff 1998-03-26
-    python -m pipeline status | promote | rollback | release | config | check-source | land
-    python -m pipeline accept-data | withdraw | replay-rejected | erase-user | move-source | maintain
+    python -m pipeline status | tables | promote | rollback | release | config | check-source | land
+    python -m pipeline accept-data | withdraw | replay-rejected | erase-user | move-source | maintain | replay
 
 Exit codes are `pipeline.errors.Exit`; the last line printed says how the command ended.
 """
@@ -105,9 +105,12 @@ def _resolve(options: argparse.Namespace, settings: Settings) -> int:
 
 def _begin(options: argparse.Namespace, config: Config, cutoff: datetime, settings: Settings) -> Cycle:
     """The cycle, resolved under a lease that the caller holds."""
+    from pipeline.cycle import lease
+    from pipeline.cycle.definition import cycle_name
     from pipeline.stages.resolve import resolve
 
-    with inside(workflow(config).resolve.name):
+    stage = workflow(config).resolve.name
+    with lease.working(settings, config.source.name, cycle_name(cutoff), stage), inside(stage):
         return resolve(
             config, cutoff, settings, run_type=options.run_type, cold_start=options.cold_start, say=say
         )
@@ -165,6 +168,13 @@ def _status(options: argparse.Namespace, settings: Settings) -> int:
     from pipeline.report import screens
 
     print(screens.screen(settings, _source_name(options, settings) if options.source else None))
+    return Exit.DONE
+
+
+def _tables(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.report import screens
+
+    print(screens.tables_screen(settings, _source_name(options, settings)))
     return Exit.DONE
 
 
@@ -244,19 +254,36 @@ def _maintain(options: argparse.Namespace, settings: Settings) -> int:
     return Exit.DONE
 
 
+def _replay(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.maintenance.replay import replay, require_same
+    from pipeline.report import screens
+
+    source = _source_name(options, settings)
+    found = replay(settings, source, options.version, say)
+    print(screens.replay_screen(source, options.version, found))
+    require_same(found, options.version)
+    return Exit.DONE
+
+
 def _promote(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.cycle import lease
     from pipeline.registry.promotion import promote_version
 
     if options.version is None:
         return _stage(options, settings)
-    say(promote_version(settings, _source_name(options, settings), options.version))
+    source = _source_name(options, settings)
+    with lease.moving_alias(settings, source):
+        say(promote_version(settings, source, options.version))
     return Exit.DONE
 
 
 def _rollback(options: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.cycle import lease
     from pipeline.registry.promotion import rollback
 
-    say(rollback(settings, _source_name(options, settings)))
+    source = _source_name(options, settings)
+    with lease.moving_alias(settings, source):
+        say(rollback(settings, source))
     return Exit.DONE
 
 
@@ -267,6 +294,7 @@ _COMMANDS = {
     "release": _release,
     "land": _land,
     "status": _status,
+    "tables": _tables,
     "config": _show_config,
     "check-source": _check_source,
     "accept-data": _accept_data,
@@ -275,6 +303,7 @@ _COMMANDS = {
     "erase-user": _erase_user,
     "move-source": _move_source,
     "maintain": _maintain,
+    "replay": _replay,
     "promote": _promote,
     "rollback": _rollback,
 }

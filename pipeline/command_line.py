@@ -46,6 +46,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             (Exit.TRY_LATER, Exit.REFUSED),
         ),
         Command("status", "show cycles, versions and what is live", "status --source ml-100k"),
+        Command("tables", "show the version of every table that readers may use", "tables --source ml-100k"),
         Command("release", "end the lease of a cycle that no longer runs", "release --source ml-100k"),
         Command("land", "fetch a packaged source's files to the landing folder", "land --source ml-100k"),
     ),
@@ -97,6 +98,12 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             "maintain --source my.toml --dry-run",
             (Exit.TRY_LATER,),
         ),
+        Command(
+            "replay",
+            "make a version's tables again from its record and compare them",
+            "replay 3 --source ml-100k",
+            (Exit.TRY_LATER,),
+        ),
     ),
 }
 NAME_WIDTH = 22
@@ -136,6 +143,7 @@ def parser() -> argparse.ArgumentParser:
     status = add(by_name["status"])
     status.add_argument("--source", default=None, help="one source only (default: every source of the home)")
     status.add_argument("--preset", help=argparse.SUPPRESS)
+    add(by_name["tables"], common)
     add(by_name["release"], common, run)
     add(by_name["land"], common)
     promote = add(by_name["promote"], common, run)
@@ -151,6 +159,8 @@ def parser() -> argparse.ArgumentParser:
     maintain.add_argument(
         "--dry-run", action="store_true", help="say what would go and how many bytes; change nothing"
     )
+    replay = add(by_name["replay"], common)
+    replay.add_argument("version", type=int, help="a registered version")
     _add_mending(add, by_name, common)
     for stage in stages():
         if stage.name not in by_name:

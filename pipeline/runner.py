@@ -104,6 +104,16 @@ def _run(
     _check_upstream(stages, stage, records, config, cycle)
     beside = [other.name for other in stages.stages if other is not stage and other.after == stage.after]
     with lease.working(settings, cycle.source, cycle.name, name, beside), crash_points.inside(name):
+        # Another process may have come before it since: the same stage, or an earlier one that ran again.
+        records, _ = _standing(stages, config, cycle, folder, outside)
+        if name in records:
+            say(f"{name}: done meanwhile by another process, nothing to do")
+            return Outcome(records[name], worked=False)
+        now = _inputs(stages, stage, config, cycle, records)
+        if any(now[key] != inputs[key] for key in now):
+            raise lease.SourceBusyError(
+                f"what {name} of cycle {cycle.name} of {cycle.source} reads has changed since it began to wait; retry"
+            )
         started, clock = datetime.now(UTC), time.monotonic()
         context = StageContext(
             stage, config, cycle, settings, records, lambda text: say(f"{name}: {text}"), digest

@@ -55,8 +55,7 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     Raises MappingError (a mapping does not fit its files), LandingError, TableError.
     """
     place = (job.lake, job.source.name)
-    mappings = (*job.source.items, *job.source.tags, *job.source.edges)
-    landed = [_landed(spark, job, mapping) for mapping in mappings]
+    mappings, landed = _mappings(job), landed_files(spark, job)
     inputs = _inputs_digest(job, landed)
     note = json.loads(delta.last_note(spark, *place, ITEMS) or "{}")
     if note.get("inputs") == inputs:
@@ -235,6 +234,21 @@ def figures(
         kept_without_by_reason={reason: told[reason] for reason in told if reason not in reasons},
         catalogue=catalogue,
     )
+
+
+def _mappings(job: Job) -> tuple[FileMapping, ...]:
+    return (*job.source.items, *job.source.tags, *job.source.edges)
+
+
+def landed_files(spark: SparkSession, job: Job) -> list[list[LandedFile]]:
+    """The landed files of every mapping of items, tags and edges. Raises LandingError."""
+    return [_landed(spark, job, mapping) for mapping in _mappings(job)]
+
+
+def was_made_of(note: str | None, job: Job, landed: list[list[LandedFile]]) -> bool:
+    """Whether the note of a version of `items` says that it was made of the job's events and mappings and of these
+    files, by this revision's rules."""
+    return json.loads(note or "{}").get("inputs") == _inputs_digest(job, landed)
 
 
 def _landed(spark: SparkSession, job: Job, mapping: FileMapping) -> list[LandedFile]:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from pyarrow.dataset import Dataset
+from pyarrow.fs import FileType
 
 from expectations.crash_points import reach
 from expectations.tables import Table, location
@@ -98,6 +99,12 @@ class PinnedTable:
             fragment_readahead=BATCHES_AHEAD,
         )
         return (batch for batch in scanner.to_batches() if batch.num_rows)
+
+    def missing_files(self) -> list[str]:
+        """Files of this version that are gone, vacuumed or erased. Raises TableError as `dataset`."""
+        dataset = self.dataset()
+        found = dataset.filesystem.get_file_info(dataset.files)
+        return [one.path for one in found if one.type == FileType.NotFound]
 
     def _columns(self, dataset: Dataset, columns: Sequence[str]) -> dict[str, pc.Expression]:
         """The columns, null where this version lacks one."""

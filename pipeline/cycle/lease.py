@@ -4,7 +4,8 @@ Airflow's `max_active_runs` does not count backfill runs, and a person may start
 schedule; so the pipeline itself refuses. A cycle takes the lease in `resolve` and gives it back at its
 end; each of its stages renews it. A running stage also holds an operating-system lock, which ends with
 its process however it dies: a lease without a live process that was not renewed for
-`STALE_AFTER_SECONDS` may be taken over. Stages that wait for the same stages may run side by side.
+`STALE_AFTER_SECONDS` may be taken over. Stages that wait for the same stages may run side by side. Where one process
+runs a whole cycle, no other process runs a stage of it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
+
 from expectations.files import write_atomically
 from pipeline.settings import Settings
 
 STALE_AFTER_SECONDS = 3600.0
 """Longest wait between two stages of one cycle before another cycle may take the source."""
+
+
+CLOCK_STEP_SECONDS = 60.0
+"""Most by which the start of a process may seem to move when the machine's clock is set."""
 
 
 class SourceBusyError(RuntimeError):
@@ -32,12 +39,13 @@ def take(settings: Settings, source: str, cycle: str, owner_process: int | None 
     """Gives the source to a cycle; returns whether the cycle did not hold it before.
 
     `owner_process` is given where one process runs the whole cycle: the lease then ends with it.
-    Raises SourceBusyError when another cycle holds it.
+    Raises SourceBusyError when another cycle holds it, or another process runs this one.
     """
     with _guard(settings, source):
         _refuse_another_cycle(settings, source, cycle)
+        _refuse_another_process(settings, source, owner_process)
         held = _read(_path(settings, source))
-        _write(settings, source, cycle, owner_process)
+        _write(settings, source, cycle, owner_process or _process_of(held))
         return held is None or held["cycle"] != cycle
 
 
@@ -59,19 +67,23 @@ def taking(settings: Settings, source: str, cycle: str) -> Iterator[None]:
 
 @contextmanager
 def holding(settings: Settings, source: str, cycle: str) -> Iterator[None]:
-    """The lease for a process that runs a whole cycle; given back however the cycle ends."""
+    """The lease for a process that runs a whole cycle; given back however the cycle ends. Raises as `take`."""
     take(settings, source, cycle, os.getpid())
     try:
         yield
     finally:
-        release(settings, source, cycle)
+        release(settings, source, cycle, os.getpid())
 
 
-def release(settings: Settings, source: str, cycle: str | None = None) -> str | None:
-    """Gives the source back; with a cycle, only when that cycle holds it. Returns who held it."""
+def release(
+    settings: Settings, source: str, cycle: str | None = None, process: int | None = None
+) -> str | None:
+    """Gives the source back; with a cycle or a process, only when that one holds it. Returns who held it."""
     with _guard(settings, source):
         held = _read(_path(settings, source))
         if held is None or (cycle is not None and held["cycle"] != cycle):
+            return None
+        if process is not None and held["process"] != process:
             return None
         _path(settings, source).unlink()
         return held["cycle"]
@@ -101,12 +113,13 @@ def working(
 ) -> Iterator[None]:
     """Held while a stage runs; takes or renews the cycle's lease.
 
-    Raises SourceBusyError when another cycle holds the source, when this stage already runs in another
-    process, or when a stage runs that is not of this cycle and named in `beside`.
+    Raises SourceBusyError when another cycle holds the source, when another process runs this one, when this stage
+    already runs in another process, or when a stage runs that is not of this cycle and named in `beside`.
     """
     with ExitStack() as held:
         # Every lock is taken under the guard, so no stage begins between the check and the lock.
         with _guard(settings, source):
+            _refuse_another_process(settings, source, os.getpid())
             lease = _read(_path(settings, source))
             is_ours = lease is not None and lease["cycle"] == cycle
             others = [name for name in _working(settings, source) if not (is_ours and name in beside)]
@@ -116,7 +129,7 @@ def working(
                 )
             _refuse_another_cycle(settings, source, cycle)
             held.enter_context(_exclusive(_folder(settings) / f"{source}.{stage}.working", wait=False))
-            _write(settings, source, cycle, lease["process"] if is_ours else None)
+            _write(settings, source, cycle, _process_of(lease) if is_ours else None)
         yield
 
 
@@ -129,17 +142,27 @@ def mending(settings: Settings, source: str, command: str) -> Iterator[None]:
     """
     with ExitStack() as held:
         with _guard(settings, source):
+            _refuse_another_process(settings, source, None)
             if others := _working(settings, source):
                 raise SourceBusyError(
                     f"{', '.join(others)} of {source} is still running; retry when it finishes"
                 )
-            lease = _read(_path(settings, source))
-            process = lease["process"] if lease else None
-            if process is not None and Path(f"/proc/{process}").exists():
-                raise SourceBusyError(
-                    f"cycle {lease['cycle']} of {source} is running; retry when it finishes"
-                )
             held.enter_context(_exclusive(_folder(settings) / f"{source}.{command}.working", wait=False))
+        yield
+
+
+@contextmanager
+def moving_alias(settings: Settings, source: str) -> Iterator[None]:
+    """Held from the look at the live version to the move of its alias; waits for others who hold it."""
+    with _exclusive(_folder(settings) / f"{source}.alias", wait=True):
+        yield
+
+
+@contextmanager
+def alone(settings: Settings, what: str) -> Iterator[None]:
+    """Held while a command is at work that may run beside stages, but not beside itself. Raises SourceBusyError while
+    another process is at it."""
+    with _exclusive(_folder(settings) / f"{what}.alone", wait=False):
         yield
 
 
@@ -152,8 +175,20 @@ def _refuse_another_cycle(settings: Settings, source: str, cycle: str) -> None:
         )
 
 
+def _refuse_another_process(settings: Settings, source: str, process: int | None) -> None:
+    """`process`: the one that asks; None: it does not run a whole cycle."""
+    held = _read(_path(settings, source))
+    holder = _process_of(held)
+    if holder is not None and holder != process:
+        raise SourceBusyError(
+            f"cycle {held['cycle']} of {source} is running in process {holder}; retry when it finishes"
+        )
+
+
 def _write(settings: Settings, source: str, cycle: str, process: int | None) -> None:
     content = {"cycle": cycle, "process": process, "renewed_at": time.time()}
+    if process is not None:
+        content["process_started_at"] = _started_at(process)
     write_atomically(_path(settings, source), json.dumps(content))
 
 
@@ -173,8 +208,27 @@ def _is_live(settings: Settings, source: str, held: dict) -> bool:
     if _working(settings, source):
         return True
     if held["process"] is not None:
-        return Path(f"/proc/{held['process']}").exists()
+        return _process_of(held) is not None
     return time.time() - held["renewed_at"] < STALE_AFTER_SECONDS
+
+
+def _process_of(held: dict | None) -> int | None:
+    """The live process that runs the whole cycle; None where there is none. A process that was given the number of one
+    that is gone is another."""
+    if held is None or held["process"] is None:
+        return None
+    now, then = _started_at(held["process"]), held.get("process_started_at")
+    is_it = now is not None and (then is None or abs(now - then) < CLOCK_STEP_SECONDS)
+    return held["process"] if is_it else None
+
+
+def _started_at(process: int) -> float | None:
+    """When a process began, seconds since 1970-01-01; None when there is none, or none but its name."""
+    try:
+        found = psutil.Process(process)
+        return None if found.status() == psutil.STATUS_ZOMBIE else found.create_time()
+    except psutil.Error:
+        return None
 
 
 def _guard(settings: Settings, source: str) -> AbstractContextManager[None]:

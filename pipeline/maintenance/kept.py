@@ -1,7 +1,8 @@
 """What maintenance must not touch: the table versions and cycles that somebody may still read.
 
 These are of every registered version (by MLflow, and by the folders under `accepted/`), of every cycle that has not
-finished or holds the source, and of the newest cycles whatever became of them. Their records hold the versions.
+finished or holds the source, and of the newest cycles whatever became of them. Their records hold the versions. What
+readers outside are told to use (`pipeline.cycle.passed_tables`) stays too, whichever cycle passed it.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from expectations.tables import ITEMS
 from pipeline.cycle import lease
 from pipeline.cycle.definition import read_cycle_file
-from pipeline.cycle.records import Records, StageRecord, read_records
+from pipeline.cycle.passed_tables import passed_tables
+from pipeline.cycle.records import Records, StageRecord, read_records, table_versions
 from pipeline.registry import tracking
 from pipeline.settings import Settings
 
@@ -43,13 +46,14 @@ def find_kept(settings: Settings, source: str, newest_cycles: int) -> Kept:
     accepted = _folders(settings.accepted_folder(source, "any").parent)
     cycles = {cycle for cycle, _ in registered} | set(list(folders)[-newest_cycles:])
     cycles |= {read_cycle_file(folder / "cycle.json").cycle.name for folder in accepted}
+    cycles |= {passed.cycle for passed in passed_tables(settings, source).values()}
     if (holder := lease.holder(settings, source)) is not None:
         cycles.add(holder)
     records = {name: read_records(folder) for name, folder in folders.items()}
     cycles |= {name for name, of_cycle in records.items() if not _has_ended(of_cycle)}
     pinned = [pair for _, versions in registered for pair in versions.items()]
     for of_version in map(read_records, accepted):
-        pinned += _pinned(of_version)
+        pinned += [*_pinned(of_version), *_made_from(of_version)]
     for name in cycles & set(records):
         pinned += _pinned(records[name])
     versions: dict[str, set[int]] = {}
@@ -80,6 +84,13 @@ def _read(record: StageRecord) -> Iterator[tuple[str, int]]:
     for table, (_, _, version) in record.inputs.get("reads", {}).items():
         if version is not None:
             yield table, version
+
+
+def _made_from(records: Records) -> Iterator[tuple[str, int]]:
+    """What `replay` needs beside what stages read: the catalogue before the cycle numbered its new items."""
+    version = table_versions(records).get(ITEMS.name)
+    if version:
+        yield ITEMS.name, version - 1
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.cycle import corrections, identity, lease
+from pipeline.cycle import corrections, identity, lease, passed_tables
 from pipeline.cycle.context import spark_session
 from pipeline.cycle.corrections import CorrectionError, Said
 from pipeline.mending import landed, pages
@@ -37,6 +37,7 @@ def erase_user(config: Config, settings: Settings, user: str, why: Said, say: Sa
         rewritten = landed.rewrite_without(spark, job, digest)
         erasure = erase(spark, settings.lake, source, user)
         changed = pages.scrub(_folders(settings, source), user)
+        passed_tables.publish(settings, source, spark)
     say(
         f"landed files: {rewritten.lines:,} lines left {len(rewritten.files):,} files; the next cycle reads them again"
     )

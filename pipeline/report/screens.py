@@ -6,13 +6,17 @@ Made from the records of cycles and the registry; every number was recorded by a
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from io import StringIO
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from expectations.tables import TABLES, location
 from expectations.wording import by_frequency
+from model.data.delta import PinnedTable
 from model.evaluation.figures import Estimate
 from model.evaluation.metrics import Group
 from model.evaluation.names import CANDIDATE, Variant, in_order
@@ -25,6 +29,7 @@ from pipeline.cycle.figures import (
     RegisterFigures,
     RungFigures,
 )
+from pipeline.cycle.passed_tables import address, passed_tables
 from pipeline.cycle.records import Records, read_records
 from pipeline.report.outcome import accepted_data, judged_model, refused_where, refusing_record
 from pipeline.report.quality import condition_words, measured
@@ -32,6 +37,9 @@ from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import refresh_cycle
 from pipeline.workflows.stage import Workflow
 from spark_jobs.figures import EventsFigures, ItemsFigures, SequencesFigures, VocabularyFigures
+
+if TYPE_CHECKING:
+    from pipeline.maintenance.replay import Replayed
 
 WIDTH = 120
 INDENT = " " * 11
@@ -68,6 +76,41 @@ def cycle_screen(settings: Settings, source: str, names: list[str]) -> str:
         *((f"report of {name}", str(settings.report_folder(source, name) / "cycle.html")) for name in names),
     ]
     return "\n".join([*cycles, *(f"  {title:<26} {command}" for title, command in commands)])
+
+
+def tables_screen(settings: Settings, source: str) -> str:
+    """The version of every table that readers outside may use, and where it is."""
+    passed = passed_tables(settings, source)
+    if not passed:
+        return f"No table of {source} has passed a suite under {settings.home}. Run a cycle first."
+    table = _table(f"{source}: the last version of every table that passed")
+    for title in ("table", "version", "rows", "passed by"):
+        table.add_column(title, justify="right" if title == "version" else "left", overflow="fold")
+    for name, told in passed.items():
+        gone = PinnedTable(settings.lake, source, TABLES[name], told.version).missing_files()
+        if gone:
+            words = f"{len(gone):,} files of version {told.version} are gone; the next cycle writes a new one"
+            table.add_row(name, "none", "", words)
+            continue
+        judge = (
+            f"{told.suite} of cycle {told.cycle}" if told.suite else f"cycle {told.cycle}, without a suite"
+        )
+        accepted = f", {told.accepted}" if told.accepted else ""
+        table.add_row(name, str(told.version), told.where or "all", judge + accepted)
+    where = location(settings.lake, source, "")
+    return (
+        f"{_text(table)}\nThe tables are in {where}, and the same for programs in {address(settings, source)}"
+    )
+
+
+def replay_screen(source: str, version: int, found: Sequence[Replayed]) -> str:
+    """What became of every table of a version that was made again."""
+    table = _table(f"{source}: version {version}, made again from its record")
+    for title in ("table", "version", "made again", ""):
+        table.add_column(title, justify="right" if title == "version" else "left", overflow="fold")
+    for told in found:
+        table.add_row(told.table, "" if told.version is None else str(told.version), told.outcome, told.words)
+    return _text(table)
 
 
 def _source_table(settings: Settings, source: str) -> str:

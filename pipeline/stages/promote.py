@@ -9,6 +9,7 @@ has the same or a later cutoff.
 
 from __future__ import annotations
 
+from pipeline.cycle import lease
 from pipeline.cycle.context import StageContext
 from pipeline.cycle.figures import FunnelFigures, PromoteFigures, RegisterFigures
 from pipeline.cycle.records import StageResult
@@ -20,9 +21,11 @@ def promote(context: StageContext) -> StageResult:
     """The stage. Raises PromotionError when the alias points at a version that no cycle registered."""
     settings, source = context.settings, context.cycle.source
     version = context.figures("register", RegisterFigures).version
-    reason = _why_not(context, version)
-    context.say(promote_version(settings, source, version) if reason is None else reason)
-    champion = tracking.champion_version(settings, source)
+    # A person may promote or roll back meanwhile.
+    with lease.moving_alias(settings, source):
+        reason = _why_not(context, version)
+        context.say(promote_version(settings, source, version) if reason is None else reason)
+        champion = tracking.champion_version(settings, source)
     return StageResult(PromoteFigures(version, champion, moved=reason is None, why=reason or ""))
 
 

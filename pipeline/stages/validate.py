@@ -4,8 +4,8 @@
     python -m pipeline validate_sequences --source my.toml --cutoff 2026-03-01
 
 Reads the tables at the versions that this cycle pinned, those of the version that it continues, and the
-windows of earlier cycles. Leaves a page with every judgement in the cycle's report folder. An expectation
-that fails or crashes raises, so that no record is written and readers stay on the last versions that
+windows of earlier cycles. Leaves a page with every judgement in the cycle's report folder, and where it passed, the
+versions that readers outside may use (`pipeline.cycle.passed_tables`). An expectation that fails or crashes raises, so that no record is written and readers stay on the last versions that
 passed, unless a person has accepted this very data (`pipeline.cycle.acceptance`). The expectations are in
 `expectations.suites`.
 """
@@ -48,6 +48,7 @@ from pipeline.cycle.context import StageContext, figures_of
 from pipeline.cycle.definition import AcceptedVersion
 from pipeline.cycle.figures import AcceptedData, ValidateEventsFigures, ValidateSequencesFigures
 from pipeline.cycle.passed import passed_version
+from pipeline.cycle.passed_tables import Judged, publish
 from pipeline.cycle.records import StageResult, read_records
 from spark_jobs.figures import ItemsFigures, ItemSignalsFigures
 from spark_jobs.lake import delta
@@ -231,6 +232,9 @@ def _conclude(context: StageContext, judged: Sequence[SuiteResult]) -> tuple[Pat
     if word is not None:
         context.say(f"not met: {', '.join(failed)}; {word.words}")
     acceptance.passed(records, stage)
+    judged_now = Judged(cycle.name, stage, dict(context.versions), word.words if word else None)
+    publish(context.settings, cycle.source, context.session(), judged_now)
+    reach("after-passed")
     return page, word
 
 

@@ -11,7 +11,7 @@ from pipeline.workflows.stage import Stage
 
 _OF_ARTIFACT = {
     "cycle record": ("after-claim", "after-landed", "before-cycle", "after-cycle"),
-    "expectation report": ("after-page",),
+    "expectation report": ("after-page", "after-passed"),
     "checkpoint": (
         "before-partial",
         "inside-partial",

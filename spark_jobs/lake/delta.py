@@ -357,6 +357,34 @@ def files_of(
     return {_file_name(path) for path in read(spark, lake, source, table, version).inputFiles()}
 
 
+_CLONE = "reprise.clone_of"
+"""Table property: the version of another lake's table that this one began as."""
+
+
+def clone(spark: SparkSession, lake: str, source: str, table: Table, version: int, into_lake: str) -> int:
+    """Makes a table in another lake that begins with the rows of a version; returns its version there.
+
+    No file is copied: the new table reads the first one's files, and writes its own. Raises as `read`.
+    """
+    if version == 0:
+        return create(spark, into_lake, source, table)
+    read(spark, lake, source, table, version)
+    address = f"delta.`{location(into_lake, source, table.name)}`"
+    of = f"delta.`{location(lake, source, table.name)}` VERSION AS OF {version}"
+    spark.sql(f"CREATE OR REPLACE TABLE {address} SHALLOW CLONE {of}")
+    # Version 0 is taken for a table that was created and is empty.
+    _set(spark, address, {_CLONE: str(version)})
+    return _newest(spark, into_lake, source, table)
+
+
+def missing_files(
+    spark: SparkSession, lake: str, source: str, table: Table, version: int
+) -> tuple[list[str], int]:
+    """Names of a version's files that are gone, vacuumed or erased, and how many it has. Raises as `read`."""
+    used = files_of(spark, lake, source, table, version)
+    return sorted(used - data_files(spark, lake, source, table).keys()), len(used)
+
+
 def delete_files(spark: SparkSession, files: Iterable[DataFile]) -> None:
     """Deletes files of a table; one that is gone already is no error."""
     for file in files:
@@ -429,6 +457,13 @@ def last_note(spark: SparkSession, lake: str, source: str, table: Table) -> str 
     if latest_version(spark, lake, source, table) is None:
         return None
     return DeltaTable.forPath(spark, location(lake, source, table.name)).history(1).first()["userMetadata"]
+
+
+def note_of(spark: SparkSession, lake: str, source: str, table: Table, version: int) -> str | None:
+    """The note of the commit that made a version; None when it has none, or is not in the log any more."""
+    history = DeltaTable.forPath(spark, location(lake, source, table.name)).history()
+    row = history.where(F.col("version") == version).first()
+    return None if row is None else row["userMetadata"]
 
 
 def check_schema(rows: DataFrame, table: Table, what: str = "the rows to write") -> None:

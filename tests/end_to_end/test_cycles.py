@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -17,12 +18,16 @@ from model.network.recommender import Recommender, score
 from model.serving.encoding import encode_histories, encode_items
 from model.training.checkpoint import digest_of_weights, load_weights
 from model.training.warm_start import start_from_parent
+from pipeline.config import MaintenanceConfig
 from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext
 from pipeline.cycle.signals import network
 from pipeline.evaluation.models import open_contender, open_reference
 from pipeline.evaluation.window import open_window
+from pipeline.maintenance.maintain import maintain
+from pipeline.maintenance.replay import DIFFERS, IMPOSSIBLE, SAME, replay
 from pipeline.registry import tracking
+from pipeline.report.screens import replay_screen, tables_screen
 from pipeline.settings import CHECKOUT
 from pipeline.training.fit import fit
 from pipeline.workflows.refresh_cycle import workflow
@@ -81,7 +86,7 @@ def test_every_landed_line_is_accepted_or_rejected(three_cycles):
 
 def test_the_same_cycle_again_does_no_work_and_makes_no_second_version(three_cycles):
     house, (_, (second, _), _) = three_cycles
-    names = [path.name for path in sorted((house.settings.home / "lake" / "tiny").iterdir())]
+    names = [path.name for path in sorted((house.settings.home / "lake" / "tiny").glob("*/"))]
     before = {name: DeltaTable(location(house.settings.lake, "tiny", name)).version() for name in names}
     versions = len(tracking.accepted_versions(house.settings, "tiny"))
     again, outcomes = house.run(CUTOFFS[1])
@@ -223,3 +228,112 @@ def test_the_report_of_every_cycle_stands_alone(three_cycles):
         for page in pages:
             text = page.read_text()
             assert 'src="http' not in text and 'href="http' not in text
+
+
+def tree(house) -> dict[str, bytes]:
+    """Every file of the lake."""
+    lake = Path(house.settings.lake)
+    return {str(path): path.read_bytes() for path in lake.rglob("*") if path.is_file()}
+
+
+def test_readers_outside_read_what_passed_as_the_page_says(three_cycles, tmp_path):
+    house, cycles = three_cycles
+    page = (CHECKOUT / "docs" / "reading-the-tables.md").read_text()
+    code = re.search(r"<!-- delta-rs:.*?```python\n(.*?)```", page, re.DOTALL)[1]
+    lake = f"{house.settings.lake}/tiny"
+    assert ".reprise/lake/ml-100k" in code
+    (tmp_path / "read.py").write_text(code.replace(".reprise/lake/ml-100k", lake))
+    read = runpy.run_path(str(tmp_path / "read.py"))
+    assert len(read["events"]) == len(house.log.events)
+    newest, outcomes = cycles[-1]
+    assert set(read["read"]("sequences")["cycle"]) == {newest.name}
+    assert len(read["vocabulary"]) == len(table(house, "vocabulary", newest.name))
+    for name, told in read["passed"].items():
+        writer = next(one.record for one in outcomes.values() if name in one.record.versions)
+        assert (told["version"], told["cycle"]) == (writer.versions[name], newest.name), name
+    screen = tables_screen(house.settings, "tiny")
+    assert f"cycle = '{newest.name}'" in screen and f"{lake}/passed.json" in screen.replace("\n", "")
+
+
+def test_maintenance_takes_nothing_that_a_version_or_the_next_run_needs(three_cycles):
+    house, cycles = three_cycles
+    pinned = {
+        pair for _, outcomes in cycles for one in outcomes.values() for pair in one.record.versions.items()
+    }
+
+    def content() -> dict:
+        return {
+            (name, version): sorted(
+                json.dumps(row, default=str)
+                for row in DeltaTable(location(house.settings.lake, "tiny", name), version=version)
+                .to_pyarrow_table()
+                .to_pylist()
+            )
+            for name, version in pinned
+        }
+
+    before, digests = content(), [weights(house, cycle.name) for cycle, _ in cycles]
+    options = MaintenanceConfig(
+        keep_cycles=1, vacuum_hours=0, small_files=2, checkpoint_days=1, report_days=1
+    )
+    config, said = house.config.model_copy(update={"maintenance": options}), []
+    maintain(config, house.settings, said.append)
+    assert any("small files" in line for line in said), said
+    assert content() == before
+    assert [weights(house, cycle.name) for cycle, _ in cycles] == digests
+    _, outcomes = house.run(CUTOFFS[2])
+    assert not any(outcome.worked for outcome in outcomes.values())
+
+
+def test_a_version_is_made_again_from_its_record_after_maintenance(three_cycles):
+    house, _ = three_cycles
+    before = tree(house)
+    found = replay(house.settings, "tiny", 2, house.lines.append)
+    assert [told.table for told in found] == [
+        "events", "items", "rejected_items", "vocabulary", "item_features", "sequences", "evaluation_sequences",
+        "item_signals", "successors", "kept weights",
+    ]  # fmt: skip
+    assert {told.outcome for told in found} == {SAME}, found
+    assert "sequences" in replay_screen("tiny", 2, found)
+    assert tree(house) == before and not (house.settings.home / "replay" / "tiny" / "2").exists()
+
+
+def test_what_is_made_again_otherwise_or_not_at_all_is_told(three_cycles, monkeypatch):
+    """The job of one table does something else today, a catalogue file has changed, a table's files are gone."""
+    house, (*_, (third, outcomes)) = three_cycles
+    catalogue = house.settings.landing("tiny") / "items.jsonl"
+    text = catalogue.read_text()
+    lost = DeltaTable(
+        location(house.settings.lake, "tiny", "sequences"),
+        version=outcomes["sequences"].record.versions["sequences"],
+    ).file_uris([("cycle", "=", third.name)])
+    hidden = {Path(uri): Path(f"{uri}.hidden") for uri in lost}
+    load = Stage.load
+
+    def other(self):
+        function = load(self)
+        if self.name == "successors":
+            return lambda spark, job: function(
+                spark, job.model_copy(update={"signals": job.signals.model_copy(update={"reach": 1})})
+            )
+        return function
+
+    monkeypatch.setattr(Stage, "load", other)
+    try:
+        catalogue.write_text(text.replace("The horror", "Another horror"))
+        for path, name in hidden.items():
+            path.rename(name)
+        found = {told.table: told for told in replay(house.settings, "tiny", 3, house.lines.append)}
+    finally:
+        catalogue.write_text(text)
+        for path, name in hidden.items():
+            name.rename(path)
+    outcome = {name: told.outcome for name, told in found.items()}
+    others = {"items": IMPOSSIBLE, "sequences": IMPOSSIBLE, "successors": DIFFERS}
+    assert {name: one for name, one in outcome.items() if one != SAME} == others
+    assert "landed files of items, tags or edges are not those" in found["items"].words
+    assert "files of sequences, version " in found["sequences"].words
+    assert re.search(
+        r"rows, the first at cycle = \S+ and .*: previous_items; digest", found["successors"].words
+    )
+    assert (house.settings.home / "replay" / "tiny" / "3").exists()  # to be looked at

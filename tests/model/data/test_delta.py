@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -65,6 +67,13 @@ def test_a_missing_table_or_version_is_named(vocabulary):
         missing.dataset()
     with pytest.raises(TableError, match="vocabulary cannot be read at version 9"):
         PinnedTable(vocabulary.lake, vocabulary.source, VOCABULARY, 9).read(["item_index"])
+
+
+def test_files_that_a_version_has_lost_are_named(vocabulary):
+    assert vocabulary.missing_files() == []
+    lost = vocabulary.dataset().files[0]
+    (Path(vocabulary.address) / lost).unlink()
+    assert [Path(path).name for path in vocabulary.missing_files()] == [Path(lost).name]
 
 
 def test_a_column_that_is_no_partition_is_refused(vocabulary):

@@ -120,6 +120,13 @@ def test_every_upsert_keeps_its_note_the_first_too(spark, lake):
         assert delta.last_note(spark, lake, "club", RUNS) == note
 
 
+def test_the_note_of_any_version_is_found(spark, lake):
+    for number, note in ((1, "one"), (2, "two")):
+        delta.upsert(spark, rows(spark, ("c1", "ann", number)), RUNS, lake, "club", note=note)
+    notes = [delta.note_of(spark, lake, "club", RUNS, version) for version in range(4)]
+    assert notes == [None, "one", "two", None]
+
+
 def test_compaction_keeps_rows_and_the_note_and_leaves_one_file(spark, lake):
     for metres in (5, 6):
         delta.upsert(spark, rows(spark, (f"c{metres}", "ann", metres)), RUNS, lake, "club", note="n")
@@ -226,6 +233,33 @@ def test_files_of_old_versions_that_hold_a_row_are_deleted_and_others_are_readab
     spark.catalog.clearCache()
     with pytest.raises(Exception, match=r"(?i)not exist|no such file|FILE_NOT_EXIST"):
         content(spark, lake, bob)
+
+
+def test_a_clone_begins_with_the_rows_of_a_version_and_leaves_the_first_table_alone(spark, lake, tmp_path):
+    for number in (1, 2):
+        delta.replace(
+            spark, rows(spark, (f"c{number}", "ann", number)), RUNS, lake, "club", f"cycle = 'c{number}'"
+        )
+    before, other = {path for path in Path(lake).rglob("*")}, str(tmp_path / "other")
+    version = delta.clone(spark, lake, "club", RUNS, 1, other)
+    # Version 0 is taken for an empty table.
+    assert version > 0 and content(spark, other, version) == [("c1", "ann", 1)]
+    assert not list(Path(other).rglob("*.parquet"))
+    delta.replace(spark, rows(spark, ("c1", "bob", 7)), RUNS, other, "club", "cycle = 'c1'")
+    assert content(spark, other) == [("c1", "bob", 7)]
+    assert content(spark, lake) == [("c1", "ann", 1), ("c2", "ann", 2)]
+    assert {path for path in Path(lake).rglob("*")} == before
+    assert delta.clone(spark, lake, "club", RUNS, 0, str(tmp_path / "empty")) == 0
+
+
+def test_files_that_a_version_has_lost_are_named(spark, lake):
+    for number in (1, 2):
+        version = delta.replace(spark, rows(spark, ("c1", "ann", number)), RUNS, lake, "club", "true")
+    assert delta.missing_files(spark, lake, "club", RUNS, version) == ([], 1)
+    (name,) = delta.files_of(spark, lake, "club", RUNS, version - 1)
+    next(Path(lake).rglob(name)).unlink()
+    assert delta.missing_files(spark, lake, "club", RUNS, version - 1) == ([name], 1)
+    assert delta.missing_files(spark, lake, "club", RUNS, version) == ([], 1)
 
 
 def test_values_of_chosen_rows_are_set(spark, lake):
