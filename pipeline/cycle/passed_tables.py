@@ -132,10 +132,11 @@ def _of_cycle(cycle: str, records: Records, judged: Mapping[str, Judged]) -> dic
         if stage not in judged:
             return found
         for name, version in judged[stage].versions.items():
-            if name not in found:
+            if name in TABLES and name not in found:
                 found[name] = PassedTable(version, cycle, _where(name, cycle), stage, judged[stage].accepted)
     for name, version in table_versions(records).items():
-        if name not in found and name != RANKS.name:  # of models, which come after the last suite
+        # Ranks are of models, which come after the last suite.
+        if name in TABLES and name not in found and name != RANKS.name:
             found[name] = PassedTable(version, cycle, _where(name, cycle), None)
     return found
 

@@ -190,7 +190,7 @@ class _Replay:
             pinned = delta.read(self.spark, self.settings.lake, self.cycle.source, table, version)
             again = delta.read(self.spark, lake, self.cycle.source, table, result.versions[name])
             told = self._compared(table, version, pinned, again, job)
-            if told.outcome == DIFFERS and table is ITEMS and not self._same_files(job, version):
+            if told.outcome == DIFFERS and ITEMS.name in stage.writes and not self._same_files(stage, job):
                 why = "because the landed files of items, tags or edges are not those that it was made from"
                 told = replace(told, outcome=IMPOSSIBLE, words=why)
             yield told
@@ -250,11 +250,12 @@ class _Replay:
 
         return sorted({file.file_id for files in landed_files(self.spark, job) for file in files})
 
-    def _same_files(self, job: Job, version: int) -> bool:
-        """Whether `items` at the version was made of the files that are landed now."""
+    def _same_files(self, stage: Stage, job: Job) -> bool:
+        """Whether the pinned `items` was made of the files that are landed now."""
         from spark_jobs.items import landed_files, was_made_of
         from spark_jobs.lake import delta
 
+        version = self._versions(stage)[ITEMS.name]
         note = delta.note_of(self.spark, self.settings.lake, self.cycle.source, ITEMS, version)
         return was_made_of(note, job, landed_files(self.spark, job))
 

@@ -89,7 +89,7 @@ def tables_screen(settings: Settings, source: str) -> str:
     for name, told in passed.items():
         gone = PinnedTable(settings.lake, source, TABLES[name], told.version).missing_files()
         if gone:
-            words = f"{len(gone):,} files of version {told.version} are gone; the next cycle writes a new one"
+            words = f"nobody yet: version {told.version} lost {len(gone):,} of its files, the next cycle writes others"
             table.add_row(name, "none", "", words)
             continue
         judge = (

@@ -103,10 +103,11 @@ def _forked(request: dict[str, Any]) -> int:
     """Number of a process that does what is asked in a group of its own."""
     child = os.fork()
     if child:
+        os.setpgid(child, child)  # here, so that it can be killed as a group from now on
         return child
     code = 70
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         with open(request["log"], "w") as log:
             for stream in (1, 2):
                 os.dup2(log.fileno(), stream)

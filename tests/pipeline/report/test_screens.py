@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from expectations.tables import VOCABULARY
 from model.evaluation.figures import Estimate
 from model.evaluation.names import DECAYED, DECAYED_UNSEEN
 from pipeline.cycle.figures import AcceptedData, PromoteFigures
+from pipeline.maintenance.replay import Replayed
 from pipeline.registry import tracking
 from pipeline.report import screens
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import refresh_cycle
+from tests.model import lake
 from tests.pipeline import cycle_records
 from tests.pipeline.cycle_records import (
     FOUR_RUNGS,
@@ -238,3 +242,44 @@ def test_what_was_accepted_and_what_left_is_told(settings):
         "not met: events.volume_drift; accepted by ann@host on 2024-02-11: the source was down",
     ):
         assert part in told
+
+
+def test_the_tables_that_readers_may_use_are_shown_and_what_is_gone_is_told(settings):
+    assert "No table of tiny has passed a suite" in screens.tables_screen(settings, "tiny")
+    row = {
+        "cycle": NAME,
+        "item_token": 0,
+        "item_index": 0,
+        "event_count": 1,
+        "added_in": NAME,
+        "retired": False,
+    }
+    version = lake.write(Path(settings.lake), VOCABULARY, [row])
+    judged = {
+        stage: replace(one, inputs={"reads": {name: ["w", "d", version] for name in reads}})
+        for stage, one, reads in (
+            ("validate_events", accepted()["validate_events"], ()),
+            ("validate_sequences", accepted()["validate_sequences"], ("vocabulary",)),
+        )
+    }
+    cycle_records.write(settings, cycle(), judged)
+    shown = screens.tables_screen(settings, "tiny").splitlines()
+    assert after(shown, "vocabulary").split("  ")[:2] == [str(version), f"cycle = '{NAME}'"]
+    assert shown[-1].endswith("/tiny/passed.json")
+    for path in Path(settings.lake).rglob("*.parquet"):
+        path.unlink()
+    told = screens.tables_screen(settings, "tiny")
+    assert f"vocabulary none nobody yet: version {version} lost 1 of its files" in " ".join(told.split())
+
+
+def test_a_version_that_was_made_again_is_shown_table_by_table():
+    found = [
+        Replayed("events", 3, "same", "7 rows, the given ones"),
+        Replayed("kept weights", None, "same", "digest x"),
+    ]
+    lines = screens.replay_screen("tiny", 2, found).splitlines()
+    assert lines[0].strip() == "tiny: version 2, made again from its record"
+    assert [line.split() for line in lines[3:]] == [
+        ["events", "3", "same", "7", "rows,", "the", "given", "ones"],
+        ["kept", "weights", "same", "digest", "x"],
+    ]
