@@ -24,6 +24,7 @@ from pipeline.cycle.figures import (
     PromoteFigures,
     RegisterFigures,
     RungFigures,
+    ValidateEventsFigures,
 )
 from pipeline.cycle.records import Records, read_records
 from pipeline.report.outcome import accepted_data, judged_model, refused_where, refusing_record
@@ -160,6 +161,12 @@ def _data_lines(records: Records) -> list[str]:
         lines.append(f"{INDENT}{events.repeated:,} accepted lines repeat another of their file exactly")
     if events.replaced:
         lines.append(f"{INDENT}{events.replaced:,} events of earlier files replaced by later lines")
+    validation = find_figures(records, "validate_events", ValidateEventsFigures)
+    if validation is not None and validation.late is not None and validation.late.late:
+        late = validation.late
+        lines.append(
+            f"{INDENT}{late.late:,} of {late.new:,} new events came late, {late.context_only:,} as context only"
+        )
     items = find_figures(records, "items", ItemsFigures)
     if items is not None:
         lines += [f"{INDENT}{words}" for words in catalogue_words(items)]
