@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from expectations.tables import Table
-
 Kind = Literal["not_null", "unique", "between", "in_set", "equal", "at_most", "row_count"]
 """`equal` and `at_most` compare two columns of a row (a = b, a ≤ b); `unique` takes one or more columns;
 `row_count` judges the whole batch; the others judge one column, and all but `not_null` ignore nulls."""
@@ -47,6 +45,8 @@ class Expectation:
     """The measured value, for suites that measure before they judge."""
     allowed_words: str = ""
     """The bounds for people, where the numbers alone are hard to read."""
+    remedy: str = ""
+    """What a person may do where it is not met, beginning with a verb; empty where that depends."""
     not_applicable: str | None = None
     """Why it cannot be judged; None when it can."""
 
@@ -116,22 +116,6 @@ class SuiteResult:
     def count(self, outcome: Outcome) -> int:
         """Number of judgements with this outcome."""
         return sum(judgement.outcome == outcome for judgement in self.judgements)
-
-
-def never_null(table: Table, batch: str, keys: tuple[str, ...]) -> tuple[Expectation, ...]:
-    """One expectation for each column that the table's contract declares not null."""
-    return tuple(
-        Expectation(
-            name=f"{column.name}_not_null",
-            words=f"{column.name} is never null ({column.doc.split(';')[0]})",
-            batch=batch,
-            kind="not_null",
-            columns=(column.name,),
-            keys=keys,
-        )
-        for column in table.columns
-        if not column.nullable
-    )
 
 
 def unique(batch: str, columns: tuple[str, ...], words: str, keys: tuple[str, ...] = ()) -> Expectation:

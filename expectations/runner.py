@@ -25,6 +25,7 @@ from great_expectations.data_context.types.base import (
     InMemoryStoreBackendDefaults,
     ProgressBarsConfig,
 )
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -73,18 +74,24 @@ def judge(
     frames = {name: _with_comparisons(batches[name], members) for name, members in by_batch.items()}
     engine_batches = {name: _batch(context, f"{table}_{name}", frame) for name, frame in frames.items()}
 
-    def judge_batch(name: str) -> dict[str, Any]:
+    def judge_batch(name: str) -> tuple[dict[str, Any], dict[str, str]]:
         cached = frames[name].persist() if name in aggregates else None
         try:
-            return _judge_batch(engine_batches[name], by_batch[name])
+            measured = _measured(frames[name], by_batch[name])
+            return _judge_batch(engine_batches[name], by_batch[name]), measured
         finally:
             if cached is not None:
                 cached.unpersist()
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
-        document = dict(zip(by_batch, threads.map(judge_batch, by_batch), strict=True))
+        answers = dict(zip(by_batch, threads.map(judge_batch, by_batch), strict=True))
+    document = {name: results for name, (results, _) in answers.items()}
     for name, members in by_batch.items():
-        judgements |= {member.name: _judgement(member, document[name][member.name]) for member in members}
+        results, measured = answers[name]
+        judgements |= {
+            member.name: _judgement(member, results[member.name], measured.get(member.name, ""))
+            for member in members
+        }
     ordered = tuple(judgements[expectation.name] for expectation in expectations)
     return SuiteResult(table, ordered, time.monotonic() - started, document)
 
@@ -158,6 +165,35 @@ def _judge_batch(batch: Batch, members: Sequence[Expectation]) -> dict[str, Any]
     return results
 
 
+def _measured(frame: DataFrame, members: Sequence[Expectation]) -> dict[str, str]:
+    """What is measured of a batch, by expectation that does not say it itself: the range of a column that is
+    judged by its bounds, else the number of rows. One pass; empty where it fails, since the check fails too."""
+    silent = [member for member in members if not member.observed]
+    ranged = {
+        member.columns[0]
+        for member in silent
+        if member.kind == "between" and member.columns[0] in frame.columns
+    }
+    if not silent:
+        return {}
+    ends = [end(column).alias(f"{end.__name__} {column}") for column in ranged for end in (F.min, F.max)]
+    try:
+        row = frame.agg(F.count(F.lit(1)).alias("rows"), *ends).first()
+    except PySparkException:
+        return {}
+    count = f"{row['rows']:,} row{'' if row['rows'] == 1 else 's'}"
+    measured = {}
+    for member in silent:
+        column = member.columns[0] if member.columns else ""
+        if member.kind != "between" or column not in ranged:
+            measured[member.name] = count
+            continue
+        low, high = (_plain(row[f"{end} {column}"], column) for end in ("min", "max"))
+        spread = f"{_plain_text(low)} to {_plain_text(high)}" if low != high else _plain_text(low)
+        measured[member.name] = f"no value in {count}" if low is None else f"{spread} in {count}"
+    return measured
+
+
 def _validate(batch: Batch, members: Sequence[Expectation], result_format: dict[str, Any]) -> dict[str, Any]:
     suite = ExpectationSuite(name=batch.id, expectations=[_translate(member) for member in members])
     # Named by our own metadata, so that the suite need not be saved in a store.
@@ -189,19 +225,19 @@ def _translate(expectation: Expectation) -> gxe.Expectation:
     raise ValueError(f"kind {expectation.kind!r} is unknown")
 
 
-def _judgement(expectation: Expectation, result: Any) -> Judgement:
+def _judgement(expectation: Expectation, result: Any, measured: str) -> Judgement:
     crash = _exception(result)
     if crash is not None:
         return Judgement(expectation, "crashed", observed=expectation.observed, message=crash)
     if result.success:
-        return Judgement(expectation, "passed", observed=expectation.observed, failing_count=0)
+        return Judgement(expectation, "passed", observed=expectation.observed or measured, failing_count=0)
     details = result.result
     keys = [_plain_row(row, expectation) for row in details.get("partial_unexpected_index_list") or ()]
     keys.sort(key=lambda row: [str(value) for value in row.values()])
     return Judgement(
         expectation,
         "failed",
-        observed=expectation.observed or _observed(expectation, details, keys),
+        observed=expectation.observed or _observed(expectation, details, keys) or measured,
         failing_count=int(details.get("unexpected_count", 1)),
         keys=tuple(keys),
     )

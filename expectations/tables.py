@@ -123,7 +123,15 @@ REJECTED_EVENTS = Table(
     name="rejected_events",
     grain="one row per refused event line",
     key=("file_id", "line_number"),
-    columns=_REJECTED_COLUMNS,
+    columns=(
+        *_REJECTED_COLUMNS,
+        Column(
+            "event_date",
+            "date",
+            "UTC date of the line's time; null where it has none that can be read, and in lines of earlier releases",
+            nullable=True,
+        ),
+    ),
 )
 
 REJECTED_ITEMS = Table(
@@ -161,6 +169,26 @@ INGESTED_FILES = Table(
             "columns",
             "string",
             "columns of the files that were ingested together, a JSON array; null for those of earlier releases",
+            nullable=True,
+        ),
+        Column("excluded_count", "bigint", "lines refused that the mapping's where excludes", nullable=True),
+        Column(
+            "duplicate_count",
+            "bigint",
+            "lines refused whose event was known with the same content",
+            nullable=True,
+        ),
+        Column(
+            "repeat_count",
+            "bigint",
+            "lines that repeat another line of the file exactly, accepted or refused; null for files of earlier "
+            "releases, as is null_counts",
+            nullable=True,
+        ),
+        Column(
+            "null_counts",
+            "string",
+            "accepted lines without a value by mapped column that may lack one, a JSON object",
             nullable=True,
         ),
     ),

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
+from expectations.bounds import LossBounds
 from expectations.section import Section
 from model.config import (
     FRESHNESS_WIDTH,
@@ -164,9 +165,9 @@ class ExpectationsConfig(Section):
     """Most events a day in the window, as a ratio to the median of the earlier cycles."""
     max_action_mix_distance: float = Field(0.3, ge=0.0, le=1.0)
     """Largest total variation distance between the window's action shares and the earlier cycles'."""
-    max_faulty_fraction: float = Field(0.5, ge=0.0, le=1.0)
-    """Largest fraction of a cycle's new lines that may be faulty; lines excluded by `where` and repeated
-    or replaced events do not count as faulty."""
+    max_faulty_fraction: float = Field(0.05, ge=0.0, le=1.0)
+    """Largest fraction of a cycle's new lines that may be faulty, and of the lines of each new file; lines
+    excluded by `where` and repeated or replaced events do not count as faulty."""
     max_conflict_fraction: float = Field(0.05, ge=0.0, le=1.0)
     """Largest fraction of a cycle's new lines that may have the event_id of an event with other content; where
     `source.on_conflict` keeps the last line, of an event of another user or item."""
@@ -175,6 +176,8 @@ class ExpectationsConfig(Section):
     lines and lines excluded by `where` do not count as faulty."""
     min_window_events: int = Field(1, ge=0)
     """Fewest events of the evaluation window."""
+    losses: LossBounds = LossBounds()
+    """What a landed file or a day may lose beside those before it."""
 
 
 class RegistryConfig(Section):

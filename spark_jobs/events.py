@@ -35,6 +35,7 @@ from spark_jobs.landing.event_lines import (
     checked_lines,
     digest,
     mapped_expressions,
+    mapped_optional,
     numbered_occurrences,
     refuse_known,
 )
@@ -135,7 +136,7 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     if earlier is not None:
         rest = {name: row for name, row in ingested.items() if name not in earlier.file_ids}
         ingestion = Ingestion(spark, job, new, rest)
-    counts = line_counts(lines)
+    counts = line_counts(lines, mapped_optional(source)) if mapped.parts else {}
     refused = refused_lines(lines, mapped, new, counts).unionByName(unreadable_rows(spark, new, mapped))
     log = local_rows(spark, log_rows(new, mapped, counts, job, ingestion.number), INGESTED_FILES.ddl)
     accepted = accepted_events(lines)
@@ -198,9 +199,10 @@ def known_events(lines: DataFrame, events: DataFrame, has_source_ids: bool) -> D
 def refused_lines(lines: DataFrame, mapped: Mapped, files: list[LandedFile], counts: Counts) -> DataFrame:
     """Rows of `rejected_events`. The text of duplicates and their like is read a second time, so that lines that become
     events need not carry theirs through the shuffle."""
-    refused = lines.where(F.col("problem").isNotNull()).select("file_id", "line_number", "raw", "problem")
-    if any(reason in reasons for reasons in counts.values() for reason in BESIDE_ANOTHER):
-        copies = refused.where(F.col("raw").isNull()).select("file_id", "line_number", "problem")
+    columns = ("file_id", "line_number", "problem", "event_date")
+    refused = lines.where(F.col("problem").isNotNull()).select(*columns, "raw")
+    if any(reason in counted.by_reason for counted in counts.values() for reason in BESIDE_ANOTHER):
+        copies = refused.where(F.col("raw").isNull()).select(*columns)
         named = (F.col(FILE_ID).alias("file_id"), F.col(LINE_NUMBER).alias("line_number"))
         texts = mapped.through(lambda rows: rows.select(*named, kept_raw(RAW).alias("raw")))
         with_text = texts.join(copies, on=["file_id", "line_number"], how="inner")
@@ -211,4 +213,6 @@ def refused_lines(lines: DataFrame, mapped: Mapped, files: list[LandedFile], cou
         "file_id string, file_path string",
     )
     joined = refused.join(F.broadcast(names), on="file_id", how="inner")
-    return joined.select("file_id", "file_path", "line_number", "raw", F.col("problem").alias("reason"))
+    return joined.select(
+        "file_id", "file_path", "line_number", "raw", F.col("problem").alias("reason"), "event_date"
+    )

@@ -13,9 +13,8 @@ from datetime import UTC, datetime
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from expectations.expectation import Expectation, never_null, unique
+from expectations.expectation import Expectation, unique
 from expectations.instants import microseconds
-from expectations.tables import ITEMS
 
 KEYS = ("item_id", "item_index")
 KINDS = ("items", "tags", "edges")
@@ -81,16 +80,6 @@ def expectations(
         *_catalogue(catalogue, max_faulty_fraction),
         unique("items", ("item_id",), "no item_id occurs twice", keys=KEYS),
         unique("items", ("item_index",), "no two items share an item_index", keys=KEYS),
-        *never_null(ITEMS, "items", KEYS),
-        Expectation(
-            "item_index_not_negative",
-            "item_index is not negative",
-            "items",
-            "between",
-            ("item_index",),
-            KEYS,
-            minimum=0,
-        ),
         Expectation(
             "launched_at_plausible",
             f"launched_at is between {FIRST_LAUNCH:%Y} and {LAST_LAUNCH:%Y}, or null when unknown",

@@ -13,17 +13,34 @@ from datetime import datetime
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from expectations.expectation import LARGEST_DOUBLE, Expectation, never_null, unique
+from expectations.bounds import LossBounds, share_floor
+from expectations.expectation import LARGEST_DOUBLE, Expectation, unique
 from expectations.instants import microseconds, timestamp_sql
 from expectations.tables import SEQUENCES, TOKEN_FIELDS
+from expectations.wording import percent
 
 KEYS = ("user_id", "chunk")
 
 SMALLEST_REWARD = 1.401298464324817e-45
 """The smallest 32-bit number above 0."""
 
-AGGREGATES = ("chunks", "users")
+AGGREGATES = ("chunks", "users", "labels")
 """Batches to cache."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How many loss positions are events that can be labels, in this cycle and in earlier ones."""
+
+    positions: int
+    labels: int
+    past: tuple[float, ...] = ()
+    """Shares of earlier cycles."""
+
+    @property
+    def fraction(self) -> float:
+        """`labels` / `positions`; 0 without a position."""
+        return self.labels / self.positions if self.positions else 0.0
 
 
 @dataclass(frozen=True)
@@ -41,17 +58,19 @@ class Limits:
     """Largest number of context events in a row."""
     max_targets: int
     """Largest number of targets in a look-ahead tail."""
+    bounds: LossBounds
 
 
 def batches(
-    sequences: DataFrame, events: DataFrame, items: DataFrame, limits: Limits
+    sequences: DataFrame, events: DataFrame, items: DataFrame, limits: Limits, labels: Labels
 ) -> dict[str, DataFrame]:
     """The rows to judge: `rows` with derived columns; `chunks`, each beside the previous chunk; `users`, the
-    sums over a user's chunks beside those over the user's events up to the split."""
+    sums over a user's chunks beside those over the user's events up to the split; `labels`, one row."""
     return {
         "rows": rows(sequences),
         "chunks": chunks(sequences, limits.max_targets),
         "users": users(sequences, events, items, limits.split),
+        "labels": sequences.sparkSession.range(1).select(F.lit(labels.fraction).alias("label_fraction")),
     }
 
 
@@ -62,14 +81,8 @@ def rows(sequences: DataFrame) -> DataFrame:
     return sequences.select(
         *SEQUENCES.column_names,
         length.alias("length"),
-        F.size("action").alias("action_length"),
-        F.size("event_at_us").alias("event_at_length"),
-        F.size("reward").alias("reward_length"),
         *(F.coalesce(F.size(name), length).alias(f"{name}_length") for name in TOKEN_FIELDS),
         F.size("tail_item_index").alias("tail_length"),
-        F.size("tail_event_at_us").alias("tail_event_at_length"),
-        F.size("tail_reward").alias("tail_reward_length"),
-        (length - F.col("loss_start")).alias("loss_positions"),
         F.least(F.array_min("item_index"), F.array_min("tail_item_index")).alias("smallest_item_index"),
         F.greatest(F.array_max("item_index"), F.array_max("tail_item_index")).alias("largest_item_index"),
         F.array_min("action").alias("smallest_action"),
@@ -95,11 +108,13 @@ def _rewarded_positions() -> Column:
 def chunks(sequences: DataFrame, max_targets: int) -> DataFrame:
     """Each chunk's first loss position in the user's history beside the end of the previous chunk, and the
     length of its tail beside the number of targets in later chunks, at most `max_targets`."""
-    in_order = Window.partitionBy("user_id").orderBy("chunk")
-    later = in_order.rowsBetween(1, Window.unboundedFollowing)
+    of_user = Window.partitionBy("user_id")
+    in_order = of_user.orderBy("chunk")
+    up_to_here = in_order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
     end = F.col("first_position") + F.size("item_index")
     own_targets = F.size(F.filter("target_positions", lambda position: position >= F.col("loss_start")))
-    following = F.coalesce(F.sum(own_targets).over(later), F.lit(0).cast("bigint"))
+    # Spark adds up a frame that ends with the partition anew for every row: the rest is a difference instead.
+    following = F.sum(own_targets).over(of_user) - F.sum(own_targets).over(up_to_here)
     return sequences.select(
         *KEYS,
         (F.col("first_position") + F.col("loss_start")).alias("loss_from"),
@@ -154,28 +169,55 @@ def _sum(array: Column) -> Column:
     return F.aggregate(array, F.lit(0).cast("bigint"), lambda total, value: total + value)
 
 
-def expectations(limits: Limits) -> tuple[Expectation, ...]:
+def expectations(limits: Limits, labels: Labels) -> tuple[Expectation, ...]:
     """What must be true of the batches of `batches()`."""
     return (
         Expectation("sequences_not_empty", "there is at least one sequence", "rows", "row_count", minimum=1),
         unique("rows", KEYS, "one row per chunk of a user's history", keys=KEYS),
-        *never_null(SEQUENCES, "rows", KEYS),
         *_arrays(),
         *_ranges(limits),
         *_times(limits),
         *_equations(),
+        _labels(limits.bounds, labels),
+    )
+
+
+def _labels(bounds: LossBounds, labels: Labels) -> Expectation:
+    """Without earlier cycles, one label is enough."""
+    floor, ceiling = bounds.labels.floor, bounds.labels.ceiling
+    if floor is None and ceiling is None:
+        usual = share_floor(labels.past, labels.positions, bounds.min_ratio) if labels.past else 0.0
+        floor = max(usual, 1 / max(labels.positions, 1))
+    allowed = [
+        f"at {end} {percent(bound, sign=False)}"
+        for end, bound in (("least", floor), ("most", ceiling))
+        if bound is not None
+    ]
+    return Expectation(
+        name="labels_of_sequences",
+        words="the share of loss positions that can be labels does not fall far below that of earlier cycles",
+        batch="labels",
+        kind="between",
+        columns=("label_fraction",),
+        minimum=floor,
+        maximum=ceiling,
+        allowed_words=" and ".join(allowed),
+        observed=f"{labels.labels:,} of {labels.positions:,} loss positions, {percent(labels.fraction, sign=False)}",
+        remedy="see what source.high_value and source.reward read, or set expectations.losses.labels.floor",
     )
 
 
 def _arrays() -> tuple[Expectation, ...]:
-    def equal(name: str, beside: str, length: str) -> Expectation:
-        words = f"{name} and {beside} are arrays of equal length"
-        return Expectation(f"{name}_length_equal", words, "rows", "equal", (f"{name}_length", length), KEYS)
-
-    names = ("action", "event_at", "reward", *TOKEN_FIELDS)
-    return (
-        *(equal(name, "item_index", "length") for name in names),
-        *(equal(name, "tail_item_index", "tail_length") for name in ("tail_event_at", "tail_reward")),
+    return tuple(
+        Expectation(
+            f"{name}_length_equal",
+            f"{name} and item_index are arrays of equal length",
+            "rows",
+            "equal",
+            (f"{name}_length", "length"),
+            KEYS,
+        )
+        for name in TOKEN_FIELDS
     )
 
 
@@ -186,15 +228,16 @@ def _ranges(limits: Limits) -> tuple[Expectation, ...]:
         return Expectation(f"{column}_in_range", words, "rows", "between", (column,), KEYS, minimum, maximum)
 
     return (
-        between("length", f"a row has 1 to {limits.max_length:,} events", 1, limits.max_length),
-        between("loss_positions", "a row has at least one loss position", 1),
+        between("length", f"a row has at most {limits.max_length:,} events", None, limits.max_length),
         between(
             "loss_start",
             f"a row repeats at most {limits.context_length:,} events of context",
-            0,
+            None,
             limits.context_length,
         ),
-        between("tail_length", f"a tail has at most {limits.max_targets:,} targets", 0, limits.max_targets),
+        between(
+            "tail_length", f"a tail has at most {limits.max_targets:,} targets", None, limits.max_targets
+        ),
         between("smallest_item_index", "no item_index is negative", 0),
         between("largest_item_index", "every item_index is that of a row of items", None, limits.items - 1),
         between("smallest_action", "no action code is negative", 0),

@@ -11,7 +11,7 @@ from datetime import datetime
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from expectations.expectation import Expectation, never_null, unique
+from expectations.expectation import Expectation, unique
 from expectations.instants import timestamp_sql
 from expectations.tables import VOCABULARY
 
@@ -97,7 +97,6 @@ def expectations(has_parent: bool, min_events: int) -> tuple[Expectation, ...]:
         ),
         unique("vocabulary", ("item_token",), "no two items share a row of the ID table", keys=KEYS),
         unique("vocabulary", ("item_index",), "no item has two rows of the ID table", keys=KEYS),
-        *never_null(VOCABULARY, "vocabulary", KEYS),
         Expectation(
             "tokens_dense",
             "item_token runs from 0 to V − 1",
@@ -105,15 +104,6 @@ def expectations(has_parent: bool, min_events: int) -> tuple[Expectation, ...]:
             "equal",
             ("rows", "next_token"),
             ("rows", "next_token"),
-        ),
-        Expectation(
-            "item_token_not_negative",
-            "item_token is not negative",
-            "vocabulary",
-            "between",
-            ("item_token",),
-            KEYS,
-            minimum=0,
         ),
         Expectation(
             "items_exist",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from expectations.figures import Drift, JudgementRow, NewLines, Window
+from expectations.figures import Drift, FileLines, JudgementRow, LateEvents, NewLines, Window
 from model.evaluation.figures import Lists, Measures, Yardstick
 from pipeline.gates.rules import Verdict
 
@@ -44,6 +44,12 @@ class ValidateEventsFigures:
     """File name of the expectation page in the cycle's report folder."""
     accepted: AcceptedData | None = None
     """None: the suite passed by itself."""
+    files: tuple[FileLines, ...] = ()
+    """The new files, by path, the last `losses.past_files` of them: the past of later cycles."""
+    days_after_the_last: int | None = None
+    """Days of the window after the last event; None in records from before this was kept."""
+    late: LateEvents | None = None
+    """None: no earlier cycle to compare with."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from pipeline.cycle.figures import (
     PromoteFigures,
     RegisterFigures,
     RungFigures,
+    ValidateEventsFigures,
 )
 from pipeline.cycle.passed_tables import address, passed_tables
 from pipeline.cycle.records import Records, read_records
@@ -201,6 +202,12 @@ def _data_lines(records: Records) -> list[str]:
         lines.append(f"{INDENT}{events.repeated:,} accepted lines repeat another of their file exactly")
     if events.replaced:
         lines.append(f"{INDENT}{events.replaced:,} events of earlier files replaced by later lines")
+    validation = find_figures(records, "validate_events", ValidateEventsFigures)
+    if validation is not None and validation.late is not None and validation.late.late:
+        late = validation.late
+        lines.append(
+            f"{INDENT}{late.late:,} of {late.new:,} new events came late, {late.context_only:,} as context only"
+        )
     items = find_figures(records, "items", ItemsFigures)
     if items is not None:
         lines += [f"{INDENT}{words}" for words in catalogue_words(items)]

@@ -13,22 +13,26 @@ passed, unless a person has accepted this very data (`pipeline.cycle.acceptance`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from expectations import report
+from expectations import new_lines, report
 from expectations.crash_points import reach
+from expectations.days import days
 from expectations.drift import drift, window
 from expectations.expectation import SuiteResult
-from expectations.figures import Window
+from expectations.figures import FileLines, LateEvents, Window
 from expectations.instants import aware
-from expectations.new_lines import new_lines
+from expectations.lateness import late_events
+from expectations.losses import Limits, Losses, Past
 from expectations.runner import judge
 from expectations.suites import events as events_suite
 from expectations.suites import item_signals as item_signals_suite
 from expectations.suites import items as items_suite
+from expectations.suites import losses as losses_suite
 from expectations.suites import sequences as sequences_suite
 from expectations.suites import successors as successors_suite
 from expectations.suites import vocabulary as vocabulary_suite
@@ -45,19 +49,36 @@ from expectations.tables import (
 )
 from pipeline.cycle import acceptance, accepted
 from pipeline.cycle.context import StageContext, figures_of
-from pipeline.cycle.definition import AcceptedVersion
+from pipeline.cycle.definition import AcceptedVersion, read_cycle
 from pipeline.cycle.figures import AcceptedData, ValidateEventsFigures, ValidateSequencesFigures
 from pipeline.cycle.passed import passed_version
 from pipeline.cycle.passed_tables import Judged, publish
-from pipeline.cycle.records import StageResult, read_records
-from spark_jobs.figures import ItemsFigures, ItemSignalsFigures
+from pipeline.cycle.records import Records, StageResult, read_records, table_versions
+from spark_jobs.figures import ItemsFigures, ItemSignalsFigures, SequencesFigures
+from spark_jobs.histories.high_value import with_reward
 from spark_jobs.lake import delta
 from spark_jobs.landing.erased import ERASED
-from spark_jobs.landing.event_lines import CONFLICTS, DUPLICATE, EARLIEST, LATEST, REPEATED, REPLACED
+from spark_jobs.landing.event_lines import (
+    CONFLICTS,
+    DUPLICATE,
+    EARLIEST,
+    LATEST,
+    REPEATED,
+    REPLACED,
+    mapped_optional,
+)
 from spark_jobs.landing.reading import EXCLUDED
 
-HARMLESS = (DUPLICATE, REPEATED, REPLACED, EXCLUDED, ERASED)
-"""Reasons for rejecting a line that say nothing against the log."""
+REASONS = new_lines.Reasons(
+    excluded=EXCLUDED,
+    duplicate=DUPLICATE,
+    harmless=(REPEATED, REPLACED, ERASED),
+    conflicts=CONFLICTS,
+)
+
+
+LOSSES = "losses"
+"""Name of the suite on what became of landed lines; the others are named after their table."""
 
 
 class ExpectationsFailed(RuntimeError):
@@ -68,9 +89,11 @@ def validate_events(context: StageContext) -> StageResult:
     """The stage: judges `events` and `items`. Raises ExpectationsFailed."""
     judged_before = _judged_before(context)
     earlier = _earlier_windows(context, judged_before)
-    measured = _measure_events(context, list(earlier.values()))
+    files = new_lines.new_files(*_of_new(context))
+    measured = _measure_events(context, list(earlier.values()), files)
+    losses = _measure_losses(context, files, judged_before)
     context.say(f"{measured.window.events:,} events in the window")
-    judged = [_judge_events(context, measured), _judge_items(context)]
+    judged = [_judge_events(context, measured), _judge_losses(context, losses), _judge_items(context)]
     page, word = _conclude(context, judged)
     figures = ValidateEventsFigures(
         window=measured.window,
@@ -80,6 +103,9 @@ def validate_events(context: StageContext) -> StageResult:
         judgements=report.rows(judged),
         page=page.name,
         accepted=word,
+        files=files[-context.config.expectations.losses.past_files :],
+        days_after_the_last=losses.days.after_the_last,
+        late=losses.late,
     )
     return StageResult(figures)
 
@@ -97,17 +123,71 @@ def validate_sequences(context: StageContext) -> StageResult:
     return StageResult(ValidateSequencesFigures(report.rows(judged), page.name, word))
 
 
-def _measure_events(context: StageContext, earlier: Sequence[Window]) -> events_suite.Measured:
+def _measure_events(
+    context: StageContext, earlier: Sequence[Window], files: Sequence[FileLines]
+) -> events_suite.Measured:
     """What is measured before events are judged."""
-    cycle = context.cycle
-    passed = passed_version(context.settings, cycle.source, but=cycle.name)
-    ingested, rejected = _table(context, INGESTED_FILES), _table(context, REJECTED_EVENTS)
-    now = window(_table(context, EVENTS), cycle.split, cycle.cutoff)
+    new = new_lines.counted(files)
+    now = window(_table(context, EVENTS), context.cycle.split, context.cycle.cutoff)
     return events_suite.Measured(
-        new=new_lines(ingested, rejected, cycle.name, passed, HARMLESS, CONFLICTS),
+        new=replace(new, examples=new_lines.examples(*_of_new(context))) if new.faulty else new,
         window=now,
         drift=drift(now, earlier),
     )
+
+
+def _of_new(context: StageContext) -> tuple[DataFrame, DataFrame, str, int | None, new_lines.Reasons]:
+    """What says which files are new, and which reasons make a line faulty."""
+    cycle = context.cycle
+    passed = passed_version(context.settings, cycle.source, but=cycle.name)
+    tables = (_table(context, INGESTED_FILES), _table(context, REJECTED_EVENTS))
+    return *tables, cycle.name, passed, REASONS
+
+
+def _measure_losses(
+    context: StageContext,
+    files: tuple[FileLines, ...],
+    judged_before: Mapping[str, ValidateEventsFigures],
+) -> Losses:
+    """What was lost of the new files and of the window's days, and what was lost before."""
+    cycle, source, bounds = context.cycle, context.config.source, context.config.expectations.losses
+    rejected, columns = _table(context, REJECTED_EVENTS), mapped_optional(source)
+    rewarded = with_reward(_table(context, EVENTS), source)
+    earlier = {name: before for name, before in judged_before.items() if name < cycle.name}
+    sound = [before for before in earlier.values() if before.accepted is None]
+    late, no_late = None, "no earlier cycle to compare with"
+    if earlier:
+        late, no_late = _measure_late(context, rewarded, list(earlier)[-1])
+    return Losses(
+        files=files,
+        days=days(rewarded, rejected, cycle.split, cycle.cutoff, bounds.past_days, columns, REASONS),
+        late=late,
+        past=Past(
+            files=tuple(file for before in sound for file in before.files),
+            days_after_the_last=tuple(
+                before.days_after_the_last for before in sound if before.days_after_the_last is not None
+            ),
+        ),
+        no_late=no_late,
+    )
+
+
+def _measure_late(context: StageContext, events: DataFrame, earlier: str) -> tuple[LateEvents | None, str]:
+    """Events that came after an earlier cycle although they happened before its cutoff; None, and why, where
+    what that cycle had cannot be told."""
+    cycle, settings = context.cycle, context.settings
+    resolved = read_cycle(settings, cycle.source, earlier)
+    versions = table_versions(read_records(settings.cycle_folder(cycle.source, earlier)))
+    if resolved is None or EVENTS.name not in versions:
+        return None, f"the record of cycle {earlier} does not say what it had"
+    ingested, _, name, passed, _ = _of_new(context)
+    try:
+        known = _table(context, EVENTS, versions)
+    except delta.TableError:
+        return None, f"the events of cycle {earlier} are no longer kept"
+    continued = cycle.parent.split if cycle.parent else None
+    new_files = ingested.where(new_lines.is_new(ingested, name, passed))
+    return late_events(events, new_files, known, resolved.cycle.cutoff, cycle.cutoff, continued), ""
 
 
 def _judge_events(context: StageContext, measured: events_suite.Measured) -> SuiteResult:
@@ -116,7 +196,7 @@ def _judge_events(context: StageContext, measured: events_suite.Measured) -> Sui
         actions=source.actions,
         earliest=aware(source.earliest or EARLIEST),
         latest=aware(source.latest or LATEST),
-        **expectations.model_dump(exclude={"drift_cycles", "max_faulty_catalogue_fraction"}),
+        **expectations.model_dump(exclude={"drift_cycles", "max_faulty_catalogue_fraction", "losses"}),
     )
     batches = events_suite.batches(
         context.session(),
@@ -128,6 +208,19 @@ def _judge_events(context: StageContext, measured: events_suite.Measured) -> Sui
     )
     expected = events_suite.expectations(limits, measured)
     return judge(EVENTS.name, batches, expected, events_suite.AGGREGATES)
+
+
+def _judge_losses(context: StageContext, losses: Losses) -> SuiteResult:
+    source, expectations = context.config.source, context.config.expectations
+    limits = Limits(
+        bounds=expectations.losses,
+        max_faulty_fraction=expectations.max_faulty_fraction,
+        columns=mapped_optional(source),
+        format=source.events.format,
+    )
+    batches = losses_suite.batches(context.session(), limits, losses)
+    expected = losses_suite.expectations(limits, losses)
+    return judge(LOSSES, batches, expected, losses_suite.AGGREGATES)
 
 
 def _judge_items(context: StageContext) -> SuiteResult:
@@ -163,10 +256,22 @@ def _judge_sequences(context: StageContext) -> SuiteResult:
         max_length=config.sequences.max_length,
         context_length=config.sequences.context_length,
         max_targets=config.sequences.max_targets,
+        bounds=config.expectations.losses,
+    )
+    written = context.figures(SEQUENCES.name, SequencesFigures)
+    earlier = [
+        figures_of(records[SEQUENCES.name], SequencesFigures)
+        for name, records in _other_cycles(context).items()
+        if name < cycle.name and {SEQUENCES.name, "validate_sequences"} <= records.keys()
+    ]
+    labels = sequences_suite.Labels(
+        positions=written.loss_positions,
+        labels=written.targets,
+        past=tuple(before.targets / before.loss_positions for before in earlier if before.loss_positions),
     )
     rows = _table(context, SEQUENCES).where(F.col("cycle") == cycle.name)
-    batches = sequences_suite.batches(rows, _table(context, EVENTS), items, limits)
-    expected = sequences_suite.expectations(limits)
+    batches = sequences_suite.batches(rows, _table(context, EVENTS), items, limits, labels)
+    expected = sequences_suite.expectations(limits, labels)
     return judge(SEQUENCES.name, batches, expected, sequences_suite.AGGREGATES)
 
 
@@ -214,7 +319,7 @@ def _conclude(context: StageContext, judged: Sequence[SuiteResult]) -> tuple[Pat
     )
     red = bool(failed or crashed)
     word = acceptance.find(records, stage, context.inputs_digest, failed) if red and not crashed else None
-    pinned = {result.table: context.versions[result.table] for result in judged}
+    pinned = {name: context.versions[name] for result in judged if (name := result.table) != LOSSES}
     facts = {
         "source": cycle.source,
         "cycle": cycle.name,
@@ -243,7 +348,9 @@ def _message(judged: Sequence[SuiteResult], page: Path) -> str:
     for result in judged:
         for judgement in result.red:
             rows = "" if judgement.failing_count is None else f", {judgement.failing_count:,} rows"
-            red.append(f"{result.table}.{judgement.expectation.name} ({judgement.outcome}{rows})")
+            remedy = judgement.expectation.remedy
+            words = f": {judgement.observed}; {remedy}" if remedy and judgement.outcome == "failed" else ""
+            red.append(f"{result.table}.{judgement.expectation.name} ({judgement.outcome}{rows}{words})")
     shown = ", ".join(red[:5]) + (f" and {len(red) - 5} more" if len(red) > 5 else "")
     return f"data expectations are not met: {shown}; failing keys: {page}"
 
@@ -261,15 +368,19 @@ def _of_version(context: StageContext, table: Table, version: AcceptedVersion | 
 
 
 def _judged_before(context: StageContext) -> dict[str, ValidateEventsFigures]:
-    """Figures of this stage from every other cycle in which it passed, by cycle, oldest first."""
+    """Figures of `validate_events` from every other cycle in which it passed, by cycle, oldest first."""
+    return {
+        name: figures_of(records["validate_events"], ValidateEventsFigures)
+        for name, records in _other_cycles(context).items()
+        if "validate_events" in records
+    }
+
+
+def _other_cycles(context: StageContext) -> dict[str, Records]:
+    """Records of every other cycle of the source, by cycle, oldest first."""
     own = context.settings.cycle_folder(context.cycle.source, context.cycle.name)
     others = sorted(path for path in own.parent.glob("*") if path.name != own.name)
-    records = {path.name: read_records(path).get("validate_events") for path in others}
-    return {
-        name: figures_of(record, ValidateEventsFigures)
-        for name, record in records.items()
-        if record is not None
-    }
+    return {path.name: read_records(path) for path in others}
 
 
 def _earlier_windows(

@@ -188,7 +188,7 @@ def _preparation() -> list[Stage]:
             ),
             phase="preparation",
             reads=("events", "items", "vocabulary", "sequences", "item_signals", "successors"),
-            records=("item_signals",),
+            records=("sequences", "item_signals"),
             continues=True,
             writes=("expectation report",),
             sections=("source", "schedule", "vocabulary", "sequences", "signals", "expectations"),

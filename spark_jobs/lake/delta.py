@@ -26,7 +26,7 @@ from pyspark.sql.types import ArrayType, DataType, StructType
 
 from expectations.crash_points import reach
 from expectations.files import write_atomically
-from expectations.tables import Table, location
+from expectations.tables import TABLES, Table, location
 from spark_jobs.config import Job
 from spark_jobs.lake import migrations
 
@@ -151,8 +151,9 @@ def _bring_up(spark: SparkSession, table: Table, lake: str, source: str) -> None
     for column in table.columns:
         if column.nullable and column.name in fields and not fields[column.name].nullable:
             spark.sql(f"ALTER TABLE {address} ALTER COLUMN `{column.name}` DROP NOT NULL")
+    others = {name: f"delta.`{location(lake, source, name)}`" for name in TABLES}
     for migration in migrations.pending(table.name, done):
-        spark.sql(migration.statement.format(table=address))
+        spark.sql(migration.statement.format(table=address, **others))
         _set(spark, address, {migrations.PROPERTY: str(migration.number)})
     _constrain(spark, address, stored, wanted, table)
     # All at once: Delta compares the two retentions that it is given.

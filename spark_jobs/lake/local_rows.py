@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import LongType, StringType, StructType
+from pyspark.sql.types import DateType, LongType, StringType, StructType
 
-_TYPES = {StringType(): pa.string(), LongType(): pa.int64()}
+_TYPES = {StringType(): pa.string(), LongType(): pa.int64(), DateType(): pa.date32()}
 
 
 def local_rows(spark: SparkSession, rows: Sequence[tuple], ddl: str) -> DataFrame:
-    """`rows` with the columns of `ddl`, in Spark's DDL form. Raises KeyError for a type other than string
-    and bigint."""
+    """`rows` with the columns of `ddl`, in Spark's DDL form. Raises KeyError for a type other than string,
+    bigint and date."""
     schema = StructType.fromDDL(ddl)
     fields = [pa.field(field.name, _TYPES[field.dataType], field.nullable) for field in schema]
     columns = list(zip(*rows, strict=True)) or [()] * len(fields)

@@ -24,7 +24,7 @@ class Migration:
     words: str
     """What it does, for people."""
     statement: str
-    """SQL; `{table}` stands for the table."""
+    """SQL; `{table}` stands for the table, the name of another in braces for that one."""
 
 
 MIGRATIONS: tuple[Migration, ...] = (
@@ -33,6 +33,24 @@ MIGRATIONS: tuple[Migration, ...] = (
         "ingested_files",
         "files of earlier releases belong to ingestion 0",
         "UPDATE {table} SET ingestion = 0 WHERE ingestion IS NULL",
+    ),
+    Migration(
+        2,
+        "ingested_files",
+        "excluded and duplicate lines of files of earlier releases are counted from rejected_events",
+        """
+        MERGE INTO {table} AS file
+        USING (
+            SELECT one.file_id,
+                count_if(line.reason = "excluded by the mapping's where") AS excluded,
+                count_if(line.reason = "duplicate event_id") AS duplicates
+            FROM {table} AS one LEFT JOIN {rejected_events} AS line ON one.file_id = line.file_id
+            WHERE one.excluded_count IS NULL
+            GROUP BY one.file_id
+        ) AS counted
+        ON file.file_id = counted.file_id
+        WHEN MATCHED THEN UPDATE SET excluded_count = counted.excluded, duplicate_count = counted.duplicates
+        """,
     ),
 )
 

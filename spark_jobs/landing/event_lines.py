@@ -54,9 +54,9 @@ CONTENT = ("user_id", "item_id", "event_at", "action", *OPTIONAL)
 CHECKED_LINES = "file_id string, line_number bigint, problem string, raw string, " + ", ".join(
     f"{column.name} {column.type}"
     for column in EVENTS.columns
-    if column.name not in ("file_id", "line_number", "event_date")
+    if column.name not in ("file_id", "line_number")
 )
-"""Columns of checked lines, in Spark's DDL form."""
+"""Columns of checked lines, in Spark's DDL form; `event_date` is known of refused lines too whose time can be read."""
 _DERIVED_ID_CHARACTERS = 32
 """A derived event_id is 128 bits of a SHA-256, in hexadecimal."""
 
@@ -66,6 +66,11 @@ def mapped_expressions(source: SourceConfig) -> dict[str, str]:
     mapping = source.events
     names = ("user", "item", "time", "event_id", "action", *OPTIONAL)
     return {name: getattr(mapping, name) for name in names if getattr(mapping, name) is not None}
+
+
+def mapped_optional(source: SourceConfig) -> tuple[str, ...]:
+    """The event columns that a line may leave empty and that the source's mapping gives."""
+    return tuple(name for name in OPTIONAL if getattr(source.events, name) is not None)
 
 
 def checked_lines(rows: DataFrame, source: SourceConfig) -> DataFrame:
@@ -138,6 +143,7 @@ def checked_lines(rows: DataFrame, source: SourceConfig) -> DataFrame:
         "event_id", "user_id", "item_id",
         F.when(F.col("problem").isNull(), F.timestamp_micros("at_us")).alias("event_at"),
         "action", *REWARD_SIGNALS, "page", "position", "country", "device",
+        F.when(F.col("at_us").between(earliest, latest), F.to_date(F.timestamp_micros("at_us"))).alias("event_date"),
     )  # fmt: skip
 
 
@@ -212,7 +218,7 @@ def numbered_occurrences(lines: DataFrame, source: SourceConfig, files: list[Lan
         "file_id", "line_number", "raw",
         F.coalesce("problem", repeated, F.when(F.col("copy") > 1, refused)).alias("problem"),
         F.coalesce("event_id", F.substring(derived, 1, _DERIVED_ID_CHARACTERS)).alias("event_id"),
-        *CONTENT, "content", "about", "repeats",
+        *CONTENT, "event_date", "content", "about", "repeats",
     )  # fmt: skip
 
 
@@ -245,8 +251,7 @@ def _refused_beside(source: SourceConfig, content: Column, about: Column) -> Col
 
 def accepted_events(lines: DataFrame) -> DataFrame:
     """Rows of `events`, from the lines without a problem."""
-    dated = lines.where(F.col("problem").isNull()).withColumn("event_date", F.to_date("event_at"))
-    return dated.select(*EVENTS.column_names)
+    return lines.where(F.col("problem").isNull()).select(*EVENTS.column_names)
 
 
 def rule_problem(source: SourceConfig) -> Column:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
@@ -22,15 +22,28 @@ from spark_jobs.config import Job, SourceConfig
 from spark_jobs.figures import EventsFigures
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
-from spark_jobs.landing.event_lines import BESIDE_ANOTHER, RULES, rule_problem
+from spark_jobs.landing.event_lines import BESIDE_ANOTHER, DUPLICATE, RULES, rule_problem
 from spark_jobs.landing.fields import RULES_NUMBER
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.outdated import SHADOWED, renamed, split_digest
-from spark_jobs.landing.reading import Mapped
+from spark_jobs.landing.reading import EXCLUDED, Mapped
 from spark_jobs.landing.stored import as_json, changed_rows, refuse_stored, stored_counts, update
 
-Counts = dict[str, dict[str | None, int]]
-"""Lines by file_id and reason; the reason of an accepted line is None."""
+
+@dataclass(frozen=True)
+class FileCounts:
+    """Checked lines of one file."""
+
+    by_reason: dict[str | None, int] = field(default_factory=dict)
+    """Lines by reason; the reason of an accepted line is None."""
+    repeats: int = 0
+    """Lines that repeat another line of the file exactly, accepted or refused."""
+    nulls: dict[str, int] = field(default_factory=dict)
+    """Accepted lines without a value, by column."""
+
+
+Counts = dict[str, FileCounts]
+"""By file_id."""
 
 
 class Ingestion:
@@ -269,18 +282,29 @@ def split_new(files: list[LandedFile], ingested: set[str]) -> tuple[list[LandedF
     return list(new.values()), skipped
 
 
-def line_counts(lines: DataFrame) -> Counts:
-    """Counts checked lines by file and problem."""
-    counts: Counts = {}
-    for row in lines.groupBy("file_id", "problem").count().collect():
-        counts.setdefault(row["file_id"], {})[row["problem"]] = row["count"]
-    return counts
+def line_counts(lines: DataFrame, optional: Sequence[str]) -> Counts:
+    """Counts numbered lines by file and problem. `optional` are the mapped columns that a line may leave empty."""
+    nulls = [F.count_if(F.col(name).isNull()).alias(name) for name in optional]
+    lines_of_a_kind = lines.groupBy("file_id", "problem").agg(
+        F.count(F.lit(1)).alias("__lines"), F.count_if("repeats").alias("__repeats"), *nulls
+    )
+    rows: dict[str, list[Row]] = {}
+    for row in lines_of_a_kind.collect():
+        rows.setdefault(row["file_id"], []).append(row)
+    return {
+        file_id: FileCounts(
+            by_reason={row["problem"]: row["__lines"] for row in of_file},
+            repeats=sum(row["__repeats"] for row in of_file),
+            nulls={name: sum(row[name] for row in of_file if row["problem"] is None) for name in optional},
+        )
+        for file_id, of_file in rows.items()
+    }
 
 
 def unreadable_rows(spark: SparkSession, files: list[LandedFile], mapped: Mapped) -> DataFrame:
     """Rows of `rejected_events` for the files that cannot be read at all, one row each."""
     rows = [
-        (file.file_id, file.name, 1, "", mapped.unreadable[file.file_id])
+        (file.file_id, file.name, 1, "", mapped.unreadable[file.file_id], None)
         for file in files
         if file.file_id in mapped.unreadable
     ]
@@ -294,20 +318,21 @@ def log_rows(files: list[LandedFile], mapped: Mapped, counts: Counts, job: Job, 
     columns = json.dumps(mapped.columns, ensure_ascii=False) if mapped.columns else None
     for file in files:
         lines = mapped.line_counts[file.file_id]
-        reasons = (
-            {mapped.unreadable[file.file_id]: 1}
+        counted = (
+            FileCounts({mapped.unreadable[file.file_id]: 1})
             if file.file_id in mapped.unreadable
-            else counts.get(file.file_id, {})
+            else counts.get(file.file_id, FileCounts())
         )
-        accepted = reasons.get(None, 0)
-        refused = sum(reasons.values()) - accepted
+        accepted = counted.by_reason.get(None, 0)
+        refused = sum(counted.by_reason.values()) - accepted
         if accepted + refused != lines:
             raise RuntimeError(
                 f"{file.name}: {accepted} accepted + {refused} refused lines do not add up to its {lines} lines"
             )
         read_by = "" if file.file_id in mapped.unreadable else digest
         head = (file.file_id, file.name, file.size_bytes, lines, accepted, refused)
-        rows.append((*head, read_by, job.cycle, number, columns))
+        losses = (counted.by_reason.get(EXCLUDED, 0), counted.by_reason.get(DUPLICATE, 0), counted.repeats)
+        rows.append((*head, read_by, job.cycle, number, columns, *losses, json.dumps(counted.nulls)))
     return rows
 
 
@@ -338,9 +363,9 @@ def file_figures(
 def with_lines(figures: EventsFigures, mapped: Mapped, counts: Counts) -> EventsFigures:
     """`figures` with the line counts of the new files: accepted, refused, and refused by reason."""
     accepted, refused = 0, Counter(mapped.unreadable.values())
-    for reasons in counts.values():
-        accepted += reasons.get(None, 0)
-        refused.update({reason: count for reason, count in reasons.items() if reason is not None})
+    for counted in counts.values():
+        accepted += counted.by_reason.get(None, 0)
+        refused.update({reason: count for reason, count in counted.by_reason.items() if reason is not None})
     lines = sum(mapped.line_counts.values())
     return replace(
         figures,

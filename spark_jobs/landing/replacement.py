@@ -88,16 +88,17 @@ def _pinned(spark: SparkSession, job: Job, table, ingested: dict[str, Row]) -> D
 
 
 def _replaced(lines: DataFrame, known: DataFrame | None, events: DataFrame) -> DataFrame:
-    """`file_id`, `line_number`, `raw` and `reason` of the events that the lines replace. The line as it landed
-    is not at hand: `raw` is the event's content as JSON."""
-    schema = "file_id string, line_number bigint, raw string, reason string"
+    """`file_id`, `line_number`, `raw`, `reason` and `event_date` of the events that the lines replace. The line as it
+    landed is not at hand: `raw` is the event's content as JSON."""
+    schema = "file_id string, line_number bigint, raw string, reason string, event_date date"
     if known is None:
         return local_rows(events.sparkSession, [], schema)
     fresh = lines.where(F.col("problem").isNull()).select("event_id", "about")
     reason = F.when(F.col("about") == F.col("known_about"), REPLACED).otherwise(REPLACED_BY_ANOTHER)
     by_id = fresh.join(known, on="event_id", how="inner").select("event_id", reason.alias("reason"))
     raw = F.to_json(F.struct("event_id", *CONTENT))
-    return events.join(by_id, on="event_id", how="inner").select(*_LINE, raw.alias("raw"), "reason")
+    joined = events.join(by_id, on="event_id", how="inner")
+    return joined.select(*_LINE, raw.alias("raw"), "reason", "event_date")
 
 
 def _half_written(events: DataFrame, rejected: DataFrame, ingested: dict[str, Row]) -> set[str]:

@@ -9,10 +9,8 @@ from expectations.expectation import (
     Expectation,
     Judgement,
     SuiteResult,
-    never_null,
     unique,
 )
-from expectations.tables import Column, Table
 
 
 def expectation(kind, columns=(), **values):
@@ -48,18 +46,6 @@ def test_failed_and_crashed_judgements_stop_the_run_and_the_others_do_not():
     result = SuiteResult("events", judgements, seconds=1.0)
     assert [judgement.outcome for judgement in result.red] == ["failed", "crashed"]
     assert [result.count(outcome) for outcome in outcomes] == [1, 1, 1, 1]
-
-
-def test_a_contract_gives_one_expectation_for_each_column_that_is_never_null():
-    columns = (Column("id", "int", "number; 0-based"), Column("title", "string", "name", nullable=True))
-    table = Table("films", "one row per film", ("id",), columns)
-    (only,) = never_null(table, "rows", ("id",))
-    assert (only.name, only.words, only.columns, only.keys) == (
-        "id_not_null",
-        "id is never null (number)",
-        ("id",),
-        ("id",),
-    )
 
 
 def test_a_grain_is_named_by_its_columns_unless_others_are_given():

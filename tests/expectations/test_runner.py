@@ -33,6 +33,7 @@ def result(spark):
         one("pair_unique", "unique", ("id", "right")),
         one("compound_not_unique", "unique", ("id", "left")),
         one("share_finite", "between", ("share",), minimum=0, maximum=LARGEST_DOUBLE),
+        one("left_small", "between", ("left",), maximum=2),
         one("letter_known", "in_set", ("letter",), allowed_values=("x",)),
         one("sides_equal", "equal", ("left", "right")),
         one("left_at_most_right", "at_most", ("left", "right")),
@@ -60,6 +61,7 @@ def test_outcomes(result):
         "pair_unique": "passed",
         "compound_not_unique": "failed",
         "share_finite": "failed",
+        "left_small": "passed",
         "letter_known": "failed",
         "sides_equal": "failed",
         "left_at_most_right": "passed",
@@ -97,7 +99,7 @@ def test_a_crash_stops_the_run_and_counts_no_rows(result):
 
 
 def test_counts_and_red(result):
-    assert (result.count("passed"), result.count("failed"), result.count("crashed")) == (3, 9, 1)
+    assert (result.count("passed"), result.count("failed"), result.count("crashed")) == (4, 9, 1)
     assert len(result.red) == 10
     assert by_name(result)["first_cycle"].message == "no earlier cycle"
 
@@ -108,3 +110,11 @@ def test_names_must_be_unique_and_batches_known(spark):
         judge("things", {"rows": spark.range(1)}, twice)
     with pytest.raises(ValueError, match=r"unknown batches \['rows'\]"):
         judge("things", {}, twice[:1])
+
+
+def test_every_judgement_says_what_was_measured_or_why_nothing_was(result):
+    judgements = by_name(result)
+    assert all(judgement.observed or judgement.message for judgement in judgements.values())
+    passed = {name: one.observed for name, one in judgements.items() if one.outcome == "passed"}
+    assert passed["id_not_null"] == "3 rows" and passed["left_at_most_right"] == "3 rows"
+    assert passed["left_small"] == "1 to 2 in 3 rows"

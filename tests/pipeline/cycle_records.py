@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from expectations.figures import Drift, JudgementRow, NewLines, Window
+from expectations.figures import Drift, JudgementRow, LateEvents, NewLines, Window
 from expectations.wording import listing, percent
 from model.evaluation.figures import (
     DelayCurve,
@@ -338,6 +338,7 @@ def figures_by_stage(rungs: Sequence[str] = ONE_RUNG) -> dict[str, Any]:
             compared_with=("2024-02-10",),
             judgements=(_judgement("events", "passed"),),
             page="validate_events.html",
+            late=LateEvents("2024-02-10T00:00:00+00:00", 700, {"up to an hour": 4, "up to a day": 2}, 1, 1),
         ),
         "vocabulary": VocabularyFigures(cold_start_rate=0.11, masking_rate=0.11, labels=450, cold_labels=50),
         "item_features": ItemFeaturesFigures(

@@ -32,6 +32,8 @@ def test_a_log_with_only_user_item_and_time_is_enough():
         ("funnel", "rungs", ["25k", "3k"], "'3k'"),
         ("training", "epochs", -1, "greater than 0"),
         ("sequences", "context_length", 10_000, "below max_length"),
+        ("expectations", "losses", {"nulls": {"contry": {"ceiling": 1}}}, "losses.nulls.contry is unknown"),
+        ("expectations", "losses", {"lines": {"least": 1}}, "least is unknown, allowed are floor, ceiling"),
     ],
 )
 def test_a_bad_value_is_refused_with_what_was_given_and_what_is_allowed(section, key, value, words):

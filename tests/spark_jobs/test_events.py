@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
-from datetime import datetime
+from datetime import date, datetime
 
 import pytest
 from pyspark.sql import functions as F
@@ -143,6 +143,17 @@ def test_a_thousand_malformed_lines_are_each_refused_with_their_reason(spark, la
     assert all(result.figures.rejected_by_reason[reason] == count for reason, count in counted.items())
     for row in content(spark, job(landing, mapped), INGESTED_FILES):
         assert row["accepted_count"] + row["rejected_count"] == row["line_count"]
+    (row,) = (row for row in content(spark, job(landing, mapped), INGESTED_FILES) if row["line_count"] > 1)
+    excluded = counted["excluded by the mapping's where"]
+    assert [row[name] for name in ("excluded_count", "duplicate_count", "repeat_count")] == [excluded, 40, 0]
+    assert json.loads(row["null_counts"]) == dict.fromkeys(
+        ("watch_seconds", "rating", "page", "position"), 51
+    )
+    # A refused line has its day wherever its time can be read: an excluded one, a copy.
+    days = {row["reason"]: row["event_date"] for row in content(spark, job(landing, mapped), REJECTED_EVENTS)}
+    for reason in (DUPLICATE, "excluded by the mapping's where", "rating is not a number"):
+        assert days[reason] == date(2026, 1, 1)
+    assert days["time is not an instant"] is days["time is before the earliest allowed"] is None
 
 
 def test_exact_repeats_in_a_file_are_events_and_those_of_a_reformatted_file_are_duplicates(spark, landing):
@@ -487,4 +498,7 @@ def test_exact_repeats_are_counted(spark, landing):
     assert (figures.accepted, figures.repeated) == (4, 2)
     refusing = source(name="strict", repeats="refuse")
     figures = events.main(spark, job(landing, refusing)).figures
+    for this in (source(), refusing):
+        (row,) = content(spark, job(landing, this), INGESTED_FILES)
+        assert row["repeat_count"] == 2
     assert (figures.accepted, figures.repeated, figures.rejected_by_reason) == (2, 0, {REPEATED: 2})

@@ -9,7 +9,7 @@ import pyarrow
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from expectations.expectation import SuiteResult
+from expectations.expectation import Expectation, SuiteResult
 from expectations.tables import Table
 
 
@@ -33,6 +33,11 @@ def outcomes(result: SuiteResult) -> dict[str, str]:
         for judgement in result.judgements
         if judgement.outcome != "passed"
     }
+
+
+def names(expectations: Iterable[Expectation]) -> set[str]:
+    """Names of a suite's expectations."""
+    return {expectation.name for expectation in expectations}
 
 
 def failing(result: SuiteResult, name: str) -> list[tuple]:

@@ -10,7 +10,7 @@ from expectations.instants import HOUR_US, microseconds
 from expectations.runner import judge
 from expectations.suites import item_signals as suite
 from expectations.tables import EVENTS, ITEM_SIGNALS, ITEMS
-from tests.expectations.suites.frames import failing, frame, outcomes
+from tests.expectations.suites.frames import failing, frame, names, outcomes
 
 DAY = datetime(2024, 1, 9, tzinfo=UTC)
 LIMITS = suite.Limits(
@@ -69,7 +69,7 @@ def test_each_broken_row_is_found(spark):
     rows = [
         row(0, 1, 0.5, item_index=9),
         row(1, 2, 0.5, decayed=[0.5], after_split=True),
-        row(2, 12, 0.5, after_split=False, cycle=None),
+        row(2, 12, 0.5, after_split=False),
         row(3, 15, 0.5),
         row(4, 4, 0.5, decayed=[float("inf"), float("inf")]),
         row(5, 5, 0.5, decayed=[-0.5, 0.1], decayed_high_value=-0.1),
@@ -82,18 +82,13 @@ def test_each_broken_row_is_found(spark):
     assert outcomes(result) == dict.fromkeys(
         (
             "item_index_bucket_end_us_unique",
-            "cycle_not_null",
             "item_index_in_range",
-            "events_positive",
             "half_lives_in_range",
-            "decayed_not_negative",
             "decayed_finite",
-            "high_value_not_negative",
             "decayed_at_most_events",
             "high_value_at_most_all",
             "longer_half_lives_keep_more",
             "on_the_grid",
-            "events_before_the_end",
             "nothing_past_the_split",
             "nothing_hidden",
             "nothing_past_the_cutoff",
@@ -104,6 +99,8 @@ def test_each_broken_row_is_found(spark):
         ),
         "failed",
     )
+    rest = {"item_signals_not_empty", "first_event_constant"}
+    assert names(suite.expectations(LIMITS)) - set(outcomes(result)) == rest
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from expectations.runner import judge
 from expectations.suites import vocabulary as suite
 from expectations.tables import EVENTS, ITEMS, VOCABULARY
-from tests.expectations.suites.frames import failing, frame, outcomes
+from tests.expectations.suites.frames import failing, frame, names, outcomes
 
 SPLIT = datetime(2024, 1, 10, tzinfo=UTC)
 CYCLE, PARENT = "2024-01-20", "2024-01-10"
@@ -60,7 +60,7 @@ def test_each_broken_row_is_found(spark):
         row(1, 3, 2, PARENT),
         row(4, 4, 1),
         row(-1, 4, 1),
-        row(9, 99, 3, None),
+        row(9, 99, 3),
         row(9, 1, 4),
     ]
     result = judged(spark, broken, counts=(2, 3, 0, 2, 1, 2), parent=parent, late=("i1",))
@@ -68,9 +68,7 @@ def test_each_broken_row_is_found(spark):
         (
             "item_token_unique",
             "item_index_unique",
-            "added_in_not_null",
             "tokens_dense",
-            "item_token_not_negative",
             "items_exist",
             "event_count_true",
             "added_with_enough_events",
@@ -80,6 +78,7 @@ def test_each_broken_row_is_found(spark):
         ),
         "failed",
     )
+    assert names(suite.expectations(True, 2)) - set(outcomes(result)) == {"vocabulary_not_empty"}
     assert failing(result, "item_token_unique") == [(9, 1), (9, 99)]
     assert failing(result, "item_index_unique") == [(-1, 4), (4, 4)]
     assert failing(result, "tokens_dense") == [(6, 10)]

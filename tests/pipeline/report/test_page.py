@@ -81,6 +81,7 @@ def test_an_accepted_cycle_is_reported_in_words_and_numbers():
         'events-1.jsonl:7 {"user": <u1>',
         "not JSON 2 events-1.jsonl:7",
         "events 1 0 0 0 validate_events.html sequences 0 0 0 1 validate_sequences.html",
+        "6 of 700 new events came late (4 up to an hour, 2 up to a day), 1 of them as context only, 1 of these high-value.",
         "The evaluation window holds 1,200 events in 10 days: 1.25 times the daily volume of 2024-02-10 .",
         "The action mix differs by 0.042",
         "viewed 300 25.0 %",

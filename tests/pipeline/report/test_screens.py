@@ -69,6 +69,7 @@ def test_an_accepted_cycle_is_shown_whole(settings):
     )
     assert "           4 accepted lines repeat another of their file exactly" in lines
     assert "           2 events of earlier files replaced by later lines" in lines
+    assert "           6 of 700 new events came late, 1 as context only" in lines
     assert "           2 of 33 lines of items files refused" in lines
     assert "           5 of 33 lines of items files used without a field" in lines
     assert "           (5 kept without launched_at, which is a year without a day; 2 missing item)" in lines

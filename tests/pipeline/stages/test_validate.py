@@ -30,7 +30,7 @@ from pipeline.cycle.records import StageRecord, StageResult, plain_figures, writ
 from pipeline.settings import Settings
 from pipeline.stages.validate import ExpectationsFailed, validate_events, validate_sequences
 from pipeline.workflows.refresh_cycle import workflow
-from spark_jobs.figures import CatalogueLines, ItemsFigures, ItemSignalsFigures
+from spark_jobs.figures import CatalogueLines, ItemsFigures, ItemSignalsFigures, SequencesFigures
 from spark_jobs.histories import tokens
 from spark_jobs.histories.spans import up_to
 from spark_jobs.item_signals import item_signals
@@ -51,6 +51,7 @@ def put(settings: Settings, table: str, rows: pa.Table) -> None:
 
 
 CATALOGUE = tuple(CatalogueLines(kind, 5, 0, 0) for kind in ("items", "tags", "edges"))
+SEQUENCES_FIGURES = SequencesFigures(45, 4, 4, 45, 45, 22, 0, 1, 1.0, 0.0)
 ITEMS_FIGURES = ItemsFigures(5, 5, 0, 0, 0, 0, 0, 0, {}, catalogue=CATALOGUE)
 
 
@@ -103,8 +104,9 @@ def context(spark, tmp_path_factory) -> StageContext:
     }
     put(settings, EVENTS.name, events.toArrow())
     put(settings, "items", items.toArrow())
-    put(settings, INGESTED_FILES.name, spark.createDataFrame([ingested], INGESTED_FILES.ddl).toArrow())
-    put(settings, REJECTED_EVENTS.name, spark.createDataFrame([rejected], REJECTED_EVENTS.ddl).toArrow())
+    for table, row in ((INGESTED_FILES, ingested), (REJECTED_EVENTS, rejected)):
+        whole = dict.fromkeys(table.column_names) | row
+        put(settings, table.name, spark.createDataFrame([whole], table.ddl).toArrow())
     put(settings, VOCABULARY.name, vocabulary(until_split, items, None, cycle.name, 3).toArrow())
     put(settings, SEQUENCES.name, sequences(numbered, cycle.name, config.source, config.sequences).toArrow())
     until_cutoff, signals = up_to(events, cycle.cutoff), config.signals
@@ -119,6 +121,7 @@ def context(spark, tmp_path_factory) -> StageContext:
     finished = {
         "events": record("events", dict.fromkeys(tables, 0)),
         "items": record("items", {}),
+        "sequences": record("sequences", {}, SEQUENCES_FIGURES),
         "item_signals": record("item_signals", {"item_signals": 0}, figures),
     }
     stage = workflow(config)["validate_events"]
@@ -144,9 +147,17 @@ def outcomes(result: StageResult) -> dict[str, str]:
 
 def test_sound_events_pass_and_leave_their_window_for_later_cycles(context):
     result = validate_events(context)
-    assert outcomes(result) == dict.fromkeys(
-        ("volume_drift", "action_mix_drift", "numbering_append_only"), "not_applicable"
-    )
+    losses = {row.name for row in result.figures.judgements if row.table == "losses"}
+    assert {
+        name: outcome for name, outcome in outcomes(result).items() if name not in losses
+    } == dict.fromkeys(("volume_drift", "action_mix_drift", "numbering_append_only"), "not_applicable")
+    # Events are on every third day, too few to compare with, and there is no earlier file.
+    judged = {row.name: row for row in result.figures.judgements if row.outcome == "passed"}
+    assert losses & set(judged) >= {"faulty_lines_of_file", "events_of_file"}
+    assert all(row.observed or row.message for row in result.figures.judgements)
+    (file,) = result.figures.files
+    assert (file.path, file.lines, file.accepted, file.faulty) == ("a.jsonl", 61, 60, 1)
+    assert result.figures.late is None and result.figures.days_after_the_last == 0
     # Days 30 to 40 hold events 10 to 13 of each user, without the very first instant.
     figures = result.figures
     assert figures.window == Window(10.0, {"played": 8, "viewed": 7}) and figures.window.events == 15
@@ -196,7 +207,7 @@ def test_sound_sequences_pass_and_lost_rows_and_late_events_fail(context, spark)
         "sequences",
         pa.Table.from_pylist(late, schema=spark.read.format("delta").load(address).toArrow().schema),
     )
-    written = {**context.finished, "sequences": record("sequences", {"sequences": 1})}
+    written = {**context.finished, "sequences": record("sequences", {"sequences": 1}, SEQUENCES_FIGURES)}
     broken = replace(context, finished=written)
     with pytest.raises(
         ExpectationsFailed, match=r"sequences\.nothing_past_the_split .*loss_positions_add_up"

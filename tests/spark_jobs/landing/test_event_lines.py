@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -42,6 +42,7 @@ def lines_of(spark, *rows):
             "user_id": user,
             "item_id": "i",
             "event_at": datetime(2026, 1, 1),
+            "event_date": date(2026, 1, 1),
             "action": "view",
             "event_id": event_id,
             "problem": problem,

@@ -12,8 +12,10 @@ from spark_jobs import events
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.lake.migrations import PROPERTY
+from spark_jobs.landing.event_lines import DUPLICATE
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.ingestion import (
+    FileCounts,
     Ingestion,
     file_figures,
     forget,
@@ -27,10 +29,12 @@ from spark_jobs.landing.ingestion import (
     unreadable_rows,
     with_lines,
 )
-from spark_jobs.landing.reading import Mapped
+from spark_jobs.landing.reading import EXCLUDED, Mapped
 from tests.spark_jobs.landed import content, job, jsonl, source
 
 T = 1_767_225_600  # 2026-01-01 00:00:00 UTC
+NOT_SAID = (None,) * 5
+"""Columns of `ingested_files` that may be null, but for the first."""
 
 
 def file(name, file_id=None):
@@ -40,7 +44,7 @@ def file(name, file_id=None):
 def logged(spark, this, *rows):
     """Writes rows (file name, lines, accepted, mapping digest) of `ingested_files`."""
     full = [
-        (f"id of {name}", name, 10, lines, ok, lines - ok, digest, "c", 1, None)
+        (f"id of {name}", name, 10, lines, ok, lines - ok, digest, "c", 1, *NOT_SAID)
         for name, lines, ok, digest in rows
     ]
     frame = local_rows(spark, full, INGESTED_FILES.ddl)
@@ -49,7 +53,7 @@ def logged(spark, this, *rows):
 
 def refused(spark, *rows):
     """Rows of `rejected_events` from (file name, line)."""
-    full = [(f"id of {name}", name, line, "raw", "bad") for name, line in rows]
+    full = [(f"id of {name}", name, line, "raw", "bad", None) for name, line in rows]
     return local_rows(spark, full, REJECTED_EVENTS.ddl)
 
 
@@ -116,11 +120,11 @@ def test_figures_add_up(spark):
     mapped = Mapped(
         [], {"id of a": 5, "id of b": 2, "id of bad": 1}, {"id of bad": "damaged"}, absent=("page",)
     )
-    counts = {"id of a": {None: 3, "bad": 2}, "id of b": {None: 1, "bad": 1}}
+    counts = {"id of a": FileCounts({None: 3, "bad": 2}), "id of b": FileCounts({None: 1, "bad": 1})}
     whole = with_lines(figures, mapped, counts)
     assert (whole.lines, whole.accepted, whole.rejected) == (8, 4, 4)
     assert whole.rejected_by_reason == {"bad": 3, "damaged": 1} and whole.absent_columns == ("page",)
-    assert unreadable_rows(spark, new, mapped).collect() == [("id of bad", "bad", 1, "", "damaged")]
+    assert unreadable_rows(spark, new, mapped).collect() == [("id of bad", "bad", 1, "", "damaged", None)]
 
 
 def test_lines_that_do_not_add_up_are_an_error(landing):
@@ -129,12 +133,13 @@ def test_lines_that_do_not_add_up_are_an_error(landing):
         Mapped([], {"id of a": 5, "id of bad": 1}, {"id of bad": "damaged"}),
     )
     digest = mapping_digest(this.source)
-    assert log_rows([file("a"), file("bad")], mapped, {"id of a": {None: 3, "bad": 2}}, this, 4) == [
-        ("id of a", "a", 10, 5, 3, 2, digest, "2026-03-01", 4, None),
-        ("id of bad", "bad", 10, 1, 0, 1, "", "2026-03-01", 4, None),
+    counts = {"id of a": FileCounts({None: 3, EXCLUDED: 1, DUPLICATE: 1}, repeats=2, nulls={"page": 3})}
+    assert log_rows([file("a"), file("bad")], mapped, counts, this, 4) == [
+        ("id of a", "a", 10, 5, 3, 2, digest, "2026-03-01", 4, None, 1, 1, 2, '{"page": 3}'),
+        ("id of bad", "bad", 10, 1, 0, 1, "", "2026-03-01", 4, None, 0, 0, 0, "{}"),
     ]
     with pytest.raises(RuntimeError, match=r"a: 3 accepted \+ 1 refused lines do not add up to its 5 lines"):
-        log_rows([file("a")], mapped, {"id of a": {None: 3, "bad": 1}}, this, 4)
+        log_rows([file("a")], mapped, {"id of a": FileCounts({None: 3, "bad": 1})}, this, 4)
 
 
 OLD_COLUMNS = (
@@ -145,8 +150,8 @@ OLD_COLUMNS += "rejected_count bigint, mapping_digest string, cycle string"
 
 def test_a_lake_of_the_release_before_is_brought_up_and_keeps_its_events(spark, landing):
     jsonl(landing / "1.jsonl", {"u": "a", "i": "1", "t": T})
-    jsonl(landing / "2.jsonl", {"u": "b", "i": "1", "t": T})
-    new = job(landing, source())
+    jsonl(landing / "2.jsonl", *({"u": user, "i": "1", "t": T} for user in ("b", "a", "test")), "bad")
+    new = job(landing, source(events={"where": "u <> 'test'"}))
     events.main(spark, new)
     # The same tables as that release wrote them: no number, no columns, and a digest of one half.
     this = new.model_copy(update={"lake": f"{new.lake}-of-before"})
@@ -158,7 +163,10 @@ def test_a_lake_of_the_release_before_is_brought_up_and_keeps_its_events(spark, 
     address = location(this.lake, "films", "ingested_files")
     spark.sql(f"ALTER TABLE delta.`{address}` UNSET TBLPROPERTIES ('{PROPERTY}')")
     old = delta.latest_version(spark, this.lake, "films", INGESTED_FILES)
-    assert [row["ingestion"] for row in ingested_files(spark, this.lake, "films").values()] == [0, 0]
+    by_path = {row["file_path"]: row for row in ingested_files(spark, this.lake, "films").values()}
+    filled = ("ingestion", "excluded_count", "duplicate_count", "repeat_count")
+    assert [by_path["1.jsonl"][name] for name in filled] == [0, 0, 0, None]
+    assert [by_path["2.jsonl"][name] for name in filled] == [0, 1, 1, None]
     (landing / "2.jsonl").unlink()  # since a cycle passed it
     result = events.main(spark, this.model_copy(update={"passed_ingestion": old}))
     assert result.figures.files_read_again == 1

@@ -22,7 +22,7 @@ def test_a_line_that_is_on_both_sides_is_an_event(spark, landing):
     assert reopened(spark, last, lines, None, known) is None
     # As a run leaves it that is killed once it has written that a line is replaced.
     (file_id,) = known
-    told = spark.createDataFrame([(file_id, "1.jsonl", 2, "{}", REPLACED)], REJECTED_EVENTS.ddl)
+    told = spark.createDataFrame([(file_id, "1.jsonl", 2, "{}", REPLACED, None)], REJECTED_EVENTS.ddl)
     delta.append_new(spark, told, REJECTED_EVENTS, last.lake, "films")
     again = reopened(spark, last, lines, None, known)
     assert again is None or again.rejected.count() == 0
