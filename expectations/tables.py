@@ -146,7 +146,7 @@ INGESTED_FILES = Table(
     grain="one row per landed event file that has been ingested",
     key=("file_id",),
     columns=(
-        Column("file_id", "string", "SHA-256 of the file's bytes"),
+        Column("file_id", "string", "SHA-256 of the file's bytes, and of the values that its folders give"),
         Column("file_path", "string", "path relative to the landing folder, the latest where it was renamed"),
         Column("size_bytes", "bigint", "size of the file, bytes"),
         Column("line_count", "bigint", "lines (or rows) read; accepted + rejected"),

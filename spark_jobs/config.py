@@ -48,7 +48,9 @@ class FileMapping(Section):
     """SQL predicate; lines for which it is not true are excluded and recorded as excluded."""
 
     @model_validator(mode="after")
-    def _can_be_cut(self) -> FileMapping:
+    def _can_be_read(self) -> FileMapping:
+        if not all(pattern.strip() for pattern in self.files):
+            raise ValueError("files has an empty pattern; give the name of a file, or * for all of a folder")
         given = [name for name in ("delimiter", "quote", "escape") if getattr(self, name) is not None]
         if given and self.format not in DELIMITED:
             raise ValueError(f"{given[0]} is for csv and tsv, given format = {self.format!r}")
@@ -161,7 +163,9 @@ class SourceConfig(Section):
     """SQL predicate over columns of `events`: marks the high-value events."""
     reward: str = "1.0"
     """SQL expression over columns of `events`: the reward weight r of a high-value event, above 0."""
-    missing: tuple[str, ...] = ("nan", "none", "null", "\\N", "<na>")
+    missing: tuple[str, ...] = (
+        "nan", "none", "null", "\\N", "<na>", "-", "n/a", "#n/a", "(null)", "undefined",
+    )  # fmt: skip
     """Texts that stand for a missing value where an id is expected, in upper or lower case; a line with one is
     refused. Blank text always is."""
     on_conflict: OnConflict = "refuse"

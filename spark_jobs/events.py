@@ -113,7 +113,7 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     mapped = read_mapped(
         spark, new, source.events, mapped_expressions(source), "events", may_be_absent=optional
     )
-    figures = replace(figures, new_columns=new_columns(mapped, before))
+    figures = replace(figures, new_columns=new_columns(mapped, before), empty_files=mapped.empty(new))
     lines = spark.createDataFrame([], CHECKED_LINES)
     cached: list[DataFrame] = []
     if mapped.parts:

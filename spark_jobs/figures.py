@@ -45,6 +45,8 @@ class EventsFigures:
     """Accepted lines that repeat another line of their file exactly."""
     replaced: int = 0
     """Events of earlier files that lines of the new files replaced."""
+    empty_files: tuple[str, ...] = ()
+    """Names of new files without a line: no bytes, or no more than a header."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class ItemsFigures:
     """Such lines by reason, sorted by reason."""
     catalogue: tuple[CatalogueLines, ...] = ()
     """Lines by kind of file."""
+    empty_files: tuple[str, ...] = ()
+    """Names of item, tag and edge files without a line: no bytes, or no more than a header."""
 
 
 @dataclass(frozen=True)

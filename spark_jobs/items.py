@@ -67,17 +67,20 @@ def main(spark: SparkSession, job: Job) -> JobResult:
             table.name: delta.latest_version(spark, *place, table) for table in (ITEMS, REJECTED_ITEMS)
         }
         catalogue = tuple(CatalogueLines(**counts) for counts in note["catalogue"])
-        return JobResult(versions=versions, figures=figures(rows, None, refused, catalogue))
+        empty = tuple(note.get("empty_files", ()))
+        return JobResult(versions=versions, figures=figures(rows, None, refused, catalogue, empty))
     parts: dict[str, list[DataFrame]] = {kind: [] for kind in KINDS.values()}
     lines_by_kind = Counter({KINDS[type(mapping)]: 0 for mapping in mappings})
     unreadable: list[tuple] = []
     damaged: Counter[str] = Counter()
+    without_lines: set[str] = set()
     for number, (mapping, files) in enumerate(zip(mappings, landed, strict=True)):
         kind = KINDS[type(mapping)]
         mapped = read_mapped(spark, files, mapping, mapped_expressions(mapping), kind)
         names = {file.file_id: file.name for file in files}
         unreadable += [(file_id, names[file_id], 1, "", why) for file_id, why in mapped.unreadable.items()]
         damaged[kind] += len(mapped.unreadable)
+        without_lines.update(mapped.empty(files))
         lines_by_kind[kind] += sum(mapped.line_counts.values())
         if not mapped.parts:
             continue
@@ -99,8 +102,11 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     known = delta.read(spark, *place, ITEMS, delta.create(spark, *place, ITEMS))
     events = delta.read_pinned(spark, job, EVENTS)
     rows = items(known, events, parts["items"], parts["tags"], parts["edges"], job.split).persist()
-    measured = figures(rows, known.count(), refused, catalogue)
-    note = json.dumps({"inputs": inputs, "catalogue": [asdict(counts) for counts in catalogue]})
+    empty = tuple(sorted(without_lines))
+    measured = figures(rows, known.count(), refused, catalogue, empty)
+    note = json.dumps(
+        {"inputs": inputs, "catalogue": [asdict(counts) for counts in catalogue], "empty_files": empty}
+    )
     versions = {
         REJECTED_ITEMS.name: delta.upsert(spark, refused, REJECTED_ITEMS, *place),
         ITEMS.name: delta.upsert(spark, rows, ITEMS, *place, note=note),
@@ -211,10 +217,14 @@ def refused_lines(
 
 
 def figures(
-    rows: DataFrame, items_before: int | None, refused: DataFrame, catalogue: tuple[CatalogueLines, ...]
+    rows: DataFrame,
+    items_before: int | None,
+    refused: DataFrame,
+    catalogue: tuple[CatalogueLines, ...],
+    empty_files: tuple[str, ...] = (),
 ) -> ItemsFigures:
     """Counts of the table's rows and of refused lines. `items_before` is the number of items before this
-    run; None where it changed nothing. `catalogue` counts the lines by kind of file."""
+    run; None where it changed nothing. `catalogue` counts the lines by kind of file, `empty_files` have none."""
     counted = rows.agg(
         F.count(F.lit(1)).alias("items"),
         F.count("title").alias("items_with_title"),
@@ -233,6 +243,7 @@ def figures(
         kept_without=sum(told.values()) - sum(reasons.values()),
         kept_without_by_reason={reason: told[reason] for reason in told if reason not in reasons},
         catalogue=catalogue,
+        empty_files=empty_files,
     )
 
 

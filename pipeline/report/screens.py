@@ -47,6 +47,8 @@ INDENT = " " * 11
 """Width of the column of titles; lines without one begin after it."""
 REASONS_SHOWN = 3
 """Reasons of rejected lines that a cycle's screen names at most."""
+FILES_SHOWN = 3
+"""Files that a line of the screen names at most."""
 
 
 def map_screen(stages: Workflow) -> str:
@@ -195,6 +197,8 @@ def _data_lines(records: Records) -> list[str]:
         lines.append(f"{INDENT}{events.files_withdrawn:,} withdrawn, not read")
     if events.new_columns:
         lines.append(f"{INDENT}columns that no file had before: {', '.join(events.new_columns)}")
+    if events.empty_files:
+        lines += _wrapped(empty_words(events.empty_files))
     lines += [
         f"{INDENT}not met: {', '.join(word.expectations)}; {word.words}" for word in accepted_data(records)
     ]
@@ -233,6 +237,8 @@ def catalogue_words(items: ItemsFigures) -> list[str]:
         for lines in items.catalogue
         if lines.faulty
     ]
+    if items.empty_files:
+        words.append(empty_words(items.empty_files))
     words += [
         f"{lines.without_a_field:,} of {lines.lines:,} lines of {lines.kind} files used without a field"
         for lines in items.catalogue
@@ -243,6 +249,12 @@ def catalogue_words(items: ItemsFigures) -> list[str]:
     told = items.rejected_by_reason | items.kept_without_by_reason
     reasons = [f"{count:,} {reason}" for reason, count in by_frequency(told)[:REASONS_SHOWN]]
     return [*words, *([f"({'; '.join(reasons)})"] if reasons else [])]
+
+
+def empty_words(names: Sequence[str]) -> str:
+    """Which files have no line, the first of them by name."""
+    more = len(names) - FILES_SHOWN
+    return f"without a line: {', '.join(names[:FILES_SHOWN])}" + (f" and {more:,} more" if more > 0 else "")
 
 
 def _mrr_lines(records: Records) -> list[str]:

@@ -29,14 +29,25 @@ def sample_lines(kind: str, accepted: DataFrame) -> Iterator[str]:
         yield f"  for instance: {'  '.join(cells)}"[:_WIDTH]
 
 
-def about_refused(lines: DataFrame) -> Iterator[str]:
-    """Refused lines, and lines used without a field, by reason."""
-    from pyspark.sql import functions as F
+def about_refused(kind: str, lines: DataFrame, bound: float, advice: list[str]) -> Iterator[str]:
+    """Refused lines, and lines used without a field, by reason; says so where more than the share `bound` of the
+    lines is refused."""
 
-    reason = F.coalesce(F.concat(F.lit("rejected: "), "problem"), "dropped").alias("reason")
-    rows = lines.select(reason).where("reason IS NOT NULL").groupBy("reason").count().collect()
-    for row in sorted(rows, key=lambda row: (-row["count"], row["reason"])):
-        yield f"  {row['count']:>9,}  {row['reason']}"
+    from spark_jobs.landing.reading import EXCLUDED
+
+    counted = lines.groupBy("problem", "dropped").count().collect()
+    told = {
+        (row["problem"], row["dropped"]): row["count"] for row in counted if row["problem"] or row["dropped"]
+    }
+    for (problem, dropped), count in sorted(told.items(), key=lambda entry: (-entry[1], str(entry[0]))):
+        yield f"  {count:>9,}  " + (f"rejected: {problem}" if problem else dropped)
+    total = sum(row["count"] for row in counted if row["problem"] != EXCLUDED)
+    refused = sum(count for (problem, _), count in told.items() if problem and problem != EXCLUDED)
+    if total and refused / total > bound:
+        advice.append(
+            f"{refused:,} of the {total:,} sampled lines of {kind} files are refused: cycles are red above {bound:.0%} "
+            "(expectations.max_faulty_catalogue_fraction)"
+        )
 
 
 def about_letters(tags: Sequence[DataFrame], advice: list[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -61,15 +62,15 @@ def _page(spark: SparkSession, config: Config, landing: str, scratch: Path) -> I
     yield f"landing folder: {landing}"
     expressions = event_lines.mapped_expressions(source)
     sampled = sample(spark, landing, source.events, expressions, "events", scratch)
-    yield from _files("events", source.events, expressions, sampled)
+    advice: list[str] = []
+    yield from _files("events", source.events, expressions, sampled, advice)
     if not sampled.mapped.parts:
         yield "  no line is readable; the reasons are above"
         return
     checked = sampled.mapped.through(lambda rows: event_lines.checked_lines(rows, source))
     lines = event_lines.numbered_occurrences(checked, source, sampled.read).persist()
     accepted = event_lines.accepted_events(lines).persist()
-    advice: list[str] = []
-    yield from _rejected(lines, advice)
+    yield from _rejected(lines, sampled, config, advice)
     yield from _sample_events(accepted, [c for c in EVENTS.column_names if c not in _HIDDEN])
     yield from _profile(accepted, config, advice)
     yield from _items(spark, config, landing, scratch, accepted, advice)
@@ -86,7 +87,9 @@ _HIDDEN = ("event_id", "file_id", "line_number", "event_date")
 # --- parts of the page ----------------------------------------------------------------------------
 
 
-def _files(label: str, mapping: FileMapping, expressions: dict[str, str], sampled: Sampled) -> Iterator[str]:
+def _files(
+    label: str, mapping: FileMapping, expressions: dict[str, str], sampled: Sampled, advice: list[str]
+) -> Iterator[str]:
     total = sum(file.size_bytes for file in sampled.files)
     yield ""
     yield f"{label}: {len(sampled.files)} file(s), {mapping.format}, {_size(total)}"
@@ -96,6 +99,12 @@ def _files(label: str, mapping: FileMapping, expressions: dict[str, str], sample
         cut = " or more" if lines >= sampling.SAMPLE_LINES - 1 and mapping.format != "parquet" else ""
         empty = "" if lines or mapping.format not in ("csv", "tsv") else ", no more than a header"
         yield f"  {file.name}  {_size(file.size_bytes)}  " + (problem or f"{lines:,} lines{cut}{empty}")
+    damaged = [file for file in sampled.read if file.file_id in sampled.mapped.unreadable]
+    if damaged:
+        advice.append(
+            f"{len(damaged):,} of the {len(sampled.read):,} sampled {label} files cannot be read, the first is "
+            f"{damaged[0].name}: cycles stay red until they are mended or removed"
+        )
     if len(sampled.files) > _SHOWN_FILES:
         yield f"  … and {len(sampled.files) - _SHOWN_FILES} more"
     if len(sampled.read) < len(sampled.files):
@@ -111,24 +120,48 @@ def _files(label: str, mapping: FileMapping, expressions: dict[str, str], sample
     yield from _wrapped("  columns not used: ", unused)
 
 
-def _rejected(lines: DataFrame, advice: list[str]) -> Iterator[str]:
+def _rejected(lines: DataFrame, sampled: Sampled, config: Config, advice: list[str]) -> Iterator[str]:
     from pyspark.sql import functions as F
 
-    from spark_jobs.landing.event_lines import CONFLICTS
+    from spark_jobs.landing.event_lines import CONFLICTS, DUPLICATE, REPEATED, REPLACED
+    from spark_jobs.landing.reading import EXCLUDED
 
-    reasons = lines.groupBy("problem").agg(
+    found = lines.groupBy("file_id", "problem").agg(
         F.count("*").alias("n"), F.slice(F.collect_list("raw"), 1, _SHOWN_EXAMPLES).alias("raw")
     )
-    rows = sorted(reasons.collect(), key=lambda row: -row["n"])
-    total = sum(row["n"] for row in rows)
-    accepted = sum(row["n"] for row in rows if row["problem"] is None)
+    counts: Counter[str | None] = Counter()
+    examples: dict[str | None, list[str]] = {}
+    by_file: dict[str, Counter[str | None]] = {}
+    for row in found.collect():
+        counts[row["problem"]] += row["n"]
+        examples.setdefault(row["problem"], []).extend(row["raw"])
+        by_file.setdefault(row["file_id"], Counter())[row["problem"]] += row["n"]
+    total, accepted = counts.total(), counts[None]
     yield ""
     yield f"of {total:,} sampled lines {accepted:,} would be accepted, {total - accepted:,} rejected"
-    for row in rows:
-        if row["problem"] is not None:
-            yield f"  {row['n']:>9,}  {row['problem']}"
-            yield from (f"             {raw[:_WIDTH]}" for raw in row["raw"] if raw)
-    conflicts = sum(row["n"] for row in rows if row["problem"] in CONFLICTS)
+    for problem, count in counts.most_common():
+        if problem is not None and count:
+            yield f"  {count:>9,}  {problem}"
+            yield from (f"             {raw[:_WIDTH]}" for raw in examples[problem][:_SHOWN_EXAMPLES] if raw)
+    harmless = (DUPLICATE, REPEATED, REPLACED, EXCLUDED)
+    judged = total - sum(counts[problem] for problem in harmless)
+    if total and counts[EXCLUDED] == total:
+        advice.append(f"events.where = {config.source.events.where!r} excludes every sampled line")
+    bound = config.expectations.max_faulty_fraction
+    if judged and (judged - accepted) / judged > bound:
+        advice.append(
+            f"{(judged - accepted) / judged:.0%} of the sampled lines are faulty: cycles are red above {bound:.0%} "
+            "(expectations.max_faulty_fraction)"
+        )
+    for file in sampled.read:
+        of_file = by_file.get(file.file_id, Counter())
+        (problem, count), *others = of_file.most_common() or [(None, 0)]
+        if problem and problem not in harmless and not others and count > 1 and accepted:
+            advice.append(
+                f"no sampled line of {file.name} can be used, while those of other files can: {problem}, on all "
+                f"{count:,}; has a column another type or meaning there?"
+            )
+    conflicts = sum(counts[problem] for problem in CONFLICTS)
     if conflicts:
         advice.append(
             f"{conflicts:,} lines have the event_id of another event with other content: check that events.event_id is the "
@@ -235,11 +268,12 @@ def _items(
         for mapping in getattr(source, kind):
             expressions = item_lines.mapped_expressions(mapping)
             sampled = sample(spark, landing, mapping, expressions, kind, scratch)
-            yield from _files(kind, mapping, expressions, sampled)
+            yield from _files(kind, mapping, expressions, sampled, advice)
             if sampled.mapped.parts:
                 checked = partial(item_lines.checked_lines, mapping=mapping, missing=source.missing)
                 lines = sampled.mapped.through(checked)
-                yield from catalogue.about_refused(lines)
+                bound = config.expectations.max_faulty_catalogue_fraction
+                yield from catalogue.about_refused(kind, lines, bound, advice)
                 usable = lines.where(F.col("problem").isNull())
                 yield from catalogue.sample_lines(kind, usable)
                 accepted_lines.append(usable)

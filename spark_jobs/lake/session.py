@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from expectations.files import write_atomically
@@ -27,6 +28,8 @@ ARCHIVE = "classes.jsa"
 RESULTS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
+    # Else ${env:HOME} in an expression would be the environment's value.
+    "spark.sql.variable.substitute": "false",
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.parquet.compression.codec": "zstd",
@@ -113,6 +116,9 @@ def get_session(master: str | None, app: str, jars: str | None) -> SparkSession:
     only the settings that change results are set again. Elsewhere it starts on `master` (`local[2]`,
     `spark://…`), by default `local[2]`.
     """
+    # What these log is in the exception that follows, which becomes one line or a traceback of ours.
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        PySparkLogger.getLogger(name).disabled = True
     builder = SparkSession.builder.appName(app)
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         return builder.config(map=RESULTS).getOrCreate()
@@ -131,3 +137,15 @@ def setting(spark: SparkSession, key: str, value: str) -> Iterator[None]:
         yield
     finally:
         spark.conf.set(key, before)
+
+
+@contextmanager
+def silent(spark: SparkSession) -> Iterator[None]:
+    """Spark logs nothing inside: what fails there is told in one line, not by executors' stack traces."""
+    root = spark._jvm.org.apache.logging.log4j.LogManager.getRootLogger()
+    before = root.getLevel().toString()
+    spark.sparkContext.setLogLevel("OFF")
+    try:
+        yield
+    finally:
+        spark.sparkContext.setLogLevel(before)

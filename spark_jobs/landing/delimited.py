@@ -20,7 +20,16 @@ from spark_jobs.landing.text_lines import files_with, numbered_lines, text_probl
 from spark_jobs.landing.unpacking import HEAD_BYTES, DamagedFile, Head
 from spark_jobs.landing.whole_files import FIELDS, heads_of, whole_files
 
-_LIKELY_DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+_LIKELY_DELIMITERS = {
+    ",": "a comma",
+    ";": "a semicolon",
+    "\t": "a tab",
+    "|": "a bar",
+    "^": "a caret",
+    "~": "a tilde",
+    "\x01": "the character 1, as Hive writes it,",
+    ":": "a colon",
+}
 
 
 def dialect_of(mapping: FileMapping) -> Dialect:
@@ -83,30 +92,35 @@ def header_names(head: Head, dialect: Dialect) -> tuple[str, ...]:
     # The head may end within a line; the first record is never that one.
     complete = (line.rstrip(b"\r") for line in (lines if len(head.text) < HEAD_BYTES else lines[:-1]))
     record = next(delimited_records(islice(complete, 10_000), dialect))
+    first = record.raw.decode("utf-8", errors="replace")
+    if record.fields is None or len(record.fields) == 1:
+        _refuse_other_delimiter(first, dialect)
     if record.fields is None:
         raise DamagedFile(
             f"the first record, which should name the columns, is not readable: {record.problem}"
         )
     cells = [cell.decode("utf-8", errors="replace") for cell in record.fields]
-    first = record.raw.decode("utf-8", errors="replace")
     if any(character < " " and character not in "\t\n" for cell in cells for character in cell):
         raise DamagedFile(
             "the first line, which should name the columns, has control characters (NUL or others); land the file as "
             "plain text"
         )
-    if len(cells) == 1:
-        for other, called in _LIKELY_DELIMITERS.items():
-            if other != dialect.delimiter and len([part for part in first.split(other) if part.strip()]) > 1:
-                shown = "\\t" if other == "\t" else other
-                raise DamagedFile(
-                    f"the first line is one column by the mapping's delimiter, and {called} seems to be the delimiter: "
-                    f'give the mapping delimiter = "{shown}"'
-                )
     names: dict[str, None] = {}
     for position, cell in enumerate(cells, start=1):
         name = cell.strip()
         names[name if name and name not in names else f"_{position}"] = None
     return tuple(names)
+
+
+def _refuse_other_delimiter(first: str, dialect: Dialect) -> None:
+    """Raises DamagedFile when a first line that is no header by the mapping's delimiter is one by another."""
+    for other, called in _LIKELY_DELIMITERS.items():
+        if other != dialect.delimiter and len([part for part in first.split(other) if part.strip()]) > 1:
+            shown = {"\t": "\\t", "\x01": "\\u0001"}.get(other, other)
+            raise DamagedFile(
+                f"the first line is one column by the mapping's delimiter, and {called} seems to be the delimiter: "
+                f'give the mapping delimiter = "{shown}"'
+            )
 
 
 def _cut(lines: DataFrame, dialect: Dialect) -> DataFrame:

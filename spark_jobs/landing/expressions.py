@@ -6,25 +6,26 @@ parse tree, before a file is read. A row on which one fails yields null, is mark
 stop the job; an expression that fails on every row it is tried on is a MappingError.
 
 Columns of text formats are text. Where text is compared with a number, the comparison reads it as one, exactly
-(Spark would read an int, and '3.5' > 3 would be false); the column stays text everywhere else.
+(Spark would read an int, and '3.5' > 3 would be false); the column stays text everywhere else. Text that is a time of
+day is no instant (Spark would make one of today).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import NamedTuple
 
 from py4j.java_gateway import JavaObject, is_instance_of
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException, ParseException, PySparkException
+from pyspark.errors import ParseException, PySparkException
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.classic.column import Column as ClassicColumn
 
-from spark_jobs.lake.session import setting
+from spark_jobs.lake.session import setting, silent
 from spark_jobs.landing.functions import FUNCTIONS, why_refused
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER
 
@@ -126,6 +127,15 @@ _COMPARISONS = {
     "LessThan": "<",
     "LessThanOrEqual": "<=",
 }
+_INSTANTS = ("date", "timestamp", "timestamp_ntz")
+# Text that Spark casts to an instant by the clock: a constant by any of these words, a column's only as a time of day.
+_CLOCK_WORD = re.compile(r"(now\b|today\b|tomorrow\b|yesterday\b|T?\d{1,2}:)", re.IGNORECASE)
+_CLOCK_LITERAL = re.compile(rf"['\"]\s*{_CLOCK_WORD.pattern}", re.IGNORECASE)
+_TIME_OF_DAY = "^[^0-9A-Za-z]*([tT]|[0-9]{1,2}:)"
+_BY_THE_CLOCK = "'now', 'today', a time of day without its day and their like give another value on every run"
+_COUNTS = {"repeat": 1, "array_repeat": 1, "lpad": 1, "rpad": 1}
+"""Functions whose result may be of any size, and the argument that says which."""
+_LARGEST_COUNT = 10_000
 # 20 digits before the point hold every whole number of 64 bits; what lies outside is compared as a double.
 _EXACT = "DECIMAL(38, 18)"
 
@@ -200,7 +210,7 @@ def refuse_failing(
         failure = F.when(F.array_contains(FAILED, name), F.struct(*place))
         measures += [F.count(quoted(name)).alias(f"known_{name}"), F.min(failure).alias(f"first_{name}")]
     try:
-        with _silent(spark):
+        with silent(spark):
             found = tried.agg(*measures).first()
     except (PySparkException, Py4JJavaError):
         # A constant that no row changes, as a pattern of times, fails before the first row is computed.
@@ -237,8 +247,8 @@ class _Parsed(NamedTuple):
     """What a mapping may not do and it does; empty where there is nothing."""
     may_fail: bool
     """Whether a line may make it fail."""
-    compares: bool
-    """Whether it may compare values."""
+    is_plain: bool
+    """Whether it neither compares nor converts values."""
 
 
 @lru_cache(maxsize=512)
@@ -252,18 +262,59 @@ def _read(spark: SparkSession, sql: str) -> _Parsed:
             functions.add(name)
             if name not in FUNCTIONS:
                 forbidden = forbidden or f"{name}() {why_refused(name, _is_aggregate(spark, name))}"
+            forbidden = forbidden or _misused(name, node)
         elif kind == "UnresolvedAttribute":
             columns.append(_parts(node.nameParts()))
         elif kind not in _SYNTAX:
             forbidden = forbidden or f"it has {_named(spark, node)}"
+        elif kind == "Cast":
+            target = node.dataType().simpleString()
+            if "collate" in target:
+                forbidden = forbidden or "it has a collation"
+            if "interval" in target:
+                kind = "CastToInterval"  # it fails where other casts give null
+        elif kind == "Literal" and _type(node) in _INSTANTS and _CLOCK_LITERAL.search(sql):
+            forbidden = forbidden or _BY_THE_CLOCK
         kinds.add(kind)
     kinds.discard("UnresolvedFunction")
     return _Parsed(
         tuple(columns),
         forbidden,
         may_fail=not (kinds <= _SAFE and functions <= _SAFE_FUNCTIONS),
-        compares=bool(functions or kinds - {"UnresolvedAttribute", "Literal", "Cast", "Alias"}),
+        is_plain=not functions and kinds <= {"UnresolvedAttribute", "Literal", "Alias"},
     )
+
+
+def _misused(name: str, call: JavaObject) -> str:
+    """Why a call of an allowed function is not, as the end of a sentence; empty where it is."""
+    arguments = _children(call)
+    if name == "unix_timestamp" and not arguments:
+        return f"{name}() {why_refused('now', False)}"
+    place = _COUNTS.get(name)
+    if place is not None and len(arguments) > place:
+        count = arguments[place]
+        is_small = _kind(count) == "Literal" and _type(count) == "int" and count.value() <= _LARGEST_COUNT
+        if not is_small:
+            return f"{name}() needs a whole number up to {_LARGEST_COUNT:,}, not an expression, as its length or count"
+    if name in ("format_string", "printf") and arguments:
+        pattern = str(arguments[0].value()) if _kind(arguments[0]) == "Literal" else None
+        if pattern is None or re.search(r"%[^a-zA-Z%]*\d{5}", pattern):
+            return f"{name}() needs a pattern in quotes, with widths below 10,000"
+    return ""
+
+
+def _reads_the_clock(spark: SparkSession, node: JavaObject) -> bool:
+    """Whether an analysed tree casts a constant such as 'now' or 'today' to a time."""
+    for each in _nodes(node):
+        if _is_replaceable(spark, each):
+            if _reads_the_clock(spark, each.replacement()):
+                return True
+        elif _kind(each) == "Cast" and _type(each) in _INSTANTS:
+            text = each.child()
+            is_constant = text.foldable() and _type(text) == "string"
+            if is_constant and _CLOCK_WORD.match(str(text.eval(None)).strip()):
+                return True
+    return False
 
 
 def _parsed(spark: SparkSession, sql: str, label: str) -> _Parsed:
@@ -318,14 +369,20 @@ def _compiled(rows: DataFrame, sql: str, label: str) -> Column:
     try:
         column = F.expr(sql)
         plan = rows.select(column)._jdf.queryExecution().analyzed()
-        if not parsed.compares:
+        if _reads_the_clock(rows.sparkSession, plan.expressions().apply(0)):
+            raise MappingError(f"{label} = {sql!r} cannot be used: {_BY_THE_CLOCK}; {LIST}")
+        if plan.schema().apply(0).dataType().typeName() == "variant":
+            raise MappingError(
+                f"{label} = {sql!r} cannot be used: its value is a variant; cast it to a type, as in ::string"
+            )
+        if parsed.is_plain:
             return column
         tree = plan.expressions().apply(0)
         exact = _exact(rows.sparkSession, tree.child() if _kind(tree) == "Alias" else tree)
         if exact is not None:
             column = _column(rows.sparkSession, exact)
             rows.select(column)
-    except AnalysisException as error:
+    except (PySparkException, Py4JJavaError) as error:
         raise MappingError(
             f"{label} = {sql!r} cannot be used: {_words(error)} The columns are: {columns}"
         ) from None
@@ -333,7 +390,10 @@ def _compiled(rows: DataFrame, sql: str, label: str) -> Column:
 
 
 def _exact(spark: SparkSession, node: JavaObject) -> JavaObject | None:
-    """The analysed tree with every comparison of text and number made exact; None where there is none."""
+    """The analysed tree with every comparison of text and number made exact, and no text that is a time of day made
+    an instant of today; None where there is nothing to change."""
+    if _is_replaceable(spark, node):
+        return _exact(spark, node.replacement())
     children = _children(node)
     below = [_exact(spark, child) for child in children]
     changed = any(child is not None for child in below)
@@ -353,7 +413,16 @@ def _exact(spark: SparkSession, node: JavaObject) -> JavaObject | None:
             ]
             names = {f"__{number}": one for number, one in enumerate(each)}
             return _filled(spark, " OR ".join(quoted(name) for name in names), names)
-    return node.withNewChildren(_scala(spark, children)) if changed else None
+    node = node.withNewChildren(_scala(spark, children)) if changed else node
+    if kind == "Cast" and _type(node).startswith("timestamp") and _type(children[0]) == "string":
+        dated = f"IF(__text RLIKE '{_TIME_OF_DAY}', NULL, __cast)"
+        return _filled(spark, dated, {"__text": children[0], "__cast": node})
+    return node if changed else None
+
+
+def _is_replaceable(spark: SparkSession, node: JavaObject) -> bool:
+    """Whether the node is another expression in other words, as to_date() is a cast."""
+    return is_instance_of(spark.sparkContext._gateway, node, _EXPRESSIONS + "RuntimeReplaceable")
 
 
 def _text_and_number(left: JavaObject, right: JavaObject) -> tuple[JavaObject, JavaObject] | None:
@@ -414,23 +483,11 @@ def _cause_of_failure(rows: DataFrame, place: Row, sql: str, label: str) -> str 
     """What Spark says when it evaluates the expression on the row at `place`; None when it can."""
     row = rows.where((F.col(FILE_ID) == place[FILE_ID]) & (F.col(LINE_NUMBER) == place[LINE_NUMBER]))
     try:
-        with lenient(row.sparkSession), _silent(row.sparkSession):
+        with lenient(row.sparkSession), silent(row.sparkSession):
             row.select(_compiled(row, sql, label)).collect()
     except (PySparkException, Py4JJavaError) as error:
         return _words(error)
     return None
-
-
-@contextmanager
-def _silent(spark: SparkSession) -> Iterator[None]:
-    """Spark logs nothing inside: what fails there is told in one line, not by executors' stack traces."""
-    root = spark._jvm.org.apache.logging.log4j.LogManager.getRootLogger()
-    before = root.getLevel().toString()
-    spark.sparkContext.setLogLevel("OFF")
-    try:
-        yield
-    finally:
-        spark.sparkContext.setLogLevel(before)
 
 
 # --- trees of the JVM -----------------------------------------------------------------------------
@@ -476,6 +533,10 @@ def _words(error: Exception) -> str:
     ]
     words = " ".join(lines[:3])
     words = re.sub(r"You may get a different result due to the upgrading to Spark >= 3\.0:\s*", "", words)
+    words = re.sub(
+        r"^([\w.$]*(Exception|Error): )?Job aborted due to stage failure: .*?executor [\w.]+\): ", "", words
+    )
     words = re.sub(r"^[\w.$]*(Exception|Error): ", "", words)
-    words = re.sub(r"\s*SQLSTATE: \w+", "", words)
+    words = re.sub(r"\.?; line \d+ pos \d+.*$", ".", words)
+    words = re.sub(r"\s*SQLSTATE: \w+|\s*Driver stacktrace:.*$", "", words)
     return words[:300]

@@ -15,9 +15,23 @@ from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, BinaryType, DoubleType, FloatType, MapType, StructType, VariantType
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    BooleanType,
+    DoubleType,
+    FloatType,
+    MapType,
+    NullType,
+    NumericType,
+    StringType,
+    StructType,
+    VariantType,
+)
 
-RULES_NUMBER = 2
+from spark_jobs.landing.layouts import RAW
+
+RULES_NUMBER = 3
 """Number of the rules by which a mapped line becomes an event; to be raised with a change of them, so that
 landed files are read again."""
 MAX_ID_CHARACTERS = 256
@@ -27,7 +41,27 @@ LARGEST_WHOLE = {FloatType: 2**24 - 1, DoubleType: 2**53 - 1}
 """Whole numbers up to this are the only ones that a float rounds to themselves."""
 
 _CONTROL = r"[\\x00-\\x1f\\x7f]"
-_BLANKS = "".join(chr(code) for code in (9, 32, 0xA0, *range(0x2000, 0x200B), 0x202F, 0x3000, 0xFEFF))
+_BLANKS = "".join(
+    chr(code)
+    for code in (
+        9,
+        32,
+        0xA0,
+        0x1680,
+        *range(0x2000, 0x200C),
+        0x2028,
+        0x2029,
+        0x202F,
+        0x205F,
+        0x2060,
+        0x3000,
+        0xFEFF,
+    )
+)
+# Half of a pair of UTF-16, as JSON escapes it: the parser makes "?" of it, so that two ids may become one.
+_HALF_PAIR = r"(?i)\\u(?:d[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2}\\u)d[c-f][0-9a-f]{2})"
+_INFINITE = ('"Infinity"', '"-Infinity"')
+"""What the JSON parser makes of a number beyond the largest float."""
 _WHOLE = "^-?(0|[1-9][0-9]*)[.]0+$"
 # As Java, Python and JavaScript write large floats. Without a point or a plus, as in 12e5, it may be a digest.
 _EXPONENT = "^-?[1-9]([.][0-9]+[eE][+]?|[eE][+])[0-9]{1,3}$"
@@ -82,8 +116,12 @@ def id_problem(rows: DataFrame, name: str, text: str, label: str, missing: Seque
         lost = F.when(
             F.contains(value, F.lit(".")) | F.contains(value, F.lit("+")), value.rlike(_EXPONENT)
         ) & (F.abs(value.try_cast("double")) > LARGEST_WHOLE[DoubleType])
+        lost = value.isin(*_INFINITE) | F.coalesce(lost, F.lit(False))
+    halved = F.lit(False)
+    if RAW in rows.columns:
+        halved = F.contains(value, F.lit("?")) & F.coalesce(F.col(RAW).rlike(_HALF_PAIR), F.lit(False))
     return (
-        problem.when(~F.is_valid_utf8(value), f"{label} is not valid UTF-8")
+        problem.when(~F.is_valid_utf8(value) | halved, f"{label} is not valid UTF-8")
         .when(F.length(value) > MAX_ID_CHARACTERS, f"{label} is longer than {MAX_ID_CHARACTERS} characters")
         .when(F.expr(f"{text} RLIKE '{_CONTROL}'"), f"{label} contains control characters")
         .when(json_text, f"{label} is not a single value")
@@ -101,20 +139,27 @@ def present_text(rows: DataFrame, name: str) -> Column:
 
 def number(rows: DataFrame, name: str) -> Column:
     """An optional number as a double; null when the value is not one."""
-    return F.expr(f"try_cast({name} AS double)") if name in rows.columns else F.lit(None).cast("double")
+    return _cast(rows, name, "double")
 
 
 def whole_number(rows: DataFrame, name: str) -> Column:
     """An optional whole number as an int; null when the value is not one."""
-    if name not in rows.columns:
-        return F.lit(None).cast("int")
-    value = F.expr(f"try_cast({name} AS double)")
-    return F.when(value == F.floor(value), F.expr(f"try_cast(try_cast({name} AS double) AS int)"))
+    value = _cast(rows, name, "double")
+    return F.when(value == F.floor(value), value.try_cast("int"))
 
 
 def truth(rows: DataFrame, name: str) -> Column:
     """An optional boolean; null when the value is none. Text and numbers count as Spark's cast takes them."""
-    return F.expr(f"try_cast({name} AS boolean)") if name in rows.columns else F.lit(None).cast("boolean")
+    return _cast(rows, name, "boolean")
+
+
+def _cast(rows: DataFrame, name: str, kind: str) -> Column:
+    """A value as a number or boolean; null where it is none, and for types that have none (lists, dates, bytes)."""
+    if name in rows.columns and isinstance(
+        rows.schema[name].dataType, NumericType | StringType | BooleanType | NullType
+    ):
+        return F.col(name).try_cast(kind)
+    return F.lit(None).cast(kind)
 
 
 def kept_raw(column: str) -> Column:

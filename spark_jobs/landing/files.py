@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 from urllib.parse import unquote
 
@@ -36,14 +37,9 @@ class LandedFile:
     """Relative to the landing folder when the file is inside it, else the path."""
     size_bytes: int
     file_id: str
-    """SHA-256 of the bytes; of the path when these cannot be read."""
+    """SHA-256 of the bytes, and of `partition` where folders give values; of the path when the bytes cannot be read."""
     unreadable: str | None
     """Why none of its lines can be read; None when they can, as far as the listing knows."""
-
-    @property
-    def glob_safe_path(self) -> str:
-        """The path with the characters escaped that Hadoop would take for a glob."""
-        return re.sub(r"([\\*?\[\]{}])", r"\\\1", self.path)
 
     @property
     def key(self) -> str:
@@ -91,10 +87,17 @@ def find(spark: SparkSession, landing: str, patterns: tuple[str, ...]) -> list[L
     named = sorted((path.removeprefix(root), path, size) for path, size in _once(sizes).items())
     with ThreadPoolExecutor(_READERS) as readers:
         digests = list(readers.map(lambda entry: _digest(spark, entry[1]), named))
-    return [
+    files = [
         LandedFile(path, name, size, file_id, unreadable)
         for (name, path, size), (file_id, unreadable) in zip(named, digests, strict=True)
     ]
+    return [replace(file, file_id=_with_partition(file)) if file.partition else file for file in files]
+
+
+def _with_partition(file: LandedFile) -> str:
+    """The same bytes in two folders are two contents where the folders give values."""
+    given = json.dumps([file.file_id, file.partition], sort_keys=True)
+    return hashlib.sha256(given.encode()).hexdigest()
 
 
 def open_head(spark: SparkSession, file: LandedFile, count: int) -> BinaryIO:

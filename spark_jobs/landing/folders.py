@@ -13,6 +13,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import NamedTuple, Protocol
@@ -58,12 +59,16 @@ class LocalFiles:
         try:
             with os.scandir(folder) as scan:
                 for entry in scan:
-                    # A link to nothing is kept, as a file that then cannot be opened; pipes and sockets are not.
-                    is_there = os.path.exists(entry.path)
-                    if entry.is_dir() or entry.is_file() or not is_there:
-                        found.append(
-                            Entry(entry.name, entry.is_dir(), entry.stat().st_size if is_there else 0)
-                        )
+                    # A link to nothing or to itself is kept, as a file that then cannot be opened; pipes and sockets
+                    # are not.
+                    try:
+                        status = os.stat(entry.path)
+                    except OSError:
+                        found.append(Entry(entry.name, False, 0))
+                        continue
+                    is_folder = stat.S_ISDIR(status.st_mode)
+                    if is_folder or stat.S_ISREG(status.st_mode):
+                        found.append(Entry(entry.name, is_folder, 0 if is_folder else status.st_size))
         except OSError as error:
             raise LandingError(f"folder {folder} cannot be listed: {error.strerror}") from None
         return sorted(found)
@@ -80,7 +85,13 @@ class HadoopFiles:
 
     def __init__(self, spark: SparkSession, address: str) -> None:
         self._path = spark._jvm.org.apache.hadoop.fs.Path
-        self._system = self._path(address).getFileSystem(spark._jsc.hadoopConfiguration())
+        try:
+            self._system = self._path(address).getFileSystem(spark._jsc.hadoopConfiguration())
+        except Py4JJavaError as error:
+            raise LandingError(
+                f"{address} cannot be opened: {error.java_exception.getMessage()}; Spark needs the jars and the credentials "
+                "of this file system"
+            ) from None
 
     def entries(self, folder: str) -> list[Entry]:
         try:
@@ -95,7 +106,12 @@ class HadoopFiles:
 
     def is_folder(self, path: str) -> bool:
         address = self._path(path)
-        return self._system.exists(address) and self._system.getFileStatus(address).isDirectory()
+        try:
+            return self._system.exists(address) and self._system.getFileStatus(address).isDirectory()
+        except Py4JJavaError as error:
+            raise LandingError(
+                f"folder {path} cannot be listed: {error.java_exception.getMessage()}"
+            ) from None
 
     def real(self, path: str) -> str:
         return path
@@ -118,7 +134,8 @@ def matching(system: FileSystem, root: str, pattern: str) -> dict[str, int]:
     while (above := above.rpartition("/")[0]) and not above.endswith((":/", ":")):
         logs = [log for log in _TABLE_LOGS if system.is_folder(f"{above}/{log}")]
         _refuse_table(system, above, logs)
-    found = list(_Walk(system).below(start, parts[spelled:], (system.real(start),)))
+    # A pattern that spells out no more than the folder stands for all files in it.
+    found = list(_Walk(system).below(start, parts[spelled:] or ["**"], (system.real(start),)))
     # The way without links is the file's own: it wins over links to it.
     found.sort(key=lambda file: (file[0] != file[1], file[0]))
     by_real: dict[str, tuple[str, int]] = {}

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import DateType, TimestampNTZType, TimestampType
+from pyspark.sql.types import (
+    DateType,
+    NullType,
+    NumericType,
+    StringType,
+    TimestampNTZType,
+    TimestampType,
+)
 
 from spark_jobs.config import TimeUnit
 
@@ -23,7 +30,7 @@ _ISO_START = r"^\\s*\\d{4}-\\d{1,2}-\\d{1,2}([T ]|\\s*$)"
 
 def parsed_microseconds(rows: DataFrame, name: str, unit: TimeUnit) -> Column:
     """Column `name` of `rows` in microseconds, rounded down. The unit does not apply to dates and timestamps;
-    a value without a time zone is UTC."""
+    a value without a time zone is UTC, and one of another type (a list, a boolean) no time."""
     kind = rows.schema[name].dataType
     if isinstance(kind, DateType | TimestampType | TimestampNTZType):
         return F.unix_micros(F.col(name).cast("timestamp"))
@@ -33,6 +40,8 @@ def parsed_microseconds(rows: DataFrame, name: str, unit: TimeUnit) -> Column:
         return F.when(
             F.expr(f"cast({name} AS string) RLIKE '{_ISO_START}'") & text.isNotNull(), F.unix_micros(parsed)
         )
+    if not isinstance(kind, NumericType | StringType | NullType):
+        return F.lit(None).cast("bigint")
     return F.expr(f"try_cast(floor(try_cast({name} AS decimal(28, 6)) * {_FACTORS[unit]}) AS bigint)")
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial, reduce
+from itertools import islice
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -10,13 +14,14 @@ from pyspark.sql import functions as F
 from spark_jobs.landing.expressions import quoted
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, META, PROBLEM, RAW, Group, Paths, spelled
-from spark_jobs.landing.records import holds_json_values
+from spark_jobs.landing.records import holds_json_values, json_values
 from spark_jobs.landing.text_lines import escaped, numbered_lines, text_problem
+from spark_jobs.landing.unpacking import DamagedFile, Head
 from spark_jobs.landing.whole_files import heads_of, whole_files
 
 NOT_JSON = "not valid JSON"
 REPEATED_KEY = "a key occurs twice in one JSON object"
-_SAMPLED_LINES = 2000
+_SAMPLED_LINES, _FIRST_LINES = 2000, 50
 _OPTIONS = (
     "map('mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '__corrupt', 'allowSingleQuotes', 'false', "
     "'allowNonNumericNumbers', 'false')"
@@ -46,6 +51,8 @@ def json_groups(spark: SparkSession, files: list[LandedFile], unreadable: dict[s
     readable = [file for file in files if file.file_id in counts]
     if not readable:
         return []
+    first = {file.file_id: first_keys(heads[file.file_id]) for file in readable}
+    keys = keys.union(*first.values())
     lines, keys = reduce(DataFrame.unionByName, frames), tuple(sorted(keys))
     return [
         Group(
@@ -54,8 +61,29 @@ def json_groups(spark: SparkSession, files: list[LandedFile], unreadable: dict[s
             counts,
             opened=partial(parsed_json, lines, keys=keys),
             keys_among=partial(_keys_among, lines),
+            first_keys=first,
         )
     ]
+
+
+def first_keys(head: Head) -> frozenset[str]:
+    """Keys of the first objects of a file."""
+    found: set[str] = set()
+    for text in islice(_first_values(head), _FIRST_LINES):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(text)
+            found |= value.keys() if isinstance(value, dict) else set()
+    return frozenset(found)
+
+
+def _first_values(head: Head) -> Iterator[bytes]:
+    """JSON texts of the beginning of a file; the last one may be cut."""
+    if not holds_json_values(head.text):
+        yield from head.text.split(head.line_end)
+        return
+    with suppress(DamagedFile):  # the beginning ends within a value
+        for record in json_values([head.text]):
+            yield record.raw
 
 
 def parsed_json(lines: DataFrame, paths: Paths, keys: tuple[str, ...]) -> DataFrame:

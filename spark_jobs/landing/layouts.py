@@ -44,6 +44,8 @@ class Group:
     """The META columns and one column per top-level name of the paths, spelled as there, where the files have it."""
     keys_among: Callable[[list[str]], set[str]] | None = field(default=None, repr=False)
     """Which of these names are keys of any line, where `columns` is a sample only."""
+    first_keys: dict[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    """Keys of the first lines by file_id, where lines of one group may have different ones."""
 
 
 def spelled(name: str, columns: tuple[str, ...]) -> str | None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
+from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -20,11 +21,12 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, StructType
 
 from spark_jobs.lake.local_rows import local_rows
+from spark_jobs.lake.session import silent
 from spark_jobs.landing.expressions import quoted
 from spark_jobs.landing.files import LandedFile, metadata_key
 from spark_jobs.landing.instants import from_nanoseconds
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW, Group, Paths, spelled
-from spark_jobs.landing.scanning import handed_over, reading_session
+from spark_jobs.landing.scanning import LITERAL, hadoop_configuration, handed_over, reading_session
 
 _READERS = 8
 _AS_JSON = {
@@ -41,6 +43,8 @@ _AS_JSON = {
     "date",
 }
 _AS_JSON |= {"timestamp", "timestamp_ntz"}
+_HAS_TIME_OF_DAY = re.compile(r'"type":"time\(')
+"""A type that Spark converts and then cannot read."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Footer:
 
     schema: str
     """The file's schema in Parquet's own words."""
+    message: JavaObject = field(compare=False, repr=False)
+    """The same as Parquet's object. (Its words cannot be read back where a name has a blank.)"""
     columns: tuple[str, ...]
     rows: int
 
@@ -59,8 +65,9 @@ def parquet_groups(
     """One group per set of columns and types of the columns that `paths` name. Files with a damaged footer or damaged
     pages of these columns, or with one of them of a type that cannot be read, are added to `unreadable`, by file_id
     with the reason."""
+    read_footer = partial(_footer, spark, hadoop_configuration(spark))
     with ThreadPoolExecutor(_READERS) as readers:
-        footers = dict(zip(files, readers.map(partial(_footer, spark), files), strict=True))
+        footers = dict(zip(files, readers.map(read_footer, files), strict=True))
     unreadable.update({file.file_id: footer for file, footer in footers.items() if isinstance(footer, str)})
     by_schema: dict[str, list[LandedFile]] = {}
     for file, footer in footers.items():
@@ -78,10 +85,10 @@ def parquet_groups(
     groups = []
     for (columns, read), members in by_read.items():
         counts = {file.file_id: footers[file].rows for file in members}
-        decoded = _decoded_rows(spark, members, read)
+        decoded = _decodable(spark, members, read, unreadable)
         for file in members:
             rows = decoded.get(file.key, ("", 0))[1]
-            if rows < counts[file.file_id]:
+            if rows < counts[file.file_id] and file.file_id not in unreadable:
                 unreadable[file.file_id] = (
                     f"damaged Parquet file: {rows} of {counts[file.file_id]} rows can be read"
                 )
@@ -109,24 +116,34 @@ class _Read:
     def of(cls, spark: SparkSession, footer: Footer, paths: Paths) -> _Read:
         """Raises ValueError for a column of a type that cannot be read."""
         java = spark._jvm.org.apache.parquet.schema
-        message = java.MessageTypeParser.parseMessageType(footer.schema)
+        message = footer.message
         sql = spark._jvm.org.apache.spark.sql.execution.datasources.parquet
         converter = sql.ParquetToSparkSchemaConverter(spark._jsparkSession.sessionState().conf())
         column_of = {parts[0]: spelled(parts[0], footer.columns) for parts in sorted(paths)}
         column_of = {name: column for name, column in column_of.items() if column is not None}
         fields, nanoseconds = [], set()
         for column in (column for column in footer.columns if column in column_of.values()):
+            if footer.columns.count(column) > 1:
+                raise ValueError(
+                    f"column {column}, which the mapping reads, occurs {footer.columns.count(column)} times"
+                )
             below = {parts[1:] for parts in paths if column_of.get(parts[0]) == column}
             kind = _pruned(spark, message.getType(message.getFieldIndex(column)), below)
+            if str(kind.getLogicalTypeAnnotation()) == "UUID":  # 16 bytes, by a name that Spark does not know
+                plain = java.Types.primitive(kind.getPrimitiveTypeName(), kind.getRepetition())
+                kind = plain.length(kind.getTypeLength()).named(column)
             only = spark._jvm.java.util.ArrayList()
             only.add(kind)
             try:
                 converted = converter.convert(java.MessageType("file", only))
             except (PySparkException, Py4JJavaError):
+                converted = None
+            if converted is None or _HAS_TIME_OF_DAY.search(converted.json()):
                 shown = " ".join(kind.toString().split())
                 raise ValueError(
-                    f"column {column}, which the mapping reads, has a type that cannot be read: {shown[:100]}"
-                ) from None
+                    f"column {column}, which the mapping reads, has a type that cannot be read: {shown[:100]}; write it as "
+                    "text, a number or a timestamp"
+                )
             fields += StructType.fromJson(json.loads(converted.json()))
             nanoseconds |= _nanosecond_paths(kind)
         return cls(StructType(fields).json(), tuple(column_of.items()), frozenset(nanoseconds))
@@ -137,19 +154,19 @@ class _Read:
         return StructType.fromJson(json.loads(self.schema))
 
 
-def _footer(spark: SparkSession, file: LandedFile) -> Footer | str:
+def _footer(spark: SparkSession, configuration: JavaObject, file: LandedFile) -> Footer | str:
     """The file's footer, or why there is none."""
     if not file.size_bytes:
         return "not a readable Parquet file: it has no bytes"
     parquet = spark._jvm.org.apache.parquet.hadoop
     path = spark._jvm.org.apache.hadoop.fs.Path(file.path)
     try:
-        opened = parquet.util.HadoopInputFile.fromPath(path, spark._jsc.hadoopConfiguration())
+        opened = parquet.util.HadoopInputFile.fromPath(path, configuration)
         reader = parquet.ParquetFileReader.open(opened)
         try:
             schema = reader.getFooter().getFileMetaData().getSchema()
             columns = tuple(field.getName() for field in schema.getFields())
-            return Footer(schema.toString(), columns, reader.getRecordCount())
+            return Footer(schema.toString(), schema, columns, reader.getRecordCount())
         finally:
             reader.close()
     except Py4JJavaError as error:
@@ -187,9 +204,8 @@ def _scan(spark: SparkSession, files: list[LandedFile], read: _Read, skip_damage
     scan = (
         reading_session(spark, files)
         .read.schema(schema)
-        .option("recursiveFileLookup", "true")
-        .option("ignoreCorruptFiles", str(skip_damage).lower())
-        .parquet(*[file.glob_safe_path for file in files])
+        .options(ignoreCorruptFiles=str(skip_damage).lower(), **LITERAL)
+        .parquet(*[file.path for file in files])
         .select(
             F.col("_metadata.file_path").alias("__path"),
             F.col("_metadata.row_index").alias("__row"),
@@ -251,6 +267,22 @@ def _shown(value: Column, kind: DataType) -> Column:
     return value if kind.typeName() in _AS_JSON | {"struct", "array", "map"} else value.cast("string")
 
 
+def _decodable(
+    spark: SparkSession, files: list[LandedFile], read: _Read, unreadable: dict[str, str]
+) -> dict[str, tuple[str, int]]:
+    """As `_decoded_rows`. Of damage that Spark does not pass over, the files that have it are found by halves."""
+    try:
+        with silent(spark):
+            return _decoded_rows(spark, files, read)
+    except (PySparkException, Py4JJavaError) as error:
+        if len(files) == 1:
+            unreadable[files[0].file_id] = f"damaged Parquet file: {_cause(error)}"
+            return {}
+    half = len(files) // 2
+    found = _decodable(spark, files[:half], read, unreadable)
+    return found | _decodable(spark, files[half:], read, unreadable)
+
+
 def _decoded_rows(spark: SparkSession, files: list[LandedFile], read: _Read) -> dict[str, tuple[str, int]]:
     """Spark's spelling of the path, and the number of rows that can be decoded, by the file's key; files of which
     no row can be are missing. Reads every page of the columns once."""
@@ -267,5 +299,6 @@ def _decoded_rows(spark: SparkSession, files: list[LandedFile], read: _Read) -> 
 def _cause(error: Exception) -> str:
     """The part of the message that a person can use."""
     text = str(error.java_exception.getMessage()) if isinstance(error, Py4JJavaError) else str(error)
+    text = re.sub(r"^Job aborted due to stage failure: .*?executor [\w.]+\): ", "", text.strip())
     known = re.search(r"(is not a Parquet file[^\n]*|is too small[^\n]*|Unable to infer[^\n]*)", text)
     return (known[1] if known else text.strip().splitlines()[0])[:200]

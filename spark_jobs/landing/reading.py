@@ -11,13 +11,14 @@ of that name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import BooleanType, NullType, NumericType, StringType
 
 from spark_jobs.config import FileMapping
 from spark_jobs.lake.local_rows import local_rows
@@ -34,7 +35,7 @@ from spark_jobs.landing.expressions import (
 )
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.json_lines import json_groups
-from spark_jobs.landing.layouts import FILE_ID, META, PROBLEM, Group, spelled
+from spark_jobs.landing.layouts import FILE_ID, META, PROBLEM, RAW, Group, Paths, spelled
 from spark_jobs.landing.parquet import parquet_groups
 
 EXCLUDED = "excluded by the mapping's where"
@@ -70,6 +71,10 @@ class Mapped:
         """All lines after `transform`, which must give every part the same types. Needs at least one part."""
         return reduce(DataFrame.unionByName, [transform(part) for part in self.parts])
 
+    def empty(self, files: Iterable[LandedFile]) -> tuple[str, ...]:
+        """Names of the files without a line, sorted."""
+        return tuple(sorted({file.name for file in files if not self.line_counts[file.file_id]}))
+
 
 def read_mapped(
     spark: SparkSession,
@@ -79,11 +84,12 @@ def read_mapped(
     label: str,
     may_be_absent: frozenset[str] = frozenset(),
 ) -> Mapped:
-    """Reads `files`, which have `mapping`'s format, and evaluates `expressions` on every line.
+    """Reads `files`, which have `mapping`'s format, each content once, and evaluates `expressions` on every line.
 
     `label` names the mapping in messages (`events`). Expressions in `may_be_absent` may name columns that no
     file has. Raises MappingError when another expression does, or when one is not SQL.
     """
+    files = list({file.file_id: file for file in reversed(files)}.values())[::-1]
     wanted = dict(expressions) | ({WHERE: mapping.where} if mapping.where else {})
     labels = {name: f"{label}.{'where' if name == WHERE else name}" for name in wanted}
     unreadable = {file.file_id: file.unreadable for file in files if file.unreadable}
@@ -106,14 +112,13 @@ def read_mapped(
     texts, wanted = wanted, {name: _whole_name(sql, columns) for name, sql in wanted.items()}
     named = {name: named_columns(spark, sql, labels[name]) for name, sql in wanted.items()}
     absent = _absent(groups, named, columns)
-    _refuse_absent(absent, named, labels, texts, columns, may_be_absent)
-    if mapping.format != "jsonl":
-        lacking = _lacking(groups, named, labels, texts)
-        unreadable |= lacking
-        counts.update(dict.fromkeys(lacking, 1))
-        groups = [group for group in groups if not lacking.keys() & group.counts.keys()]
+    _refuse_absent(absent, groups, named, labels, texts, columns, may_be_absent)
     file_names = {file.file_id: file.name for file in files}
     with _exact_names(spark, named):
+        lacking = _lacking(spark, groups, wanted, named, labels, texts)
+        unreadable |= lacking
+        counts.update(dict.fromkeys(lacking, 1))
+        groups = [kept for group in groups if (kept := _without(group, lacking)).files]
         parts = [_mapped_group(spark, group, mapping, wanted, named, labels, file_names) for group in groups]
     return Mapped(parts, counts, unreadable, columns, tuple(sorted(absent)))
 
@@ -129,20 +134,29 @@ def _mapped_group(
 ) -> DataFrame:
     """The group's lines with every expression evaluated. `labels` are the expressions' names in messages,
     `file_names` the files' by file_id."""
-    paths = {parts for columns in named.values() for parts in columns}
-    lines = group.opened(paths)
-    names = sorted({parts[0] for parts in paths})
-    lines = _with_folders(spark, lines, group, names)
-    missing = [F.lit(None).cast("string").alias(name) for name in names if name not in lines.columns]
-    lines = lines.select(*(quoted(name) for name in lines.columns), *missing)
+    lines = _lines(spark, group, named)
     refuse_failing(lines, wanted, labels, file_names)
     rows = evaluate(lines, wanted, META, labels)
     if not mapping.where:
         return rows
+    kind = rows.schema[WHERE].dataType
+    if not isinstance(kind, BooleanType | NumericType | StringType | NullType):
+        raise MappingError(
+            f"{labels[WHERE]} = {wanted[WHERE]!r} is no condition: its value is {kind.simpleString()}"
+        )
     kept = F.coalesce(F.expr(f"try_cast({WHERE} AS boolean)"), F.lit(False))
     failed = F.when(F.array_contains(FAILED, WHERE), f"where {FAILS}")
     excluded = F.when(F.col(PROBLEM).isNull() & ~kept, F.coalesce(failed, F.lit(EXCLUDED)))
     return rows.withColumn(PROBLEM, F.coalesce(PROBLEM, excluded)).drop(WHERE)
+
+
+def _lines(spark: SparkSession, group: Group, named: Named) -> DataFrame:
+    """The group's lines with every column that an expression names, null where neither file nor folder has it."""
+    paths = {parts for columns in named.values() for parts in columns}
+    names = sorted({parts[0] for parts in paths})
+    lines = _with_folders(spark, group.opened(paths), group, names)
+    missing = [F.lit(None).cast("string").alias(name) for name in names if name not in lines.columns]
+    return lines.select(*(quoted(name) for name in lines.columns), *missing)
 
 
 # --- folders --------------------------------------------------------------------------------------
@@ -213,27 +227,95 @@ def _absent(groups: list[Group], named: Named, columns: tuple[str, ...]) -> set[
 
 
 def _lacking(
-    groups: list[Group], named: Named, labels: dict[str, str], texts: dict[str, str]
+    spark: SparkSession,
+    groups: list[Group],
+    wanted: dict[str, str],
+    named: Named,
+    labels: dict[str, str],
+    texts: dict[str, str],
 ) -> dict[str, str]:
     """Why a file cannot be read, by file_id, for files without any of the columns of an expression that every
     line needs, which other files have: a column was renamed or has vanished."""
+    needed = {
+        name: sorted({parts[0] for parts in paths})
+        for name, paths in named.items()
+        if name in NEEDED and paths
+    }
     found: dict[str, str] = {}
     for group in groups:
-        for name, paths in named.items():
-            needed = sorted({parts[0] for parts in paths})
-            if name in NEEDED and needed and all(spelled(column, group.columns) is None for column in needed):
-                why = (
-                    f"{labels[name]} = {texts[name]!r} names column {', '.join(needed)}, which this file does not have; "
-                    f"its columns are: {', '.join(group.columns)}; name what it is called by now too "
+        lost: dict[str, list[str]] = {}
+        for file in group.files:
+            own = group.first_keys.get(file.file_id, group.columns)
+            folders = tuple(file.partition)
+            if not own:  # no line of its beginning can be read; each is refused with its reason
+                continue
+            lost[file.file_id] = [
+                name
+                for name, columns in needed.items()
+                if not any(_means(column, group) in own or spelled(column, folders) for column in columns)
+            ]
+        if group.keys_among and any(lost.values()):
+            lost = _without_values(spark, group, lost, wanted, named, labels)
+        for file_id, names in lost.items():
+            if names:
+                own = sorted(group.first_keys.get(file_id, ())) or group.columns
+                found[file_id] = (
+                    f"{labels[names[0]]} = {texts[names[0]]!r} names column {', '.join(needed[names[0]])}, which this file "
+                    f"does not have; its columns are: {_listed(own)}; name what it is called by now too "
                     "(coalesce), or land the file again"
                 )
-                found.update(dict.fromkeys(group.counts, why))
-                break
     return found
+
+
+def _means(column: str, group: Group) -> str:
+    """The group's column that a name means."""
+    return spelled(column, group.columns) or column
+
+
+def _without_values(
+    spark: SparkSession,
+    group: Group,
+    lost: dict[str, list[str]],
+    wanted: dict[str, str],
+    named: Named,
+    labels: dict[str, str],
+) -> dict[str, list[str]]:
+    """Of files whose first lines of JSON lack the columns of expressions, the expressions that have no value on any
+    line: later lines may have the columns, and an expression may provide for those that do not."""
+    names = sorted({name for of_file in lost.values() for name in of_file})
+    suspects = [file_id for file_id, of_file in lost.items() if of_file]
+    lines = _lines(spark, group, named).where(F.col(FILE_ID).isin(*suspects))
+    rows = evaluate(lines, {name: wanted[name] for name in names}, [FILE_ID, RAW], labels)
+    keys, measures = F.json_object_keys(RAW), []
+    for name in names:
+        is_key = [F.array_contains(keys, _means(parts[0], group)) for parts in named[name]]
+        value = f"try_cast({name} AS boolean)" if name == WHERE else f"{quoted(name)} IS NOT NULL"
+        used = reduce(lambda one, other: one | other, [F.coalesce(has, F.lit(False)) for has in is_key])
+        measures.append(F.max(used | F.coalesce(F.expr(value), F.lit(False))).alias(name))
+    used = {row[FILE_ID]: row for row in rows.groupBy(FILE_ID).agg(*measures).collect()}
+    return {
+        file_id: [name for name in lost[file_id] if file_id in used and not used[file_id][name]]
+        for file_id in suspects
+    }
+
+
+def _without(group: Group, lacking: Collection[str]) -> Group:
+    """The group without some of its files."""
+    kept = [file for file in group.files if file.file_id not in lacking]
+    if len(kept) == len(group.files):
+        return group
+    counts = {file.file_id: group.counts[file.file_id] for file in kept}
+    file_ids = sorted(counts)
+
+    def opened(paths: Paths) -> DataFrame:
+        return group.opened(paths).where(F.col(FILE_ID).isin(*file_ids))
+
+    return replace(group, files=kept, counts=counts, opened=opened)
 
 
 def _refuse_absent(
     absent: set[str],
+    groups: list[Group],
     named: Named,
     labels: dict[str, str],
     texts: dict[str, str],
@@ -245,12 +327,17 @@ def _refuse_absent(
         lost = sorted({parts[0] for parts in paths} & absent)
         if lost and name not in may_be_absent and columns:
             raise MappingError(
-                f"{labels[name]} = {texts[name]!r} names column {', '.join(lost)}, which the files do not have; "
-                f"their columns are: {_listed(columns)}"
+                f"{labels[name]} = {texts[name]!r} names column {', '.join(lost)}, which the files do not have "
+                f"({_shown_files(groups)}); their columns are: {_listed(columns)}"
             )
 
 
-def _listed(columns: tuple[str, ...]) -> str:
+def _shown_files(groups: list[Group]) -> str:
+    names = sorted(file.name for group in groups for file in group.files)
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"
+
+
+def _listed(columns: Sequence[str]) -> str:
     shown = [name if len(name) <= _LISTED_CHARACTERS else name[:_LISTED_CHARACTERS] + "…" for name in columns]
     more = len(shown) - _LISTED_COLUMNS
     return ", ".join(shown[:_LISTED_COLUMNS]) + (f" and {more} more" if more > 0 else "")

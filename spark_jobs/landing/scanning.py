@@ -4,10 +4,14 @@ Spark cuts files into blocks by the session's settings and by the number of core
 query, and matches names of columns whatever their case. Line numbers must not depend on the first, and a file may have
 columns that differ in case alone. So files are scanned by a copy of the session with fixed settings; the scan keeps them
 in the plan that the job's own session gets.
+
+Local files are opened as they are. Hadoop's usual way looks for a checksum beside each: it fails where a name has a
+colon, and where an old checksum lies beside a file that was written anew.
 """
 
 from __future__ import annotations
 
+from py4j.java_gateway import JavaObject
 from pyspark.sql import DataFrame, SparkSession
 
 from spark_jobs.landing.files import LandedFile
@@ -15,6 +19,12 @@ from spark_jobs.landing.files import LandedFile
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 20, 128 << 20
 _BLOCKS = 512
 """Blocks that a large set of files is cut into at least."""
+
+_AS_IT_IS = {"fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem", "fs.file.impl.disable.cache": "true"}
+"""Settings of Hadoop that open local files without a checksum."""
+
+LITERAL = {"__globPaths__": "false", "recursiveFileLookup": "true"}
+"""Options of a reader: paths are no patterns, and folders such as date=2026-03-01 become no columns."""
 
 
 def reading_session(spark: SparkSession, files: list[LandedFile]) -> SparkSession:
@@ -27,7 +37,17 @@ def reading_session(spark: SparkSession, files: list[LandedFile]) -> SparkSessio
     reader.conf.set("spark.sql.files.minPartitionNum", "1")
     reader.conf.unset("spark.sql.files.maxPartitionNum")
     reader.conf.set("spark.sql.caseSensitive", "true")
+    for key, value in _AS_IT_IS.items():
+        reader.conf.set(key, value)
     return reader
+
+
+def hadoop_configuration(spark: SparkSession) -> JavaObject:
+    """Hadoop's configuration for files that are read without Spark."""
+    configuration = spark._jvm.org.apache.hadoop.conf.Configuration(spark._jsc.hadoopConfiguration())
+    for key, value in _AS_IT_IS.items():
+        configuration.set(key, value)
+    return configuration
 
 
 def handed_over(spark: SparkSession, scan: DataFrame) -> DataFrame:

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.landing.files import LandedFile, metadata_key
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, RAW
-from spark_jobs.landing.scanning import handed_over, reading_session
+from spark_jobs.landing.scanning import LITERAL, handed_over, reading_session
 
 _BYTE_ORDER_MARK = "cast(X'EFBBBF' AS string)"
 
@@ -68,9 +68,8 @@ def _scan(spark: SparkSession, files: list[LandedFile]) -> DataFrame:
     """Lines (`value`) with the path, block, task and row in which they were read."""
     scan = (
         reading_session(spark, files)
-        .read.option("lineSep", "\n")
-        .option("recursiveFileLookup", "true")  # else folders such as date=2026-03-01 would become columns
-        .text([file.glob_safe_path for file in files])
+        .read.options(lineSep="\n", **LITERAL)
+        .text([file.path for file in files])
         .select(
             F.col("value"),
             F.col("_metadata.file_path").alias("path"),

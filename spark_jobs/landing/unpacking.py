@@ -1,7 +1,7 @@
 """Bytes of a text file as lines of UTF-8: packed or not, in any of the usual encodings and line ends.
 
 From a stream of bytes to lines without their ends. The first bytes decide, never the file's name: gzip, bz2,
-xz, zstd, lz4 and zlib are unpacked, with several members too; UTF-16 and UTF-32 are decoded; a byte-order
+xz, lzma, zstd, lz4 and zlib are unpacked, with several members too; UTF-16 and UTF-32 are decoded; a byte-order
 mark is dropped; lines end with a line feed, or with a carriage return where the file has no line feed.
 Knows no Spark: it runs on the driver for the first bytes and on the executors for whole files.
 """
@@ -22,12 +22,26 @@ import pyarrow as pa
 HEAD_BYTES = 1 << 20
 """Bytes at the beginning of a file that decide how it is read; a header line must fit."""
 _CHUNK_BYTES, _HEAD_CHUNK_BYTES = 1 << 20, 1 << 16
-_PACKED_SUFFIXES = (".gz", ".gzip", ".bz2", ".zst", ".xz", ".deflate", ".lz4", ".snappy", ".lzo", ".z")
+_PACKED_SUFFIXES = (
+    ".gz",
+    ".gzip",
+    ".bz2",
+    ".zst",
+    ".xz",
+    ".deflate",
+    ".lz4",
+    ".lzma",
+    ".br",
+    ".snappy",
+    ".lzo",
+    ".z",
+)
 """Suffixes of packed files. Spark unpacks by some of them, whatever the bytes are."""
 _PACKED = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bz2",
     b"\xfd7zXZ\x00": "xz",
+    b"]\x00\x00": "lzma",
     b"(\xb5/\xfd": "zstd",
     b"\x04\x22M\x18": "lz4",
     b"x\x01": "zlib",
@@ -45,6 +59,12 @@ _FOREIGN = {
     b"\xd0\xcf\x11\xe0": "an Excel workbook",
     b"SQLite format 3\x00": "an SQLite database",
     b"ARROW1": "an Arrow file",
+    b"%PDF": "a PDF",
+    b"\x1f\x9d": "a file packed by compress",
+    b"\xff\x06\x00\x00sNaPpY": "a snappy file",
+    b"\x89LZO": "an LZO file",
+    b"LZIP": "a lzip file",
+    b"\x02!L\x18": "an lz4 file of the old format",
 }
 _MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -60,6 +80,7 @@ _OPENERS: dict[str, Callable[[BinaryIO], BinaryIO]] = {
     "gzip": lambda stream: gzip.GzipFile(fileobj=stream),
     "bz2": bz2.BZ2File,
     "xz": lzma.LZMAFile,
+    "lzma": lzma.LZMAFile,
     "zstd": lambda stream: pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"),
     "lz4": lambda stream: pa.CompressedInputStream(pa.PythonFile(stream, "r"), "lz4"),
 }
@@ -123,10 +144,12 @@ def packed_as(first: bytes, name: str) -> str | None:
                 else "; land it as text or Parquet (text may be packed as gz, bz2, xz or zst)"
             )
             raise DamagedFile(f"this is {kind}{remedy}")
-    for magic, codec in _PACKED.items():
-        if first.startswith(magic) and (codec != "bz2" or first[4:10] in (b"1AY&SY", b"\x17rE8P\x90")):
-            return codec
     lower = name.lower()
+    for magic, codec in _PACKED.items():
+        # Text may begin with BZh.
+        sure = codec != "bz2" or lower.endswith(".bz2") or first[4:10] in (b"1AY&SY", b"\x17rE8P\x90")
+        if first.startswith(magic) and sure:
+            return codec
     if first.startswith(b"x^") and lower.endswith((".deflate", ".zz", ".zlib")):
         return "zlib"
     if lower.endswith(_PACKED_SUFFIXES) and first and not _is_text(first):

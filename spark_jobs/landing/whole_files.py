@@ -31,7 +31,7 @@ from spark_jobs.landing.records import (
     json_values,
     line_records,
 )
-from spark_jobs.landing.scanning import handed_over, reading_session
+from spark_jobs.landing.scanning import LITERAL, handed_over, reading_session
 from spark_jobs.landing.unpacking import HEAD_BYTES, DamagedFile, Head, head_of, lines, text_chunks
 
 FIELDS = "__fields"
@@ -120,8 +120,8 @@ def _rows(spark: SparkSession, files: list[LandedFile], dialect: Dialect | None)
         scan = (
             reading_session(spark, remote)
             .read.format("binaryFile")
-            .option("recursiveFileLookup", "true")
-            .load([file.glob_safe_path for file in remote])
+            .options(**LITERAL)
+            .load([file.path for file in remote])
             .select(F.col("_metadata.file_path").alias("path"), "content")
         )
         scan = handed_over(spark, scan)

@@ -125,3 +125,8 @@ def test_delimiter_quote_and_escape_must_fit_together(changes, message):
     with pytest.raises(ValidationError, match=message):
         EventMapping(**events)
     EventMapping(**(events | {"format": "csv", "delimiter": "::", "quote": ""}))
+
+
+def test_an_empty_pattern_of_files_is_refused():
+    with pytest.raises(ValidationError, match="files has an empty pattern"):
+        EventMapping(files=("a.csv", " "), format="csv", user="u", item="i", time="t")

@@ -292,6 +292,7 @@ def test_compressed_empty_and_damaged_files_do_not_stop_the_others(spark, landin
     zipped = source(events={"files": ("*.jsonl", "*.jsonl.gz")})
     result = events.main(spark, job(landing, zipped))
     assert (result.figures.lines, result.figures.accepted) == (3, 2)
+    assert result.figures.empty_files == ("empty.jsonl",)
     found = {
         row["file_path"]: tuple(row)[3:6] for row in content(spark, job(landing, zipped), INGESTED_FILES)
     }

@@ -28,6 +28,7 @@ def test_a_result_is_a_record_as_it_is():
         events_left=6,
         repeated=7,
         replaced=8,
+        empty_files=("a.csv",),
     )
     record = json.loads(json.dumps(asdict(JobResult({"events": 4}, figures))))
     assert record["versions"] == {"events": 4}
@@ -48,6 +49,7 @@ def test_a_result_is_a_record_as_it_is():
         "events_left": 6,
         "repeated": 7,
         "replaced": 8,
+        "empty_files": ["a.csv"],
     }
 
 

@@ -172,9 +172,11 @@ def test_bad_item_lines_are_refused_and_stored(spark, landing):
         film("f1", "Second"),
     )
     jsonl(landing / "tags" / "1.json", {"id": "f1", "tag": "ok", "at": "x"})
+    (landing / "films" / "2.json").touch()
     measured = refresh(spark, landing).figures
     assert refresh(spark, landing).figures == replace(measured, items_new=0)
     assert (measured.rejected, measured.kept_without) == (4, 2)
+    assert measured.empty_files == ("films/2.json",)
     assert {
         lines.kind: (lines.lines, lines.faulty, lines.without_a_field) for lines in measured.catalogue
     } == {

@@ -264,6 +264,7 @@ def test_what_was_accepted_and_what_left_is_told():
         outdated_by_reason={"withdrawn": 2},
         files_withdrawn=1,
         new_columns=("device",),
+        empty_files=("1.csv", "2.csv"),
     )
     text = words(
         page(
@@ -277,4 +278,5 @@ def test_what_was_accepted_and_what_left_is_told():
         "2 ingested files left or were read again: withdrawn.",
         "1 landed file is withdrawn and was not read.",
         "Columns that no file had before: device.",
+        "Files without a line: 1.csv, 2.csv.",
     )

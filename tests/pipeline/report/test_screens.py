@@ -234,12 +234,17 @@ def test_what_was_accepted_and_what_left_is_told(settings):
         outdated_by_reason={"withdrawn": 1},
         files_withdrawn=1,
         new_columns=("device",),
+        empty_files=("1.csv", "2.csv", "3.csv", "4.csv"),
     )
+    items = replace(records["items"].figures, empty_files=("titles.csv",))
     changed = {"validate_events": record("validate_events", judged), "events": record("events", events)}
+    changed["items"] = record("items", items)
     told = " ".join(" ".join(shown(settings, records | changed)).split())
     for part in (
         "1 ingested file left or read again: withdrawn 1 withdrawn, not read",
         "columns that no file had before: device",
+        "without a line: 1.csv, 2.csv, 3.csv and 1 more",
+        "without a line: titles.csv",
         "not met: events.volume_drift; accepted by ann@host on 2024-02-11: the source was down",
     ):
         assert part in told

@@ -115,8 +115,12 @@ def test_packed_files_and_arrays_are_sampled_and_files_that_cannot_be_read_are_n
     (log / "packed.jsonl").write_bytes(packed)
     (log / "torn.jsonl").write_bytes(packed[:30])
     (log / "zip.jsonl").write_bytes(b"PK\x03\x04")
+    jsonl(log / "retyped.jsonl", *2 * [{"who": "u", "what": "f", "at": "2026-03-01"}])
     text = page(load(str(tmp_path / "mine.toml")), home)
-    assert "of 20 sampled lines 20 would be accepted, 0 rejected" in text
+    assert "of 22 sampled lines 20 would be accepted, 2 rejected" in text
+    assert "2 of the 5 sampled events files cannot be read, the first is log/torn.jsonl" in text
+    assert "no sampled line of log/retyped.jsonl can be used" in text
+    assert "time is not an instant, on all 2; has a column another type" in text
     assert re.search(r"torn\.jsonl  30 B  damaged gzip file: ", text)
     assert re.search(r"zip\.jsonl  4 B  this is a zip archive", text)
 
@@ -154,9 +158,10 @@ def test_what_does_not_fit_is_named(spark, home, tmp_path):
     (tmp_path / "mine.toml").write_text(PLAIN + CATALOGUE)
     line = {"who": "a", "what": "108", "at": T}
     jsonl(tmp_path / "log" / "1.jsonl", line, line, line | {"what": "77", "at": T + 5})
-    films = "id,name,out,genres\n0108,Up,2026-02-01,Comedy|Drama\n77,Heat,2026-02-01,Crime\n"
+    films = "id,name,out,genres\n0108,Up,2026-02-01,Comedy|Drama\n77,Heat,2026-02-01,Crime\nnone,,,\n"
     (tmp_path / "films.csv").write_text(films)
     text = page(load(str(tmp_path / "mine.toml")), home)
+    assert "1 of the 3 sampled lines of items files are refused: cycles are red above 5%" in text
     assert "1 lines repeat another exactly" in text and "source.repeats = 'refuse'" in text
     assert "100% of the tags are single characters" in text and "C | o | m" in text
     assert "1 items with events would be known to the items files but for leading zeros" in text

@@ -60,6 +60,25 @@ def test_an_expression_is_null_on_rows_where_it_fails(spark, sql, expected):
     assert values(spark, sql) == expected
 
 
+@pytest.mark.parametrize("sql", ["to_timestamp(r)", "cast(r AS timestamp)", "dateadd(day, 0, r)"])
+def test_a_time_of_day_is_no_instant_of_today(spark, sql):
+    rows = "VALUES ('12:30', 1), ('T12:30:01', 2), (' 9:05', 3), ('2026-03-01 12:30', 4)"
+    assert [str(value) for value in values(spark, sql, rows)] == [*3 * ["None"], "2026-03-01 12:30:00"]
+
+
+def test_the_environment_is_no_part_of_an_expression(spark):
+    assert values(spark, "'${env:HOME}'")[0] == "${env:HOME}"
+
+
+def test_a_cast_that_fails_instead_of_giving_null_refuses_its_line(spark):
+    assert [
+        str(value) for value in values(spark, "cast(r AS interval day)", "VALUES ('5', 1), ('x', 2)")
+    ] == [
+        "5 days, 0:00:00",
+        "None",
+    ]
+
+
 def test_text_compared_with_a_whole_number_keeps_its_fraction(spark):
     assert values(spark, "CASE WHEN r > 3 THEN 'liked' ELSE 'seen' END") == ["liked", "seen", "seen"]
     assert values(spark, "r > 3") == [True, None, None]
@@ -110,6 +129,19 @@ def test_text_compared_with_a_number_stays_text_to_its_last_digit(spark, sql, ex
         ("identifier('uuid')()", "ExpressionWithUnresolvedIdentifier"),
         ("*", "several columns"),
         (":secret", "NamedParameter"),
+        ("unix_timestamp()", r"unix_timestamp\(\) gives another value"),
+        ("timestamp'now'", "another value on every run"),
+        ("date 'today'", "another value on every run"),
+        ("to_date('Yesterday')", "another value on every run"),
+        ("cast(concat('to', 'day') AS date)", "another value on every run"),
+        ("to_timestamp('12:30')", "another value on every run"),
+        ("cast(r AS string COLLATE UNICODE_CI)", "it has a collation"),
+        ("cast(r AS variant)", "its value is a variant"),
+        ("repeat(r, n)", r"repeat\(\) needs a whole number up to 10,000"),
+        ("lpad(r, 2147483647, 'x')", r"lpad\(\) needs a whole number"),
+        ("format_string('%99999d', n)", r"format_string\(\) needs a pattern"),
+        ("x -> x", "unresolved"),
+        ("r:a", "VARIANT"),
         ("current_date", "no column current_date"),
         ("current_user", "no column current_user"),
     ],
@@ -132,7 +164,7 @@ def test_a_row_on_which_an_expression_fails_is_marked(spark):
         ("to_timestamp(r, 'EEE MMM dd HH:mm:ss Z yyyy')", "EEE MMM dd"),
         ("regexp_extract(r, '(', 1)", r"regexp.* is invalid: '\('"),
         ("decode(cast(r AS binary), 'klingon')", "klingon"),
-        ("parse_json(r)", "Malformed"),
+        ("parse_json(r)::string", "Malformed"),
     ],
 )
 def test_an_expression_that_always_fails_is_told_in_one_line(spark, sql, cause, capfd):

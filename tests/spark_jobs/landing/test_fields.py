@@ -38,7 +38,7 @@ def judged(spark, sql, missing=MISSING):
     "sql",
     [
         "7", "7L", "7.0D", "float(7)", "7.00BD", "cast(7 AS decimal(38, 10))", "'7'", "'7.0'", "' 7'", "'7\\t'",
-        "'7.00'", "'\\u00a07.0\\u3000'", "'7.0E0'", "'7e+0'",
+        "'7.00'", "'\\u00a07.0\\u3000'", "'\\u200b7\\u2060'", "'7.0E0'", "'7e+0'",
     ],
 )  # fmt: skip
 def test_one_number_is_one_id_whatever_its_type(spark, sql):
@@ -99,6 +99,7 @@ _WORD = "user is a word for a missing value"
         (f"double({LARGEST + 1})", _LOST),
         ("float(16777216)", _LOST),
         ("'1.0E300'", _LOST),
+        ("'\"Infinity\"'", _LOST),
         ("'1.2345678901234568e+18'", _LOST),
         (f"repeat('x', {MAX_ID_CHARACTERS + 1})", "user is longer than 256 characters"),
         ("'a\\tb'", "user contains control characters"),
@@ -115,6 +116,22 @@ def test_an_id_is_refused_with_its_reason(spark, sql, problem):
     assert judged(spark, sql)[1] == problem
 
 
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (r'{"u": "\ud83d"}', "user is not valid UTF-8"),
+        (r'{"u": "a\uDC00b"}', "user is not valid UTF-8"),
+        (r'{"u": "?", "title": "\ud83d\ude00"}', None),
+    ],
+)
+def test_half_a_character_is_no_id(spark, line, problem):
+    frame = spark.createDataFrame([(line,)], "__raw string").selectExpr(
+        "__raw", "from_json(__raw, 'u string').u AS x"
+    )
+    frame = frame.withColumn("x_text", text_id(frame, "x"))
+    assert frame.select(id_problem(frame, "x", "x_text", "user", ())).first()[0] == problem
+
+
 def test_a_source_says_what_stands_for_a_missing_id(spark):
     assert judged(spark, "'None'", missing=()) == ("None", None)
     assert judged(spark, "'-1.0'", missing=("-1",))[1] == _WORD
@@ -129,6 +146,9 @@ def test_a_source_says_what_stands_for_a_missing_id(spark):
         ("'2.0'", "2.0", 2.0, 2),
         ("3000000000", "3000000000", 3e9, None),
         ("cast(null AS string)", None, None, None),
+        ("array(2)", "[2]", None, None),
+        ("DATE'2026-03-01'", "2026-03-01", None, None),
+        ("X'32'", "2", None, None),
     ],
 )
 def test_optional_values_are_null_where_they_are_of_another_type(spark, sql, text, as_number, as_whole):

@@ -34,6 +34,13 @@ def test_a_file_is_identified_by_its_bytes(spark, landing):
     assert (first.path, first.size_bytes, first.unreadable) == (str(path), len(path.read_bytes()), None)
 
 
+def test_the_same_bytes_are_two_contents_where_folders_give_values(spark, landing):
+    for name in ("hour=00/a.jsonl", "hour=01/a.jsonl", "x/a.jsonl", "y/a.jsonl"):
+        jsonl(landing / name, {"u": "a"})
+    ids = {file.name: file.file_id for file in find(spark, str(landing), ("**",))}
+    assert len(set(ids.values())) == 3 and ids["x/a.jsonl"] == ids["y/a.jsonl"]
+
+
 def test_an_absolute_pattern_outside_the_landing_folder_keeps_its_path_as_name(spark, landing, tmp_path):
     elsewhere = jsonl(tmp_path / "elsewhere" / "a.jsonl", {"u": 1})
     assert names(find(spark, str(landing), (str(elsewhere),))) == [str(elsewhere)]
@@ -90,9 +97,7 @@ def test_folders_give_values_by_their_names(name, partition):
 def test_one_key_for_a_path_and_its_uri():
     assert path_key("/a b/c") == path_key("file:///a b/c") == path_key("file:/a b/c") == "/a b/c"
     assert metadata_key("file:///a%20b/50%2525") == "/a b/50%25"
-    odd = LandedFile("/a [1]/{x}*.csv", "x", 1, "0", None)
-    assert odd.glob_safe_path == r"/a \[1\]/\{x\}\*.csv"
-    assert odd.key == "/a [1]/{x}*.csv"
+    assert LandedFile("file:/a [1]/{x}*.csv", "x", 1, "0", None).key == "/a [1]/{x}*.csv"
 
 
 def test_files_of_another_file_system_are_read_through_hadoop(spark, landing):

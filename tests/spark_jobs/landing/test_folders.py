@@ -49,6 +49,14 @@ def tree(tmp_path_factory):
         ("events.parquet", ["events.parquet/country=NL/part-1", "events.parquet/part-0"]),
         ("events.parquet/country=*/*", ["events.parquet/country=NL/part-1"]),
         ("*", ["a.jsonl", "x.csv"]),
+        (
+            "",
+            [
+                name
+                for name in sorted(TREE)
+                if not any(part.startswith(("_", ".")) for part in name.split("/"))
+            ],
+        ),
         ("2026/01/**", ["2026/01/c.jsonl"]),
         ("none.csv", []),
     ],
@@ -78,6 +86,19 @@ def test_links_that_lead_in_a_circle_are_followed_once(tmp_path):
     (tmp_path / "logs" / "up").symlink_to(tmp_path)
     (tmp_path / "also").symlink_to(tmp_path / "logs")
     assert list(matching(LocalFiles(), str(tmp_path), "**/*.jsonl")) == [str(tmp_path / "logs" / "a.jsonl")]
+
+
+def test_a_link_to_itself_is_a_file_that_cannot_be_opened(tmp_path):
+    (tmp_path / "a.jsonl").write_text("x")
+    os.symlink("self.jsonl", tmp_path / "self.jsonl")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    root = str(tmp_path)
+    assert matching(LocalFiles(), root, "*.jsonl") == {f"{root}/a.jsonl": 1, f"{root}/self.jsonl": 0}
+
+
+def test_an_unknown_file_system_is_an_error_with_the_remedy(spark):
+    with pytest.raises(LandingError, match="^nosuch://bucket cannot be opened: .*needs the jars"):
+        HadoopFiles(spark, "nosuch://bucket")
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):

@@ -51,6 +51,36 @@ def test_files_with_several_schemas_are_read_and_damaged_ones_are_named(spark, l
     assert rows[2]["raw"] == '{"u":2,"t":"2026-01-01T00:00:00.000"}'
 
 
+def test_odd_names_and_types_are_read_and_what_cannot_be_is_named(spark, landing, by_name):
+    at, plain = [datetime(2026, 1, 1)] * 300, {"i": ["x"] * 300}
+
+    def written(name, users, **columns):
+        write_table(pa.table({"u": users, **plain, "t": at, **columns}), landing / f"{name}.parquet")
+
+    written("12:30", ["a"] * 300, **{"odd `name`; {}": at})
+    (landing / ".12:30.parquet.crc").write_bytes(b"crc\0 of another file")
+    written("uuid", pa.array([number.to_bytes(16) for number in range(300)], pa.uuid()))
+    written("time", pa.array(range(300), pa.time64("us")))
+    twice = pa.table([at, *2 * [["b"] * 300]], names=["t", "u", "u"]).append_column("i", [plain["i"]])
+    write_table(twice, landing / "twice.parquet")
+    few = {"u": ["a", "b", "c"], "i": ["x"] * 3, "t": at[:3]}
+    write_table(pa.table(few), landing / "torn.parquet")
+    torn = bytearray((landing / "torn.parquet").read_bytes())
+    torn[30] ^= 0xFF  # in a dictionary, which Spark decodes where it passes over no damage
+    (landing / "torn.parquet").write_bytes(torn)
+    files = mapped(spark, landing, PARQUET)
+    assert by_name(files.line_counts) == {
+        name: 300 if name in ("12:30.parquet", "uuid.parquet") else 1
+        for name in ("12:30.parquet", "time.parquet", "torn.parquet", "twice.parquet", "uuid.parquet")
+    }
+    why = by_name(files.unreadable)
+    assert why["torn.parquet"].startswith("damaged Parquet file: ")
+    assert "column u, which the mapping reads, occurs 2 times" in why["twice.parquet"]
+    assert "type that cannot be read: optional int64 u (TIME" in why["time.parquet"]
+    users = {row["user_id"] for row in checked(spark, landing, PARQUET)}
+    assert {"a", f"{5:032x}"} < users and len(users) == 301
+
+
 def test_columns_may_change_their_type_from_file_to_file(spark, landing):
     write_table(pa.table({"u": [1], "i": ["x"], "t": [datetime(2026, 1, 1)]}), landing / "a.parquet")
     write_table(pa.table({"u": ["ann"], "i": [2.0], "t": ["someday"]}), landing / "b.parquet")
@@ -90,7 +120,7 @@ def test_columns_that_no_mapping_names_may_be_of_any_type(spark, landing, by_nam
     files = mapped(spark, landing, PARQUET)
     assert by_name(files.unreadable) == {
         "c.parquet": "Parquet file: column u, which the mapping reads, has a type that cannot be read: "
-        "optional int64 u (TIME(NANOS,false))",
+        "optional int64 u (TIME(NANOS,false)); write it as text, a number or a timestamp",
         "f.parquet": "not a readable Parquet file: it has no bytes",
     }
     assert by_name(files.line_counts) == {f"{name}.parquet": int(name != "e") for name in "abcdef"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spark_jobs.landing.expressions import MappingError
+from spark_jobs.landing.files import find
 from spark_jobs.landing.reading import EXCLUDED
 from tests.spark_jobs.landed import jsonl, mapped, mapped_lines, source
 
@@ -59,6 +60,49 @@ def test_a_file_that_lacks_a_needed_column_is_unreadable_and_the_others_are_read
     assert [row["user"] for row in mapped_lines(files)] == ["a"]
     mended = mapped(spark, landing, source(events=csv | {"user": "coalesce(u, user_id)"}))
     assert sorted(row["user"] for row in mapped_lines(mended)) == ["a", "b"] and mended.unreadable == {}
+
+
+def test_json_that_lacks_a_needed_key_on_every_line_is_unreadable(spark, landing, monkeypatch):
+    monkeypatch.setattr("spark_jobs.landing.json_lines._FIRST_LINES", 1)
+    good = {"u": "a", "i": "x", "t": 5, "kind": "real"}
+    jsonl(landing / "1.jsonl", good, {"i": "x", "t": 5, "kind": "real"})
+    jsonl(landing / "2-renamed.jsonl", *2 * [{"user": "b", "i": "x", "t": 5, "kind": "real"}])
+    jsonl(landing / "3-late.jsonl", {"i": "x", "t": 5, "kind": "real"}, good)
+    jsonl(landing / "4-where.jsonl", *2 * [{"u": "b", "i": "x", "t": 5, "type": "real"}])
+    (landing / "5-array.jsonl").write_text('[{"who": "b", "i": "x", "t": 5, "kind": "real"}]')
+    jsonl(landing / "6-no-json.jsonl", "broken", "broken")
+    jsonl(landing / "u=folder" / "7.jsonl", {"i": "x", "t": 5, "kind": "real"})
+    real = {"files": ("**",), "where": "kind = 'real'"}
+    files = mapped(spark, landing, source(events=real))
+    names = {file.file_id: file.name for file in find(spark, str(landing), ("**",))}
+    why = {names[file_id]: reason for file_id, reason in files.unreadable.items()}
+    assert sorted(why) == ["2-renamed.jsonl", "4-where.jsonl", "5-array.jsonl"]
+    assert (
+        "names column u, which this file does not have; its columns are: i, kind, t, user;"
+        in why["2-renamed.jsonl"]
+    )
+    assert "events.where = \"kind = 'real'\" names column kind" in why["4-where.jsonl"]
+    lines = {names[file_id]: count for file_id, count in files.line_counts.items()}
+    assert (lines["1.jsonl"], lines["2-renamed.jsonl"], lines["6-no-json.jsonl"]) == (2, 1, 2)
+    assert sorted(row["user"] for row in mapped_lines(files) if row["user"]) == ["a", "a", "folder"]
+    provided = mapped(spark, landing, source(events=real | {"user": "coalesce(u, 'nobody')"}))
+    assert [names[file_id] for file_id in provided.unreadable] == ["4-where.jsonl"]
+
+
+def test_a_content_that_lies_twice_is_read_once(spark, landing):
+    for name in ("a.jsonl", "b.jsonl"):
+        jsonl(landing / name, {"u": "a", "i": "1", "t": 5}, {"u": "b", "i": "1", "t": 5})
+    files = mapped(spark, landing, source())
+    assert [row["__line_number"] for row in mapped_lines(files)] == [1, 2]
+    assert list(files.line_counts.values()) == [2]
+
+
+def test_a_where_that_is_no_condition_is_refused(spark, landing):
+    jsonl(landing / "a.jsonl", {"u": "a", "i": "1", "t": 5})
+    with pytest.raises(
+        MappingError, match=r"events\.where = 'array\(u\)' is no condition: its value is array<string>"
+    ):
+        mapped(spark, landing, source(events={"where": "array(u)"}))
 
 
 def test_a_key_beyond_the_sampled_lines_is_not_absent(spark, landing, monkeypatch):

@@ -54,9 +54,11 @@ def test_carriage_returns_are_dropped_and_files_keep_their_own_numbers(spark, la
 
 
 def test_odd_file_names_are_read_and_folders_make_no_columns(spark, landing):
-    jsonl(landing / "date=2026-01-01" / "a [1] 50%25 é{x}.jsonl", {"u": "a"})
+    name = "date=2026-01-01/a [1] 50%25 é{x} 12:30.jsonl"
+    jsonl(landing / name, {"u": "a"})
+    (landing / name.replace("/", "/.")).with_suffix(".jsonl.crc").write_bytes(b"crc\0 of another file")
     files = find(spark, str(landing), ("**/*.jsonl",))
-    assert [file.name for file in files] == ["date=2026-01-01/a [1] 50%25 é{x}.jsonl"]
+    assert [file.name for file in files] == [name]
     lines, counts = numbered_lines(spark, files)
     assert lines.columns == ["__file_id", "__line_number", "__raw"]
     assert counts == {files[0].file_id: 1}

@@ -20,6 +20,7 @@ PACKED = {
     "gzip": gzip.compress(TEXT),
     "bz2": bz2.compress(TEXT),
     "xz": lzma.compress(TEXT),
+    "lzma": lzma.compress(TEXT, format=lzma.FORMAT_ALONE),
     "zlib": zlib.compress(TEXT),
     "zstd": pa.compress(TEXT, "zstd", asbytes=True),
     "lz4": pa.Codec("lz4").compress(TEXT, asbytes=True),
@@ -77,6 +78,9 @@ def test_empty_files_and_blank_lines():
         (b"PK\x03\x04 etc", "a.jsonl", "this is a zip archive (or an Excel workbook); land it as text"),
         (b"PAR1 etc", "a.csv", 'this is a Parquet file; give the mapping format = "parquet"'),
         (b"\x00\x01\x02", "a.jsonl.gz", "damaged gz file: its first bytes are neither a packing"),
+        (b"\x0b\x02\x80{}", "a.jsonl.br", "damaged br file: its first bytes are neither a packing"),
+        (b"BZh9", "a.jsonl.bz2", "damaged bz2 file: "),
+        (b"\xff\x06\x00\x00sNaPpY", "a.jsonl", "this is a snappy file; land it as text"),
         (
             TEXT.decode().encode("utf-16")[:-1],
             "a.csv",
