@@ -73,7 +73,8 @@ def tidy(spark, home) -> Home:
     files = [(name, f"{name}.jsonl", 1, 1, 0, 1, "d.d", cycle, 0, None) for name, cycle in _FILES]
     refused = [(name, f"{name}.jsonl", 1, "secret", "not valid JSON") for name, _ in _FILES]
     for table, rows in ((INGESTED_FILES, files), (REJECTED_EVENTS, refused)):
-        delta.replace(spark, local_rows(spark, rows, table.ddl), table, home.lake, "tiny", "true")
+        whole = [(*row, *[None] * (len(table.columns) - len(row))) for row in rows]
+        delta.replace(spark, local_rows(spark, whole, table.ddl), table, home.lake, "tiny", "true")
     return made
 
 
