@@ -300,6 +300,7 @@ def test_a_version_is_made_again_from_its_record_after_maintenance(three_cycles)
     assert tree(house) == before and not (house.settings.home / "replay" / "tiny" / "2").exists()
 
 
+@pytest.mark.proof  # two minutes more than a suite that runs on every change has
 def test_what_is_made_again_otherwise_or_not_at_all_is_told(three_cycles, monkeypatch):
     """The job of one table does something else today, a catalogue file has changed, a table's files are gone."""
     house, (*_, (third, outcomes)) = three_cycles
