@@ -264,6 +264,7 @@ def _items(
 
     source = config.source
     parts: dict[str, list[DataFrame]] = {"items": [], "tags": [], "edges": []}
+    cached: list[DataFrame] = []
     for kind, accepted_lines in parts.items():
         for mapping in getattr(source, kind):
             expressions = item_lines.mapped_expressions(mapping)
@@ -271,13 +272,15 @@ def _items(
             yield from _files(kind, mapping, expressions, sampled, advice)
             if sampled.mapped.parts:
                 checked = partial(item_lines.checked_lines, mapping=mapping, missing=source.missing)
-                lines = sampled.mapped.through(checked)
+                lines = sampled.mapped.through(checked).persist()
+                cached.append(lines)
                 bound = config.expectations.max_faulty_catalogue_fraction
                 yield from catalogue.about_refused(kind, lines, bound, advice)
                 usable = lines.where(F.col("problem").isNull())
                 yield from catalogue.sample_lines(kind, usable)
                 accepted_lines.append(usable)
     seen = accepted.select("item_id").distinct().persist()
+    cached.append(seen)
     total = seen.count()
     yield ""
     yield f"of the {total:,} items with sampled events"
@@ -295,7 +298,8 @@ def _items(
     catalogue.about_letters(parts["tags"], advice)
     catalogue.about_matches(parts, seen, advice)
     catalogue.about_launches(parts["items"], accepted, advice)
-    seen.unpersist()
+    for frame in cached:
+        frame.unpersist()
     if not any(shares.values()):
         advice.append(
             "items have no text, tags or edges, so the model knows nothing of an item outside the vocabulary"
