@@ -23,8 +23,8 @@ from pipeline.local.services import airflow_services
 from pipeline.registry import tracking
 from pipeline.settings import CHECKOUT, Settings
 from tests.docker.test_real_services import free_port
-from tests.end_to_end.conftest import TRAINING
-from tests.factories import CUTOFFS, tiny_config, tiny_log
+from tests.end_to_end.conftest import configuration
+from tests.factories import CUTOFFS, tiny_log
 
 DAG = "refresh_cycle"
 LIMIT_SECONDS = 1800
@@ -60,7 +60,7 @@ def _is_table(value: Any) -> bool:
 def mapping(tmp_path: Path) -> Path:
     """The tiny log, and the TOML file that maps it and schedules its three cycles."""
     log = tiny_log(tmp_path / "landing")
-    content = tiny_config(training=TRAINING).model_dump(mode="json", exclude={"preset"}, exclude_none=True)
+    content = configuration().model_dump(mode="json", exclude={"preset"}, exclude_none=True)
     content["source"]["landing"] = str(log.folder)
     content["schedule"] |= {
         "start_date": CUTOFFS[0].date().isoformat(),
