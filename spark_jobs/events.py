@@ -141,12 +141,8 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     log = local_rows(spark, log_rows(new, mapped, counts, job, ingestion.number), INGESTED_FILES.ddl)
     accepted = accepted_events(lines)
     figures = with_lines(figures, mapped, counts)
-    figures = replace(
-        figures,
-        repeated=lines.where(F.col("problem").isNull() & F.col("repeats")).count() if mapped.parts else 0,
-        replaced=earlier.replaced if earlier else 0,
-    )
     if earlier is not None:
+        figures = replace(figures, replaced=earlier.replaced)
         refused, log = refused.unionByName(earlier.rejected), log.unionByName(earlier.log)
         accepted = accepted.unionByName(earlier.events)
     versions = {

@@ -31,8 +31,9 @@ def batches(spark: SparkSession, limits: Limits, losses: Losses) -> dict[str, Da
     }
     row = [F.lit(value).cast("double").alias(name) for name, value in whole.items()]
     frames = {"cycle": spark.range(1).select(*row)}
-    for batch in ("landed", "days"):
-        measures = [one for one in _measures(limits, losses) if one.batch == batch and one.judged]
+    by_batch = {"landed": measures_of_files, "days": measures_of_days}
+    for batch, measures_of in by_batch.items():
+        measures = [one for one in measures_of(limits, losses) if one.judged]
         columns: dict[str, pa.Array] = {}
         if measures:
             columns["place"] = pa.array([one.place for one in measures[0].judged], pa.string())
@@ -52,7 +53,8 @@ def batches(spark: SparkSession, limits: Limits, losses: Losses) -> dict[str, Da
 def expectations(limits: Limits, losses: Losses) -> tuple[Expectation, ...]:
     """What must be true of the batches of `batches()`."""
     return (
-        *(_expectation(measure) for measure in _measures(limits, losses)),
+        *(_expectation(measure) for measure in measures_of_files(limits, losses)),
+        *(_expectation(measure) for measure in measures_of_days(limits, losses)),
         _reaches_the_end(losses),
         _in_time(losses, limits),
     )
@@ -92,10 +94,6 @@ def _distance(one: Judged) -> float:
     above = one.value / max(one.ceiling, 1e-9) if one.ceiling is not None else -1.0
     below = one.floor / max(one.value, 1e-9) if one.floor is not None else -1.0
     return max(above, below)
-
-
-def _measures(limits: Limits, losses: Losses) -> list[Measure]:
-    return [*measures_of_files(limits, losses), *measures_of_days(limits, losses)]
 
 
 def _reaches_the_end(losses: Losses) -> Expectation:

@@ -32,7 +32,6 @@ def sample_lines(kind: str, accepted: DataFrame) -> Iterator[str]:
 def about_refused(kind: str, lines: DataFrame, bound: float, advice: list[str]) -> Iterator[str]:
     """Refused lines, and lines used without a field, by reason; says so where more than the share `bound` of the
     lines is refused."""
-
     from spark_jobs.landing.reading import EXCLUDED
 
     counted = lines.groupBy("problem", "dropped").count().collect()

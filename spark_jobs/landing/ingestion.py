@@ -38,6 +38,8 @@ class FileCounts:
     """Lines by reason; the reason of an accepted line is None."""
     repeats: int = 0
     """Lines that repeat another line of the file exactly, accepted or refused."""
+    accepted_repeats: int = 0
+    """Those of them that became events."""
     nulls: dict[str, int] = field(default_factory=dict)
     """Accepted lines without a value, by column."""
 
@@ -295,6 +297,7 @@ def line_counts(lines: DataFrame, optional: Sequence[str]) -> Counts:
         file_id: FileCounts(
             by_reason={row["problem"]: row["__lines"] for row in of_file},
             repeats=sum(row["__repeats"] for row in of_file),
+            accepted_repeats=sum(row["__repeats"] for row in of_file if row["problem"] is None),
             nulls={name: sum(row[name] for row in of_file if row["problem"] is None) for name in optional},
         )
         for file_id, of_file in rows.items()
@@ -361,7 +364,7 @@ def file_figures(
 
 
 def with_lines(figures: EventsFigures, mapped: Mapped, counts: Counts) -> EventsFigures:
-    """`figures` with the line counts of the new files: accepted, refused, and refused by reason."""
+    """`figures` with the line counts of the new files: accepted, refused, refused by reason, and repeated."""
     accepted, refused = 0, Counter(mapped.unreadable.values())
     for counted in counts.values():
         accepted += counted.by_reason.get(None, 0)
@@ -373,6 +376,7 @@ def with_lines(figures: EventsFigures, mapped: Mapped, counts: Counts) -> Events
         accepted=accepted,
         rejected=lines - accepted,
         rejected_by_reason=dict(sorted(refused.items())),
+        repeated=sum(counted.accepted_repeats for counted in counts.values()),
         absent_columns=mapped.absent,
     )
 
