@@ -94,7 +94,7 @@ def spark_session(settings: Settings) -> SparkSession:
     """The process's Spark session; made at first use, since its import takes long."""
     from spark_jobs.lake.session import get_session
 
-    return get_session(settings.spark_master, "reprise", str(settings.jars))
+    return get_session(settings.spark_master, "reprise", str(settings.jars), settings.warm_jvms)
 
 
 def figures_of(record: StageRecord, kind: type[T]) -> T:

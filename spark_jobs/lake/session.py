@@ -20,6 +20,7 @@ from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from expectations.files import write_atomically
+from spark_jobs.lake.warm_jvm import WarmJvms
 
 LOG_SETTINGS = Path(__file__).resolve().parent / "log4j2.properties"
 ARCHIVE = "classes.jsa"
@@ -104,27 +105,33 @@ def write_properties(path: Path, master: str, jars: str | None) -> Path:
     Not by way of `SPARK_CONF_DIR`, which Spark puts on the class path: the JVM rejects a class archive
     when the class path holds a non-empty folder.
     """
-    lines = [f"{key} {value}".replace("\\", "\\\\") for key, value in configuration(master, jars).items()]
-    write_atomically(path, "\n".join(lines) + "\n", mode=0o644)
+    write_atomically(path, _properties(master, jars), mode=0o644)
     return path
 
 
-def get_session(master: str | None, app: str, jars: str | None) -> SparkSession:
+def _properties(master: str, jars: str | None) -> str:
+    lines = [f"{key} {value}".replace("\\", "\\\\") for key, value in configuration(master, jars).items()]
+    return "\n".join(lines) + "\n"
+
+
+def get_session(master: str | None, app: str, jars: str | None, warm: WarmJvms | None = None) -> SparkSession:
     """The process's session, created at the first call.
 
-    Under spark-submit the JVM is already running with the submitted master, class path and options, so
-    only the settings that change results are set again. Elsewhere it starts on `master` (`local[2]`,
-    `spark://…`), by default `local[2]`.
+    Under spark-submit and in a warm JVM the JVM is already running with its master, class path and options,
+    so only the settings that change results are set again. Elsewhere it starts on `master` (`local[2]`,
+    `spark://…`), by default `local[2]`. A local master uses a JVM of `warm` where that is given.
     """
     # What these log is in the exception that follows, which becomes one line or a traceback of ours.
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
         PySparkLogger.getLogger(name).disabled = True
     builder = SparkSession.builder.appName(app)
-    if "PYSPARK_GATEWAY_PORT" in os.environ:
-        return builder.config(map=RESULTS).getOrCreate()
+    address = master or "local[2]"
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
-    address = master or "local[2]"
+    if "PYSPARK_GATEWAY_PORT" not in os.environ and warm is not None and address.startswith("local"):
+        warm.take(address, _properties(address, jars))
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        return builder.config(map=RESULTS).getOrCreate()
     return builder.master(address).config(map=configuration(address, jars)).getOrCreate()
 
 
