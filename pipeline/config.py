@@ -34,6 +34,7 @@ from spark_jobs.config import (
     SourceConfig,
     VocabularyConfig,
 )
+from spark_jobs.settings import SparkSettings
 
 MINUTE = timedelta(minutes=1)
 LONGEST_DAYS = 36_500
@@ -235,6 +236,8 @@ class Config(Section):
     registry: RegistryConfig = RegistryConfig()
     expectations: ExpectationsConfig = ExpectationsConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()
+    spark: SparkSettings = Field(default_factory=dict)
+    """Further settings of Spark by their names: executors, packages, event log. They change no result."""
     # Private, so that it is not part of the digest: where a file is changes no result.
     _words: str | None = PrivateAttr(None)
 
@@ -295,8 +298,8 @@ class Config(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the whole configuration, the first 16 hexadecimal digits."""
-        return self.digest_of(*sorted(type(self).model_fields))
+        """SHA-256 of all that results depend on, the first 16 hexadecimal digits."""
+        return self.digest_of(*sorted({*type(self).model_fields} - {"spark"}))
 
     def digest_of(self, *sections: str) -> str:
         """Digest of some sections, so that a stage runs again only when what it reads changed. The section

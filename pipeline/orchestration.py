@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
@@ -326,9 +325,8 @@ class SparkStageOperator(SparkSubmitOperator):
     def execute(self, context: Context) -> None:
         master = spark_master()
         self.application_args = arguments(self.command, self.source, context)
-        self.properties_file = str(_spark_properties(master))
-        prefix = _CLUSTER_ENVIRONMENT.get(master.partition(":")[0])
-        self.conf = {f"{prefix}.{name}": value for name, value in _PYTHON.items()} if prefix else {}
+        # Not as a properties file, which would stand in place of the person's spark-defaults.conf.
+        self.conf = _spark_settings(master, self.source)
         code, line = Exit.DONE, ""
         try:
             super().execute(context)
@@ -373,16 +371,14 @@ def spark_master() -> str:
     return f"{host}:{connection.port}" if connection.port else host
 
 
-def _spark_properties(master: str) -> Path:
-    """The properties file for spark-submit; set-up writes the one of a local master."""
-    settings = Settings.from_environment()
-    local = master.startswith("local")
-    path = settings.home / "spark" / ("spark.properties" if local else "cluster.properties")
-    if local and path.exists():
-        return path
-    from spark_jobs.lake.session import write_properties
+def _spark_settings(master: str, source: str) -> dict[str, str]:
+    """What spark-submit is given for a source beside the person's `spark-defaults.conf`."""
+    from spark_jobs.lake.session import configuration
 
-    return write_properties(path, master, str(settings.jars))
+    chosen = configuration(master, str(Settings.from_environment().jars), presets.load(source).spark)
+    # Where the driver may run on another machine, its environment is part of the command.
+    prefix = _CLUSTER_ENVIRONMENT.get(master.partition(":")[0])
+    return chosen | ({f"{prefix}.{name}": value for name, value in _PYTHON.items()} if prefix else {})
 
 
 class FailureNotifier(BaseNotifier):

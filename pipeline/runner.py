@@ -265,7 +265,7 @@ class _Outside:
         files = listing(
             landing_folder(self._config, settings),
             patterns,
-            lambda: spark_session(settings),
+            lambda: spark_session(settings, self._config),
         )
         return corrections.digest([files, self.said.kept_out])
 

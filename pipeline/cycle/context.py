@@ -87,14 +87,14 @@ class StageContext:
 
     def session(self) -> SparkSession:
         """The process's Spark session; made at first use."""
-        return spark_session(self.settings)
+        return spark_session(self.settings, self.config)
 
 
-def spark_session(settings: Settings) -> SparkSession:
+def spark_session(settings: Settings, config: Config) -> SparkSession:
     """The process's Spark session; made at first use, since its import takes long."""
     from spark_jobs.lake.session import get_session
 
-    return get_session(settings.spark_master, "reprise", str(settings.jars))
+    return get_session(settings.spark_master, "reprise", str(settings.jars), config.spark)
 
 
 def figures_of(record: StageRecord, kind: type[T]) -> T:

@@ -78,10 +78,11 @@ def replay(settings: Settings, source: str, number: int, say: Say) -> list[Repla
     scratch = settings.home / "replay" / source / str(number)
     with lease.alone(settings, f"replay-{source}-{number}"):
         shutil.rmtree(scratch, ignore_errors=True)
+        config = accepted.configuration(settings, source, version)
         one = _Replay(
-            spark_session(settings),
+            spark_session(settings, config),
             settings,
-            accepted.configuration(settings, source, version),
+            config,
             read_cycle_file(folder / "cycle.json").cycle,
             accepted.records(settings, source, version),
             scratch,

@@ -38,7 +38,7 @@ def withdraw(config: Config, settings: Settings, file: str, why: Said, say: Say)
     source = config.source.name
     with lease.mending(settings, source, "withdraw"):
         identity.check(config, settings)
-        spark = spark_session(settings)
+        spark = spark_session(settings, config)
         job = mending_job(config, settings)
         from spark_jobs.landing import ingestion, outdated
 
@@ -81,7 +81,7 @@ def replay_rejected(config: Config, settings: Settings, reason: str | None, why:
     source = config.source.name
     with lease.mending(settings, source, "replay-rejected"):
         identity.check(config, settings)
-        spark, job = spark_session(settings), mending_job(config, settings)
+        spark, job = spark_session(settings, config), mending_job(config, settings)
         from spark_jobs import events
         from spark_jobs.landing import ingestion
 

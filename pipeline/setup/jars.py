@@ -2,9 +2,9 @@
 
     python -m pipeline.setup.jars        (what `make setup` runs)
 
-Leaves three things under the home folder, so that every later start works offline: the five jars that
-pyspark needs for Delta, with the SHA-256 pinned here; a class archive, with which a session starts in a
-third of the time; and the properties file for spark-submit. A second call checks them and changes nothing.
+Leaves two things under the home folder, so that every later start works offline: the five jars that
+pyspark needs for Delta, with the SHA-256 pinned here; and a class archive, with which a session starts in a
+third of the time. A second call checks them and changes nothing.
 
 The jars are fetched by Spark's own Ivy with a cache folder and one resolver configured here, so that neither
 Maven nor the contents of the person's `~/.m2` matter.
@@ -26,7 +26,7 @@ import pyspark
 
 from pipeline.settings import Settings
 from pipeline.setup.environment import SetupError, check_disk, check_java
-from spark_jobs.lake.session import ARCHIVE, configuration, write_properties
+from spark_jobs.lake.session import ARCHIVE, configuration
 
 DELTA_VERSION = "4.4.0"
 JARS = {
@@ -54,8 +54,8 @@ _PRESENT_IN_PYSPARK = (
 them."""
 
 
-def prepare(settings: Settings, say: Callable[[str], None] = print) -> Path:
-    """Prepares Spark under `settings.home`; returns the properties file for spark-submit.
+def prepare(settings: Settings, say: Callable[[str], None] = print) -> None:
+    """Prepares Spark under `settings.home`.
 
     Raises SetupError for a Java that is missing or of the wrong version, no network the first time, a jar
     with another digest than the pinned one, or a full disk.
@@ -70,9 +70,6 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Path:
         if not (settings.jars / ARCHIVE).exists():
             say("preparing Spark's class archive (once; about 20 s)")
             archive_classes(settings.jars, settings.spark_master)
-        return write_properties(
-            settings.home / "spark" / "spark.properties", settings.spark_master, str(settings.jars)
-        )
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise SetupError(

@@ -43,7 +43,7 @@ def check_source(config: Config, settings: Settings, say: Callable[[str], None] 
     from spark_jobs.landing.expressions import MappingError
     from spark_jobs.landing.files import LandingError
 
-    spark = get_session(settings.spark_master, "check-source", str(settings.jars))
+    spark = get_session(settings.spark_master, "check-source", str(settings.jars), config.spark)
     landing = config.source.landing or str(settings.landing(config.source.name))
     try:
         with tempfile.TemporaryDirectory(prefix="check-source-") as scratch:
