@@ -103,7 +103,10 @@ def _run(
     digest = corrections.digest(inputs)
     _check_upstream(stages, stage, records, config, cycle)
     beside = [other.name for other in stages.stages if other is not stage and other.after == stage.after]
-    with lease.working(settings, cycle.source, cycle.name, name, beside), crash_points.inside(name):
+    with (
+        lease.working(settings, cycle.source, cycle.name, name, beside) as check_lease,
+        crash_points.inside(name),
+    ):
         # Another process may have come before it since: the same stage, or an earlier one that ran again.
         records, _ = _standing(stages, config, cycle, folder, outside)
         if name in records:
@@ -134,6 +137,7 @@ def _run(
             code_revision=code_revision(),
         )
         crash_points.reach("before-record")
+        check_lease()
         write_record(folder, record)
         crash_points.reach("after-record")
     return Outcome(record, worked=True)
