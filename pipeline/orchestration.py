@@ -368,7 +368,18 @@ def spark_master() -> str:
             f"the connection {SPARK_CONNECTION} names no Spark master (type {connection.conn_type!r}, host {host!r}); "
             f"allowed are local[n], spark://host:port, k8s://address and yarn; {advice}"
         )
+    if host.startswith("k8s:") and not _has_kubernetes():
+        raise AirflowFailException(
+            f"the connection {SPARK_CONNECTION} names {host}, for which Airflow's Spark operator needs the package "
+            "apache-airflow-providers-cncf-kubernetes; install it where tasks run"
+        )
     return f"{host}:{connection.port}" if connection.port else host
+
+
+def _has_kubernetes() -> bool:
+    from airflow.providers.apache.spark.hooks import spark_submit
+
+    return hasattr(spark_submit, "kube_client")
 
 
 def _spark_settings(master: str, source: str) -> dict[str, str]:

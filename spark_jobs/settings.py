@@ -81,12 +81,15 @@ _ELSEWHERE = {
 }
 _NAME = re.compile(r"spark\.[A-Za-z][\w.-]*")
 # As Spark's own spark.redaction.regex has it, passwords in addresses beside.
-_SECRET = re.compile(r"secret|password|passphrase|token|access[.]?key|credentials?$|authkey", re.IGNORECASE)
+_SECRET = re.compile(r"secret|password|passphrase|token|access[._]?key|credentials?$|authkey", re.IGNORECASE)
 _SECRET_VALUE = re.compile(
-    r"://[^/\s:@]+:[^/\s@]+@|(secret|password|token|access[.]?key)\w*\s*=", re.IGNORECASE
+    r"://[^/\s:@]+:[^/\s@]+@|(secret|password|token|access[._]?key)\w*\s*=", re.IGNORECASE
 )
-# Names of files, classes and switches, which say where a secret is and are none.
-_ABOUT_SECRETS = re.compile(r"(file|path|provider|class|impl|enabled|interval|lifetime)s?$", re.IGNORECASE)
+# Names of files, classes, switches and of Kubernetes' secrets, which say where a secret is and are none.
+_ABOUT_SECRETS = re.compile(
+    r"(file|path|provider|class|impl|enabled|interval|lifetime)s?$|^spark\.kubernetes\..*\.(secretKeyRef|secrets)\.",
+    re.IGNORECASE,
+)
 
 
 def as_settings(given: Any) -> dict[str, str]:

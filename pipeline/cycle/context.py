@@ -91,10 +91,14 @@ class StageContext:
 
 
 def spark_session(settings: Settings, config: Config) -> SparkSession:
-    """The process's Spark session; made at first use, since its import takes long."""
+    """The process's Spark session; made at first use, since its import takes long. Raises ObjectStoreError for a lake
+    whose commits could be lost."""
+    from spark_jobs.lake.object_store import require_safe_commits
     from spark_jobs.lake.session import get_session
 
-    return get_session(settings.spark_master, "reprise", str(settings.jars), config.spark)
+    spark = get_session(settings.spark_master, "reprise", str(settings.jars), config.spark)
+    require_safe_commits(spark, settings.lake)
+    return spark
 
 
 def figures_of(record: StageRecord, kind: type[T]) -> T:

@@ -18,11 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyspark
-from pyspark import SparkConf
+from pyspark import SparkConf, SparkContext
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from spark_jobs import settings
+from spark_jobs.lake.object_store import s3_settings
+from spark_jobs.lake.shipped_code import ship
 from spark_jobs.settings import LISTS, LOCAL, RESULTS, joined
 
 LOG_SETTINGS = Path(__file__).resolve().parent / "log4j2.properties"
@@ -52,6 +54,7 @@ def configuration(master: str, jars: str | None, given: Mapping[str, str] | None
         }
     else:
         ours = {_OPTIONS: _READABLE_LOG, "spark.jars": ",".join(jar_paths)}
+    ours |= s3_settings(jar_paths, os.environ)
     chosen = {name: value for name, value in ours.items() if value and name not in defaults} | given | RESULTS
     for name in LISTS:
         parts = [{**RESULTS, **ours}.get(name), defaults.get(name), given.get(name)]
@@ -105,7 +108,10 @@ def get_session(
     # What these log is in the exception that follows, which becomes one line or a traceback of ours.
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
         PySparkLogger.getLogger(name).disabled = True
-    return _start(SparkSession.builder.appName(app), master or "local[2]", jars, given or {})
+    session = _start(SparkSession.builder.appName(app), master or "local[2]", jars, given or {})
+    if not session.sparkContext.master.startswith("local"):
+        ship(session)
+    return session
 
 
 def _start(
@@ -113,6 +119,7 @@ def _start(
 ) -> SparkSession:
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         extensions = "spark.sql.extensions"
+        SparkContext._ensure_initialized()  # before it, a SparkConf knows nothing of what was submitted
         submitted = SparkConf().get(extensions, None)
         return builder.config(
             map=RESULTS | {extensions: joined(extensions, RESULTS[extensions], submitted)}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 import pytest
 
 from pipeline import presets
 from pipeline.config import ConfigError
+from pipeline.settings import CHECKOUT
 from spark_jobs.settings import RESULTS, as_settings, defaults, joined
 
+GUIDE = CHECKOUT / "docs" / "cluster.md"
 SOURCE = """
 [source]
 name = "tiny"
@@ -59,6 +62,14 @@ def test_dotted_quoted_and_short_names_are_the_same_settings():
         ('master = "yarn"', "spark.master cannot be set, the master is REPRISE_SPARK_MASTER"),
         ('hadoop.fs.s3a.secret.key = "hush"', "spark.hadoop.fs.s3a.secret.key holds a secret"),
         ('hadoop.fs.s3a.access.key = "hush"', "spark.hadoop.fs.s3a.access.key holds a secret"),
+        (
+            'executorEnv.AWS_SECRET_ACCESS_KEY = "hush"',
+            "spark.executorEnv.AWS_SECRET_ACCESS_KEY holds a secret",
+        ),
+        (
+            'kubernetes.authenticate.oauthToken = "hush"',
+            "spark.kubernetes.authenticate.oauthToken holds a secret",
+        ),
         ('jars.repositories = "https://me:hush@host/maven"', "spark.jars.repositories holds a secret"),
         ('driver.extraJavaOptions = "-Dpassword=hush"', "spark.driver.extraJavaOptions holds a secret"),
         ('executor.memory = ""', "spark.executor.memory has no value that Spark takes"),
@@ -101,3 +112,12 @@ def test_defaults_are_read_as_spark_reads_them(tmp_path):
     assert defaults(tmp_path) == {
         "spark.a": "1", "spark.b": "2=3", "spark.c": "x", "spark.d": "one two", "spark.e": "a\\b",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "block", re.findall(r"^```toml\n\[spark\]\n(.*?)^```", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
+)
+def test_what_the_guide_shows_is_accepted(block, tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(SOURCE + block)
+    assert len(presets.load(str(path)).spark) == sum(" = " in line for line in block.splitlines())
