@@ -26,6 +26,7 @@ from pipeline.errors import Exit, explanation, one_line
 from pipeline.settings import Settings
 from pipeline.workflows import crash_points
 from pipeline.workflows.refresh_cycle import workflow
+from spark_jobs.lake import warm_jvm
 
 if TYPE_CHECKING:
     from pipeline.cycle.definition import Cycle
@@ -312,6 +313,8 @@ _COMMANDS = {
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
+    if code in (Exit.DONE, Exit.REFUSED, Exit.TRY_LATER):
+        warm_jvm.give_back()
     # At exit Python walks over every object: two seconds once torch is loaded, for nothing.
     gc.freeze()
     sys.exit(code)

@@ -50,6 +50,8 @@ QUEUE_PAUSE = timedelta(seconds=60)
 """Time between two tries of a stage whose source is busy with another cycle."""
 QUEUE_TRIES = 60
 """Times a stage waits for a busy source before its task fails."""
+WARM_JVM_SECONDS = "300"
+"""How long the JVM of a local Spark master waits for the next stage, unless `REPRISE_WARM_JVM_SECONDS` says."""
 RETRY_DELAY = timedelta(seconds=10)
 """Wait before a crashed stage is run again; what killed a process is mostly gone in seconds."""
 
@@ -256,6 +258,15 @@ def stage_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.lstrip("_").startswith("AIRFLOW")}
 
 
+def run_command(
+    hook: SubprocessHook, command: str, source: str, context: Context, environment: dict[str, str]
+) -> None:
+    """Runs a command of the pipeline in a process of its own and judges its exit code."""
+    words = [sys.executable, "-m", "pipeline", *arguments(command, source, context)]
+    result = hook.run_command(words, env=environment, cwd=str(CHECKOUT))
+    judge(result.exit_code, result.output, context["task_reschedule_count"])
+
+
 class StageOperator(BaseOperator):
     """Runs one command of the pipeline as its own process, whose output is the task's log.
 
@@ -269,9 +280,7 @@ class StageOperator(BaseOperator):
         self._hook = SubprocessHook()
 
     def execute(self, context: Context) -> None:
-        words = [sys.executable, "-m", "pipeline", *arguments(self.command, self.source, context)]
-        result = self._hook.run_command(words, env=stage_environment(), cwd=str(CHECKOUT))
-        judge(result.exit_code, result.output, context["task_reschedule_count"])
+        run_command(self._hook, self.command, self.source, context, stage_environment())
 
     def on_kill(self) -> None:
         self._hook.send_sigterm()
@@ -310,7 +319,11 @@ def judge(exit_code: int, last_line: str, waits: int) -> None:
 
 
 class SparkStageOperator(SparkSubmitOperator):
-    """Submits one command of the pipeline through the connection `spark_reprise`."""
+    """Runs one command of the pipeline on the master of the connection `spark_reprise`.
+
+    It is submitted to a cluster. With a local master it is a process like any other stage's, so that its JVM
+    can be one that an earlier stage has left warm (`spark_jobs.lake.warm_jvm`).
+    """
 
     def __init__(self, *, command: str, source: str, **options: Any) -> None:
         super().__init__(
@@ -321,9 +334,18 @@ class SparkStageOperator(SparkSubmitOperator):
         )
         self.command = command
         self.source = source
+        self._process = SubprocessHook()
 
     def execute(self, context: Context) -> None:
         master = spark_master()
+        if master.startswith("local"):
+            environment = {
+                "REPRISE_WARM_JVM_SECONDS": WARM_JVM_SECONDS,
+                **stage_environment(),
+                "REPRISE_SPARK_MASTER": master,
+            }
+            run_command(self._process, self.command, self.source, context, environment)
+            return
         self.application_args = arguments(self.command, self.source, context)
         # Not as a properties file, which would stand in place of the person's spark-defaults.conf.
         self.conf = _spark_settings(master, self.source)
@@ -334,6 +356,10 @@ class SparkStageOperator(SparkSubmitOperator):
             code, line = _spark_failure(str(error))
         # Outside the handler, so that the task's log ends with the stage's last line and no traceback of the hook.
         judge(code, line, context["task_reschedule_count"])
+
+    def on_kill(self) -> None:
+        self._process.send_sigterm()
+        super().on_kill()
 
     def _get_hook(self) -> SparkSubmitHook:
         hook = super()._get_hook()

@@ -42,6 +42,7 @@ from pipeline.workflows.refresh_cycle import workflow
 from pipeline.workflows.stage import LANDED, Stage, Workflow
 from spark_jobs.config import Job
 from spark_jobs.figures import ItemSignalsFigures
+from spark_jobs.lake import warm_jvm
 
 Say = Callable[[str], None]
 
@@ -382,12 +383,13 @@ def _check_upstream(stages: Workflow, stage: Stage, records: Records, config: Co
 
 
 def _peak_megabytes() -> float:
-    """Largest resident memory of this process and its live children (Spark's JVM is one), summed."""
+    """Largest resident memory of this process, its live children (Spark's JVM is one) and its warm JVM, summed."""
     total = 0.0
     process = psutil.Process()
-    for member in (process, *process.children(recursive=True)):
+    numbers = {process.pid, *(child.pid for child in process.children(recursive=True)), warm_jvm.process_id()}
+    for number in numbers - {None}:
         try:
-            status = Path(f"/proc/{member.pid}/status").read_text()
+            status = Path(f"/proc/{number}/status").read_text()
         except OSError:
             continue
         total += sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024

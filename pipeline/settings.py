@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from spark_jobs.lake.warm_jvm import WarmJvms
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 """Root of the source tree."""
@@ -24,6 +27,9 @@ class Settings:
     """`MLFLOW_TRACKING_URI`: a server; by default SQLite under `home`."""
     spark_master: str
     """`REPRISE_SPARK_MASTER`: used unless spark-submit has set a master; by default `local[2]`."""
+    warm_jvm_seconds: float = 0.0
+    """`REPRISE_WARM_JVM_SECONDS`: how long the JVM of a local master waits for another stage; 0: it ends with
+    its stage. Airflow's tasks have 300."""
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -35,6 +41,7 @@ class Settings:
             data=os.environ.get("REPRISE_DATA"),
             tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"),
             spark_master=os.environ.get("REPRISE_SPARK_MASTER"),
+            warm_jvm_seconds=_seconds("REPRISE_WARM_JVM_SECONDS"),
         )
 
     @classmethod
@@ -46,6 +53,7 @@ class Settings:
         data: str | None = None,
         tracking_uri: str | None = None,
         spark_master: str | None = None,
+        warm_jvm_seconds: float = 0.0,
     ) -> Settings:
         """Settings of one home folder; what is None is embedded in it."""
         return cls(
@@ -54,6 +62,7 @@ class Settings:
             data=Path(data or CHECKOUT.parent / "shared" / "data").absolute(),
             tracking_uri=tracking_uri or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
             spark_master=spark_master or "local[2]",
+            warm_jvm_seconds=warm_jvm_seconds,
         )
 
     def landing(self, source: str) -> Path:
@@ -81,6 +90,16 @@ class Settings:
         return self.home / "corrections" / f"{source}.json"
 
     @property
+    def warm_jvms(self) -> WarmJvms | None:
+        """Where Spark's JVMs wait for the next stage; None: they do not."""
+        return WarmJvms(self.warm_jvm_folder, self.warm_jvm_seconds) if self.warm_jvm_seconds else None
+
+    @property
+    def warm_jvm_folder(self) -> Path:
+        """The sockets of this home's warm JVMs."""
+        return self.home / "spark" / "warm"
+
+    @property
     def artifacts(self) -> Path:
         """Artifact root of the embedded MLflow store."""
         return self.home / "mlflow" / "artifacts"
@@ -89,3 +108,10 @@ class Settings:
     def jars(self) -> Path:
         """Delta's jars, fetched at set-up."""
         return self.home / "jars"
+
+
+def _seconds(variable: str) -> float:
+    text = os.environ.get(variable, "0")
+    if not re.fullmatch(r"\d+(\.\d+)?", text):
+        raise ValueError(f"{variable} is {text!r}; give a number of seconds, 0 for none")
+    return float(text)

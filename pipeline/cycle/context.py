@@ -96,7 +96,9 @@ def spark_session(settings: Settings, config: Config) -> SparkSession:
     from spark_jobs.lake.object_store import require_safe_commits
     from spark_jobs.lake.session import get_session
 
-    spark = get_session(settings.spark_master, "reprise", str(settings.jars), config.spark)
+    spark = get_session(
+        settings.spark_master, "reprise", str(settings.jars), config.spark, settings.warm_jvms
+    )
     require_safe_commits(spark, settings.lake)
     return spark
 

@@ -34,6 +34,7 @@ from pipeline.local.service_settings import (
 from pipeline.local.services import SCHEDULER, Service, program
 from pipeline.settings import Settings
 from pipeline.setup.environment import SetupError, check_disk
+from spark_jobs.lake.warm_jvm import WarmJvms
 
 Say = Callable[[str], None]
 
@@ -129,6 +130,7 @@ def stop(settings: Settings) -> list[str]:
     processes = running(settings)
     end_families(list(processes.values()))
     register(settings, {})
+    WarmJvms(settings.warm_jvm_folder, 0).end()
     return list(processes)
 
 

@@ -1,7 +1,7 @@
 """Spark's configuration: one dictionary for sessions created in this process and for spark-submit.
 
 From the master's address, the folder of Delta's jars and the settings of `[spark]` it makes a `SparkSession`, or what
-Airflow's Spark operator passes to spark-submit.
+spark-submit is given for a cluster.
 
 A local master is one small JVM: the compiler's first tier and the serial collector start fastest, the
 jars are on the class path instead of in `spark.jars` (where the class archive would not cover them), and
@@ -10,6 +10,8 @@ nothing listens beyond the loopback interface. A cluster gets only the settings 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import sys
@@ -25,6 +27,7 @@ from pyspark.sql import SparkSession
 from spark_jobs import settings
 from spark_jobs.lake.object_store import s3_settings
 from spark_jobs.lake.shipped_code import ship
+from spark_jobs.lake.warm_jvm import WarmJvms
 from spark_jobs.settings import LISTS, LOCAL, RESULTS, joined
 
 LOG_SETTINGS = Path(__file__).resolve().parent / "log4j2.properties"
@@ -97,38 +100,50 @@ def _defaults() -> dict[str, str]:
 
 
 def get_session(
-    master: str | None, app: str, jars: str | None, given: Mapping[str, str] | None = None
+    master: str | None,
+    app: str,
+    jars: str | None,
+    given: Mapping[str, str] | None = None,
+    warm: WarmJvms | None = None,
 ) -> SparkSession:
     """The process's session, created at the first call.
 
-    Under spark-submit the JVM is already running with the submitted master, class path and options, so
-    only the settings that results depend on are set again. Elsewhere it starts on `master` (`local[2]`,
-    `spark://…`), by default `local[2]`. `given` are the settings of `[spark]`.
+    Under spark-submit and in a warm JVM the JVM is already running with its master, class path and options,
+    so only the settings that results depend on are set again. Elsewhere it starts on `master` (`local[2]`,
+    `spark://…`), by default `local[2]`. `given` are the settings of `[spark]`. A local master uses a JVM of `warm` where
+    that is given.
     """
     # What these log is in the exception that follows, which becomes one line or a traceback of ours.
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
         PySparkLogger.getLogger(name).disabled = True
-    session = _start(SparkSession.builder.appName(app), master or "local[2]", jars, given or {})
+    address, given = master or "local[2]", given or {}
+    # The workers' Python, where it is elsewhere; spark-submit reads this setting for programs alone.
+    python = given.get("spark.pyspark.python") or _defaults().get("spark.pyspark.python") or sys.executable
+    os.environ.setdefault("PYSPARK_PYTHON", python)
+    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    if "PYSPARK_GATEWAY_PORT" not in os.environ and warm is not None and address.startswith("local"):
+        warm.take(address, _properties(address, jars, given))
+    builder = SparkSession.builder.appName(app)
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        extensions = "spark.sql.extensions"
+        SparkContext._ensure_initialized()  # before it, a SparkConf knows nothing of what was submitted
+        submitted = SparkConf().get(extensions, None)
+        settled = RESULTS | {extensions: joined(extensions, RESULTS[extensions], submitted)}
+        session = builder.config(map=settled).getOrCreate()
+    else:
+        session = builder.master(address).config(map=configuration(address, jars, given)).getOrCreate()
     if not session.sparkContext.master.startswith("local"):
         ship(session)
     return session
 
 
-def _start(
-    builder: SparkSession.Builder, master: str, jars: str | None, given: Mapping[str, str]
-) -> SparkSession:
-    if "PYSPARK_GATEWAY_PORT" in os.environ:
-        extensions = "spark.sql.extensions"
-        SparkContext._ensure_initialized()  # before it, a SparkConf knows nothing of what was submitted
-        submitted = SparkConf().get(extensions, None)
-        return builder.config(
-            map=RESULTS | {extensions: joined(extensions, RESULTS[extensions], submitted)}
-        ).getOrCreate()
-    # The workers' Python, where it is elsewhere; spark-submit reads this setting for programs alone.
-    python = given.get("spark.pyspark.python") or _defaults().get("spark.pyspark.python") or sys.executable
-    os.environ.setdefault("PYSPARK_PYTHON", python)
-    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
-    return builder.master(master).config(map=configuration(master, jars, given)).getOrCreate()
+def _properties(master: str, jars: str | None, given: Mapping[str, str]) -> str:
+    """The configuration as spark-submit's properties file, which names the state of the person's defaults too."""
+    # A JVM that was started with other defaults serves no stage of today's.
+    state = hashlib.sha256(json.dumps(_defaults(), sort_keys=True).encode()).hexdigest()[:16]
+    chosen = configuration(master, jars, given).items()
+    lines = [f"{name} {value}".replace("\\", "\\\\") for name, value in chosen]
+    return "\n".join([f"# spark-defaults.conf {state}", *lines, ""])
 
 
 @contextmanager

@@ -285,7 +285,23 @@ def test_a_stages_process_has_no_variable_of_airflow(tmp_path: Path, monkeypatch
     assert_without_secrets(tmp_path / "environment.json")
 
 
-@pytest.mark.parametrize("master", ["local[2]", "spark://spark-master:7077", "yarn"])
+@pytest.mark.parametrize("seconds", [None, "0"])
+def test_a_stage_on_a_local_master_is_a_process_that_shares_warm_jvms(
+    seconds: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kept = {"REPRISE_WARM_JVM_SECONDS": seconds} if seconds else {}
+    for name, value in {**SECRETS, **KEPT, **kept}.items():
+        monkeypatch.setenv(name, value.replace("MASTER", "local[2]"))
+    seen_by(tmp_path / "python", tmp_path / "environment.json")
+    monkeypatch.setattr(orchestration.sys, "executable", str(tmp_path / "python"))
+    orchestration.task_for(STAGES["events"], "ml-100k").execute(context(cutoff="2026-03-01"))
+    assert_without_secrets(tmp_path / "environment.json")
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    assert environment["REPRISE_SPARK_MASTER"] == "local[2]"
+    assert environment["REPRISE_WARM_JVM_SECONDS"] == (seconds or "300")
+
+
+@pytest.mark.parametrize("master", ["spark://spark-master:7077", "yarn"])
 def test_spark_submit_has_no_variable_of_airflow(
     master: str, home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

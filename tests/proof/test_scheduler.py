@@ -27,7 +27,7 @@ from tests.end_to_end.conftest import configuration
 from tests.factories import CUTOFFS, tiny_log
 
 DAG = "refresh_cycle"
-LIMIT_SECONDS = 1800
+LIMIT_SECONDS = 3600
 TABLES = (
     "vocabulary",
     "item_features",
