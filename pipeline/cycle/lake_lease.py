@@ -146,13 +146,13 @@ def _change(settings: Settings, source: str, change: Callable[[Holder], Holder])
     from deltalake.exceptions import CommitFailedError
 
     for number in range(_TRIES):
-        table = _table(settings, source, make=True)
-        before = _said(table)
-        after = change(before)
-        if after == before:
-            return
-        said = {name: str(value) for name, value in vars(after).items()}
         try:
+            table = _table(settings, source, make=True)
+            before = _said(table)
+            after = change(before)
+            if after == before:
+                return
+            said = {name: str(value) for name, value in vars(after).items()}
             table.create_write_transaction(
                 [],
                 mode="append",
@@ -160,7 +160,7 @@ def _change(settings: Settings, source: str, change: Callable[[Holder], Holder])
                 commit_properties=CommitProperties(custom_metadata=said, max_commit_retries=0),
             )
             return
-        except CommitFailedError:
+        except CommitFailedError:  # another home was quicker, or made the table
             time.sleep(0.05 * (1 + number))
     raise SourceBusyError(f"the lease of {source} in {settings.lake} changes too often; retry")
 

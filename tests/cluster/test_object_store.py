@@ -18,6 +18,7 @@ from deltalake import write_deltalake
 
 from expectations.tables import EVENTS, SEQUENCES
 from model.data import delta
+from pipeline.cycle import lake_lease
 from pipeline.errors import Exit
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.setup.jars import missing_jars
@@ -81,40 +82,6 @@ def pipeline(store: dict[str, str], *words: str, **more: str) -> subprocess.Comp
     )  # fmt: skip
 
 
-def test_two_cycles_on_s3_killed_and_run_again(store: dict[str, str], home: Settings, tmp_path: Path):
-    toml = tmp_path / "remote.toml"
-    toml.write_text(TOML)
-    land(store, "log-1.csv", range(40))
-    land(store, "packed/log-2.csv.gz", range(40, 59))
-    done = (Exit.DONE, Exit.REFUSED)
-    for cutoff, points in zip(CUTOFFS, (("events", "sequences"), ("items", "evaluate")), strict=True):
-        words = ("cycle", "--source", str(toml), "--preset", "quick", "--cutoff", cutoff)
-        for stage in points:
-            killed = pipeline(store, *words, REPRISE_CRASH_AT=f"{stage}:before-record")
-            assert killed.returncode == 86, killed.stdout[-2000:] + killed.stderr[-4000:]
-        answer = pipeline(store, *words)
-        assert answer.returncode in done, answer.stdout[-2000:] + answer.stderr[-4000:]
-        assert pipeline(store, *words).stdout.count("done before, nothing to do") >= 15
-        land(store, "log-3.csv", range(59, 73))
-    events = delta.latest(LAKE, "remote", EVENTS)
-    figures = [
-        json.loads((home.cycle_folder("remote", cutoff) / "stage-events.json").read_text())["figures"] for cutoff in CUTOFFS
-    ]  # fmt: skip
-    accepted = [one["accepted"] for one in figures]
-    # The files of the first cycle are not read again, and what a killed run wrote is there once.
-    assert [one["files_new"] for one in figures] == [2, 1]
-    assert events.dataset().count_rows() == sum(accepted) > 900
-    sequences = delta.latest(LAKE, "remote", SEQUENCES).dataset().to_table(["cycle"])
-    assert set(sequences["cycle"].to_pylist()) == set(CUTOFFS)
-    tables = pipeline(store, "tables", "--source", str(toml))
-    assert tables.returncode == 0 and "events" in tables.stdout, tables.stderr
-    tidy = pipeline(store, "maintain", "--source", str(toml), "--preset", "quick")
-    assert tidy.returncode == 0, tidy.stderr[-3000:]
-    # No key of the store is in anything that was written.
-    written = [path for path in home.home.rglob("*") if path.is_file() and not path.is_relative_to(home.jars)]
-    assert not [path for path in written if KEYS[1].encode() in path.read_bytes()]
-
-
 APPEND = """
 import sys
 from pyspark.sql import functions as F
@@ -150,6 +117,26 @@ def test_writers_of_several_processes_and_engines_lose_no_commit(store: dict[str
     assert (table.version(), table.to_pyarrow_dataset().count_rows()) == (49, 7 * 50)
 
 
+def test_of_many_homes_that_want_a_source_at_once_one_gets_it(store: dict[str, str], tmp_path: Path):
+    homes = [Settings.at(tmp_path / str(number), lake=LAKE) for number in range(6)]
+
+    def wants(settings: Settings) -> bool:
+        try:
+            lake_lease.take(settings, "log", "cycle 2026-03-01", 60.0)
+            return True
+        except lake_lease.SourceBusyError:
+            return False
+
+    with ThreadPoolExecutor(6) as pool:
+        won = list(pool.map(wants, homes))
+    assert sum(won) == 1
+    winner, other = homes[won.index(True)], homes[won.index(False)]
+    for _ in range(25):
+        assert wants(winner) and not wants(other)
+    lake_lease.release(winner, "log")
+    assert wants(other) and not wants(winner)
+
+
 def test_a_server_without_conditional_writes_is_refused(home: Settings, tmp_path: Path):
     (tmp_path / "remote.toml").write_text(TOML)
     with s3_server("ignore-conditions") as environment:
@@ -158,3 +145,36 @@ def test_a_server_without_conditional_writes_is_refused(home: Settings, tmp_path
         answer = pipeline(store, "cycle", "--source", str(tmp_path / "remote.toml"), "--cutoff", CUTOFFS[0])
     assert answer.returncode == Exit.FAILED
     assert "ignores conditional writes (If-None-Match)" in answer.stderr.splitlines()[-1]
+
+
+def test_two_cycles_on_s3_killed_and_run_again(store: dict[str, str], home: Settings, tmp_path: Path):
+    toml = tmp_path / "remote.toml"
+    toml.write_text(TOML)
+    land(store, "log-1.csv", range(40))
+    land(store, "packed/log-2.csv.gz", range(40, 59))
+    done = (Exit.DONE, Exit.REFUSED)
+    for cutoff, stage in zip(CUTOFFS, ("sequences", "items"), strict=True):
+        words = ("cycle", "--source", str(toml), "--preset", "quick", "--cutoff", cutoff)
+        killed = pipeline(store, *words, REPRISE_CRASH_AT=f"{stage}:before-record")
+        assert killed.returncode == 86, killed.stdout[-2000:] + killed.stderr[-4000:]
+        answer = pipeline(store, *words)
+        assert answer.returncode in done, answer.stdout[-2000:] + answer.stderr[-4000:]
+        assert pipeline(store, *words).stdout.count("done before, nothing to do") >= 15
+        land(store, "log-3.csv", range(59, 73))
+    events = delta.latest(LAKE, "remote", EVENTS)
+    figures = [
+        json.loads((home.cycle_folder("remote", cutoff) / "stage-events.json").read_text())["figures"] for cutoff in CUTOFFS
+    ]  # fmt: skip
+    accepted = [one["accepted"] for one in figures]
+    # The files of the first cycle are not read again, and what a killed run wrote is there once.
+    assert [one["files_new"] for one in figures] == [2, 1]
+    assert events.dataset().count_rows() == sum(accepted) > 900
+    sequences = delta.latest(LAKE, "remote", SEQUENCES).dataset().to_table(["cycle"])
+    assert set(sequences["cycle"].to_pylist()) == set(CUTOFFS)
+    tables = pipeline(store, "tables", "--source", str(toml))
+    assert tables.returncode == 0 and "events" in tables.stdout, tables.stderr
+    tidy = pipeline(store, "maintain", "--source", str(toml), "--preset", "quick")
+    assert tidy.returncode == 0, tidy.stderr[-3000:]
+    # No key of the store is in anything that was written.
+    written = [path for path in home.home.rglob("*") if path.is_file() and not path.is_relative_to(home.jars)]
+    assert not [path for path in written if KEYS[1].encode() in path.read_bytes()]
