@@ -141,6 +141,8 @@ window_days = 2
 [spark]
 eventLog.enabled = true
 eventLog.dir = "file://{folder}/event-log"
+eventLog.compress = false
+sql.extensions = "no.such.Extension"
 executor.memory = "512m"
 """
 
@@ -171,4 +173,6 @@ def test_a_stage_runs_on_a_spark_cluster_by_a_change_of_connection(
     # The workers' folders have one of an executor each: the work was done there and not in the driver.
     assert len(list(tmp_path.glob("worker-*/app-*/*/stderr"))) == 2
     # What `[spark]` says has reached the cluster.
-    assert list(log.iterdir())
+    told = "".join(path.read_text() for path in log.rglob("*") if path.is_file())
+    assert '"spark.sql.extensions":"io.delta.sql.DeltaSparkSessionExtension,no.such.Extension"' in told
+    assert '"spark.executor.memory":"512m"' in told
