@@ -23,7 +23,7 @@ help: ## print this list
 	@echo "exit codes: 0 done; 2 failed, and the line above make's own says why. The codes of a cycle and its stages:"
 	@echo "python -m pipeline --help; of the demo: python -m pipeline.local.demo --help"
 
-setup: ## make the virtual environment and fetch Delta's jars, once
+setup: ## make the virtual environment and fetch the jars of Delta and Avro, once
 	@command -v "$(PYTHON)" > /dev/null || { echo "set-up: $(PYTHON) was not found; install Python 3.11, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -P pipeline/setup/environment.py
 	@python -m pipeline.setup.jars

@@ -87,5 +87,5 @@ class Settings:
 
     @property
     def jars(self) -> Path:
-        """Delta's jars, fetched at set-up."""
+        """The jars of Delta and Avro, fetched at set-up."""
         return self.home / "jars"

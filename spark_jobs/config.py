@@ -15,7 +15,7 @@ from expectations.instants import DAY_US, SECOND_US
 from expectations.section import Section
 from expectations.tables import TOKEN_FIELDS
 
-Format = Literal["jsonl", "csv", "tsv", "parquet"]
+Format = Literal["jsonl", "csv", "tsv", "parquet", "orc", "avro"]
 DELIMITED: dict[str, tuple[str, str]] = {"csv": (",", '"'), "tsv": ("\t", "")}
 """Delimiter and quote of the formats that have them; an empty quote is none."""
 TimeUnit = Literal["seconds", "milliseconds", "microseconds", "iso"]

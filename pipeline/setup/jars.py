@@ -1,9 +1,9 @@
-"""The second step of set-up: fetches Delta's jars once and prepares Spark's fast start.
+"""The second step of set-up: fetches the jars of Delta and Avro once and prepares Spark's fast start.
 
     python -m pipeline.setup.jars        (what `make setup` runs)
 
-Leaves three things under the home folder, so that every later start works offline: the five jars that
-pyspark needs for Delta, with the SHA-256 pinned here; a class archive, with which a session starts in a
+Leaves three things under the home folder, so that every later start works offline: the six jars that
+pyspark needs for Delta and for Avro files, with the SHA-256 pinned here; a class archive, with which a session starts in a
 third of the time; and the properties file for spark-submit. A second call checks them and changes nothing.
 
 The jars are fetched by Spark's own Ivy with a cache folder and one resolver configured here, so that neither
@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pyspark
 
@@ -28,15 +29,37 @@ from pipeline.settings import Settings
 from pipeline.setup.environment import SetupError, check_disk, check_java
 from spark_jobs.lake.session import ARCHIVE, configuration, write_properties
 
-DELTA_VERSION = "4.4.0"
-JARS = {
+
+class Jar(NamedTuple):
+    """An artifact on Maven."""
+
+    group: str
+    name: str
+    version: str
+    sha256: str
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}-{self.version}.jar"
+
+
+_OF_DELTA = {
     "delta-spark_4.1_2.13": "75a9400986853c061f5109f012547de2545a5759e5e752e5ef633dabe16a4f10",
     "delta-storage": "c46735481fa8e326b0957be02b4420cbcab4b325bb08009b7f2045a95133f1cc",
     "delta-kernel-api": "ee9b5a14ac3b7efdff4d61a58478fe8eb0e5a3fbca43889dca7290795fe79a11",
     "delta-kernel-defaults": "225c975199e4718b38ee5b7e6da7f19e9585024262b2cec2656b32151a856b0b",
     "delta-kernel-unitycatalog": "cea22dfb4ac562b3cd27bf652697750e8336009d73fb06631363aaaad5345ffa",
 }
-"""Artifacts of the group io.delta, and the SHA-256 of each jar."""
+JARS = (
+    *(Jar("io.delta", name, "4.4.0", digest) for name, digest in _OF_DELTA.items()),
+    # Of the same line as the pinned pyspark, 4.1: it was not published for every patch of it.
+    Jar(
+        "org.apache.spark",
+        "spark-avro_2.13",
+        "4.1.1",
+        "6a19d90bc3b6e88d8db0fa36a19273aa10fea2dbd7a62bb60e4cedd73051b32d",
+    ),
+)
 NEEDED_MEGABYTES = 600
 """Free disk space for the jars, the class archive and Ivy's cache while it works."""
 
@@ -48,9 +71,9 @@ _IVY_SETTINGS = """<ivysettings>
 _PRESENT_IN_PYSPARK = (
     "com.fasterxml.jackson.core", "com.fasterxml.jackson.datatype", "com.google.code.findbugs",
     "io.unitycatalog", "org.apache.hadoop", "org.apache.logging.log4j", "org.apache.parquet",
-    "org.roaringbitmap", "org.slf4j",
+    "org.roaringbitmap", "org.slf4j", "org.tukaani",
 )  # fmt: skip
-"""Groups that Delta's jars depend on but that are not fetched: pyspark ships them, or local tables never use
+"""Groups that the jars depend on but that are not fetched: pyspark ships them, or local tables never use
 them."""
 
 
@@ -65,8 +88,10 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Path:
         if missing_jars(settings.jars):
             settings.home.mkdir(parents=True, exist_ok=True)
             check_disk(settings.home, NEEDED_MEGABYTES)
-            say("fetching Delta's jars (once; about 20 s)")
+            say("fetching the jars of Delta and Avro (once; about 20 s)")
             fetch(settings.jars)
+            # An archive is valid only for the class path that it was made with.
+            (settings.jars / ARCHIVE).unlink(missing_ok=True)
         if not (settings.jars / ARCHIVE).exists():
             say("preparing Spark's class archive (once; about 20 s)")
             archive_classes(settings.jars, settings.spark_master)
@@ -83,7 +108,7 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> Path:
 
 def missing_jars(folder: Path) -> list[str]:
     """Names of the pinned jars that are missing from `folder` or have another digest there."""
-    return [name for name, digest in JARS.items() if _digest(_jar(folder, name)) != digest]
+    return [jar.name for jar in JARS if _digest(folder / jar.file) != jar.sha256]
 
 
 def fetch(folder: Path) -> None:
@@ -98,25 +123,25 @@ def fetch(folder: Path) -> None:
         (ivy / "settings.xml").write_text(_IVY_SETTINGS, encoding="utf-8")
         (ivy / "nothing.py").write_text("", encoding="utf-8")
         answer = subprocess.run(_ivy_command(ivy), capture_output=True, text=True, check=False)
-        fetched = {name: ivy / "jars" / f"io.delta_{name}-{DELTA_VERSION}.jar" for name in JARS}
-        absent = [name for name, path in fetched.items() if not path.exists()]
+        fetched = {jar: ivy / "jars" / f"{jar.group}_{jar.file}" for jar in JARS}
+        absent = [jar for jar, path in fetched.items() if not path.exists()]
         if absent:
             if "No space left" in answer.stderr:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise SetupError(
-                f"Delta's jars could not be fetched ({absent[0]} {DELTA_VERSION}); "
+                f"the jars of Delta and Avro could not be fetched ({absent[0].name} {absent[0].version}); "
                 "the first set-up needs the network: check it, or the JVM's proxy in JAVA_TOOL_OPTIONS"
             )
-        for name, path in fetched.items():
-            if _digest(path) != JARS[name]:
+        for jar, path in fetched.items():
+            if _digest(path) != jar.sha256:
                 raise SetupError(
-                    f"{name} {DELTA_VERSION} has another SHA-256 than the pinned one and is not used; "
+                    f"{jar.name} {jar.version} has another SHA-256 than the pinned one and is not used; "
                     "check which repository the network's proxy fetches from"
                 )
-        for name, path in fetched.items():
-            partial = _jar(folder, name).with_suffix(".partial")
+        for jar, path in fetched.items():
+            partial = (folder / jar.file).with_suffix(".partial")
             shutil.copyfile(path, partial)
-            os.replace(partial, _jar(folder, name))
+            os.replace(partial, folder / jar.file)
 
 
 def archive_classes(folder: Path, master: str) -> None:
@@ -162,7 +187,7 @@ spark.stop()
 
 
 def _ivy_command(ivy: Path) -> list[str]:
-    packages = ",".join(f"io.delta:{name}:{DELTA_VERSION}" for name in JARS)
+    packages = ",".join(f"{jar.group}:{jar.name}:{jar.version}" for jar in JARS)
     return [
         *_spark_submit(), "--master", "local[1]", "--packages", packages,
         "--exclude-packages", ",".join(f"{group}:*" for group in _PRESENT_IN_PYSPARK),
@@ -178,10 +203,6 @@ def _spark_submit() -> list[str]:
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-
-
-def _jar(folder: Path, name: str) -> Path:
-    return folder / f"{name}-{DELTA_VERSION}.jar"
 
 
 def _digest(path: Path) -> str | None:

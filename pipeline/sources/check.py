@@ -22,7 +22,7 @@ from pipeline.config import Config, ConfigError
 from pipeline.settings import Settings
 from pipeline.sources import catalogue, sampling
 from pipeline.sources.sampling import Sampled, sample
-from spark_jobs.config import FileMapping
+from spark_jobs.config import DELIMITED, FileMapping
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -96,7 +96,11 @@ def _files(
     for file in sampled.read[:_SHOWN_FILES]:
         problem = sampled.mapped.unreadable.get(file.file_id)
         lines = sampled.mapped.line_counts.get(file.file_id, 0)
-        cut = " or more" if lines >= sampling.SAMPLE_LINES - 1 and mapping.format != "parquet" else ""
+        cut = (
+            " or more"
+            if lines >= sampling.SAMPLE_LINES - 1 and mapping.format in ("jsonl", *DELIMITED)
+            else ""
+        )
         empty = "" if lines or mapping.format not in ("csv", "tsv") else ", no more than a header"
         yield f"  {file.name}  {_size(file.size_bytes)}  " + (problem or f"{lines:,} lines{cut}{empty}")
     damaged = [file for file in sampled.read if file.file_id in sampled.mapped.unreadable]

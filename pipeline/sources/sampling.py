@@ -1,7 +1,7 @@
 """The sample of a source's files that `check-source` reads: the first lines of some of them.
 
-Text files are cut to their first records, unpacked where they are compressed; of Parquet files the first rows
-are kept. Of many files some are taken, evenly spread over their names, the first and the last among them. Files on
+Text files are cut to their first records, unpacked where they are compressed; of Parquet, ORC and Avro files the first
+rows are kept. Of many files some are taken, evenly spread over their names, the first and the last among them. Files on
 an object store are read whole.
 """
 
@@ -49,13 +49,13 @@ def sample(
 
     from spark_jobs.landing.files import LandingError, find
     from spark_jobs.landing.layouts import LINE_NUMBER
-    from spark_jobs.landing.reading import read_mapped
+    from spark_jobs.landing.reading import TYPED, read_mapped
 
     files = find(spark, landing, mapping.files)
     if not files:
         raise LandingError(f"no file matches {label}.files = {', '.join(mapping.files)} under {landing}")
     chosen = spread(files, SAMPLE_FILES)
-    if mapping.format == "parquet":
+    if mapping.format in TYPED:
         mapped = read_mapped(spark, chosen, mapping, expressions, label)
         parts = [part.where(F.col(LINE_NUMBER) <= SAMPLE_LINES) for part in mapped.parts]
         return Sampled(files, chosen, replace(mapped, parts=parts))

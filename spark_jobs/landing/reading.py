@@ -23,6 +23,7 @@ from pyspark.sql.types import BooleanType, NullType, NumericType, StringType
 from spark_jobs.config import FileMapping
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.lake.session import setting
+from spark_jobs.landing.avro import avro_groups
 from spark_jobs.landing.delimited import delimited_groups, dialect_of
 from spark_jobs.landing.expressions import (
     FAILED,
@@ -36,6 +37,7 @@ from spark_jobs.landing.expressions import (
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.json_lines import json_groups
 from spark_jobs.landing.layouts import FILE_ID, META, PROBLEM, RAW, Group, Paths, spelled
+from spark_jobs.landing.orc import orc_groups
 from spark_jobs.landing.parquet import parquet_groups
 
 EXCLUDED = "excluded by the mapping's where"
@@ -44,6 +46,9 @@ WHERE = "__where"
 
 NEEDED = frozenset(("user", "item", "time", "event_id", "action", "tag", "entity", WHERE))
 """Expressions without which a line is nothing."""
+
+TYPED = {"parquet": parquet_groups, "orc": orc_groups, "avro": avro_groups}
+"""What opens files whose columns have types, by format."""
 
 Named = dict[str, list[tuple[str, ...]]]
 """The columns that each expression names, as dotted parts."""
@@ -94,10 +99,10 @@ def read_mapped(
     labels = {name: f"{label}.{'where' if name == WHERE else name}" for name in wanted}
     unreadable = {file.file_id: file.unreadable for file in files if file.unreadable}
     readable = [file for file in files if not file.unreadable]
-    if mapping.format == "parquet":
+    if mapping.format in TYPED:
         # Which columns are read depends on the names alone; they are resolved again below, file by file.
         names = {parts for name, sql in wanted.items() for parts in _names(spark, sql, labels[name])}
-        groups = parquet_groups(spark, readable, names, unreadable)
+        groups = TYPED[mapping.format](spark, readable, names, unreadable)
     elif mapping.format == "jsonl":
         groups = json_groups(spark, readable, unreadable)
     else:
