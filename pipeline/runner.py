@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -261,13 +261,15 @@ class _Outside:
 
         source, settings = self._config.source, self._settings
         mappings = (source.events, *source.items, *source.tags, *source.edges)
+        landing, session = landing_folder(self._config, settings), partial(spark_session, settings)
         patterns = [pattern for mapping in mappings for pattern in mapping.files]
-        files = listing(
-            landing_folder(self._config, settings),
-            patterns,
-            lambda: spark_session(settings),
-        )
-        return corrections.digest([files, self.said.kept_out])
+        tables = sorted({mapping.table for mapping in mappings if mapping.table is not None})
+        landed = listing(landing, patterns, session)
+        if tables:
+            from spark_jobs.landing.source_tables import newest
+
+            landed = [*landed, *(newest(landing, table, session) for table in tables)]
+        return corrections.digest([landed, self.said.kept_out])
 
 
 def landing_folder(config: Config, settings: Settings) -> str:

@@ -32,6 +32,8 @@ from spark_jobs.figures import CatalogueLines, ItemsFigures, JobResult
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.landing import files as landing
+from spark_jobs.landing import source_tables
+from spark_jobs.landing.catalogs import by_files
 from spark_jobs.landing.fields import RULES_NUMBER
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.item_lines import (
@@ -55,7 +57,7 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     Raises MappingError (a mapping does not fit its files), LandingError, TableError.
     """
     place = (job.lake, job.source.name)
-    mappings, landed = _mappings(job), landed_files(spark, job)
+    mappings, landed = [by_files(spark, one) for one in _mappings(job)], landed_files(spark, job)
     inputs = _inputs_digest(job, landed)
     note = json.loads(delta.last_note(spark, *place, ITEMS) or "{}")
     if note.get("inputs") == inputs:
@@ -264,6 +266,9 @@ def was_made_of(note: str | None, job: Job, landed: list[list[LandedFile]]) -> b
 
 def _landed(spark: SparkSession, job: Job, mapping: FileMapping) -> list[LandedFile]:
     """The mapping's files. Raises LandingError when there is none."""
+    mapping = by_files(spark, mapping)
+    if mapping.table is not None:
+        return [source_tables.whole(spark, job.landing, mapping.table)]
     files = landing.find(spark, job.landing, mapping.files)
     if not files:
         raise landing.LandingError(

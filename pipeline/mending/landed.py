@@ -73,13 +73,19 @@ def _lines_of(
     """Line numbers that belong to the person, by file_id, and all lines by file_id."""
     from pyspark.sql import functions as F
 
+    from spark_jobs.landing.catalogs import by_files
     from spark_jobs.landing.erased import is_erased, names_erased
     from spark_jobs.landing.event_lines import OPTIONAL, checked_lines, mapped_expressions
     from spark_jobs.landing.reading import WHERE, read_mapped
 
     source = job.source
     mapped = read_mapped(
-        spark, files, source.events, mapped_expressions(source), "events", frozenset((*OPTIONAL, WHERE))
+        spark,
+        files,
+        by_files(spark, source.events),
+        mapped_expressions(source),
+        "events",
+        frozenset((*OPTIONAL, WHERE)),
     )
     found: dict[str, set[int]] = {}
     if mapped.parts:
@@ -96,6 +102,8 @@ def _rewrite(spark: SparkSession, job: Job, file: LandedFile, numbers: list[int]
     from spark_jobs.landing.files import path_key
 
     path = Path(path_key(file.path))
+    if job.source.events.table is not None:
+        return "it is a table, which is not rewritten"
     if "://" in str(path):
         return "it is in an object store, which is not rewritten"
     if job.source.events.format == "avro":
@@ -145,7 +153,7 @@ def _write_orc(path: Path, fresh: Path, without: set[int]) -> None:
     orc.write_table(table.filter(pa.array(mask)), fresh)
 
 
-_WRITERS: dict[str, Callable[[Path, Path, set[int]], None]] = {
+_WRITERS: dict[str | None, Callable[[Path, Path, set[int]], None]] = {
     "parquet": _write_parquet,
     "orc": _write_orc,
 }

@@ -92,7 +92,8 @@ def _files(
 ) -> Iterator[str]:
     total = sum(file.size_bytes for file in sampled.files)
     yield ""
-    yield f"{label}: {len(sampled.files)} file(s), {mapping.format}, {_size(total)}"
+    what = "a table" if mapping.table else f"{len(sampled.files)} file(s), {mapping.format}"
+    yield f"{label}: {what}, {_size(total)}"
     for file in sampled.read[:_SHOWN_FILES]:
         problem = sampled.mapped.unreadable.get(file.file_id)
         lines = sampled.mapped.line_counts.get(file.file_id, 0)

@@ -216,7 +216,7 @@ def _judge_losses(context: StageContext, losses: Losses) -> SuiteResult:
         bounds=expectations.losses,
         max_faulty_fraction=expectations.max_faulty_fraction,
         columns=mapped_optional(source),
-        format=source.events.format,
+        format=source.events.format or "table",
     )
     batches = losses_suite.batches(context.session(), limits, losses)
     expected = losses_suite.expectations(limits, losses)

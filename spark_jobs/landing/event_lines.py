@@ -159,8 +159,8 @@ def numbered_occurrences(lines: DataFrame, source: SourceConfig, files: list[Lan
     Adds `content`, a digest of CONTENT; `about`, one of user and item; and `repeats`, whether a line whose id is
     derived repeats an earlier one of its file exactly.
     """
-    by_name = sorted(files, key=lambda file: file.name)
-    order = [(file.file_id, place) for place, file in enumerate(by_name)]
+    in_order = sorted(files, key=lambda file: file.order)
+    order = [(file.file_id, place) for place, file in enumerate(in_order)]
     places = local_rows(lines.sparkSession, order, "file_id string, file_place bigint")
     separator = "\x1f"  # no id holds a control character
     key = F.sha2(

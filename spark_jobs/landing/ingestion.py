@@ -104,7 +104,7 @@ _RULES = {"actions", "earliest", "latest"}
 def mapping_digest(source: SourceConfig) -> str:
     """Digest of what decides what a line of a file becomes: of the mapping, a dot, and of bounds and actions."""
     mapping = source.model_dump(mode="json", exclude=_NOT_READ | _RULES) | {"rules": RULES_NUMBER}
-    del mapping["events"]["files"]
+    del mapping["events"]["files"], mapping["events"]["table"]
     rules = source.model_dump(mode="json", include=_RULES)
     return ".".join(
         hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:16]
@@ -361,6 +361,16 @@ def file_figures(
         outdated_by_reason=dict(sorted(Counter(why.values()).items())),
         events_left=sum(before[file_id]["accepted_count"] for file_id in why),
     )
+
+
+def only_counted(mapped: Mapped, file_ids: Collection[str], counts: Counts) -> Mapped:
+    """`mapped`, of whose files with these ids only the counted lines are lines."""
+    lines = {
+        file_id: sum(counts.get(file_id, FileCounts()).by_reason.values())
+        for file_id in file_ids
+        if file_id not in mapped.unreadable
+    }
+    return replace(mapped, line_counts=mapped.line_counts | lines)
 
 
 def with_lines(figures: EventsFigures, mapped: Mapped, counts: Counts) -> EventsFigures:

@@ -39,6 +39,7 @@ from spark_jobs.landing.json_lines import json_groups
 from spark_jobs.landing.layouts import FILE_ID, META, PROBLEM, RAW, Group, Paths, spelled
 from spark_jobs.landing.orc import orc_groups
 from spark_jobs.landing.parquet import parquet_groups
+from spark_jobs.landing.table_rows import table_groups
 
 EXCLUDED = "excluded by the mapping's where"
 WHERE = "__where"
@@ -47,8 +48,8 @@ WHERE = "__where"
 NEEDED = frozenset(("user", "item", "time", "event_id", "action", "tag", "entity", WHERE))
 """Expressions without which a line is nothing."""
 
-TYPED = {"parquet": parquet_groups, "orc": orc_groups, "avro": avro_groups}
-"""What opens files whose columns have types, by format."""
+TYPED = {None: table_groups, "parquet": parquet_groups, "orc": orc_groups, "avro": avro_groups}
+"""What opens lines whose columns have types, by format; a table has none."""
 
 Named = dict[str, list[tuple[str, ...]]]
 """The columns that each expression names, as dotted parts."""

@@ -44,3 +44,15 @@ def test_rows_leave_a_file_of_typed_columns(log, form, write, read):
     config = log.mapped(files=(f"*.{form}",), format=form)
     assert rewrite_without(log.spark, mending_job(config, log.settings), ANN).lines == 2
     assert read(log.landing / f"a.{form}").to_pydict()["x"] == [2]
+
+
+def test_a_table_is_left_to_its_owner(log):
+    rows = log.spark.createDataFrame(
+        [("ann", "1", 1_767_225_600), ("bob", "2", 1_767_225_600)], "u string, i string, t long"
+    )
+    rows.write.format("delta").save(str(log.landing / "views"))
+    config = log.mapped(files=(), format=None, table="./views")
+    log.ingest(config)
+    assert log.users == ["ann", "bob"]
+    found = rewrite_without(log.spark, mending_job(config, log.settings), ANN)
+    assert (found.lines, found.kept) == (0, (("views@0", "it is a table, which is not rewritten"),))

@@ -52,6 +52,28 @@ def test_a_log_with_only_user_item_and_time(spark, home, tmp_path):
     assert not (home.home / "lake").exists()
 
 
+def test_a_table_is_read_where_it_lies(spark, home, tmp_path):
+    mapping = PLAIN.replace('files = ["log/*.jsonl"]\nformat = "jsonl"', 'table = "./log"')
+    (tmp_path / "mine.toml").write_text(
+        mapping + '[[source.items]]\ntable = "./log"\nitem = "what"\ntitle = "name"\n'
+    )
+    rows = spark.range(40).selectExpr(
+        "CONCAT('u', id % 3) AS who",
+        "IF(id = 7, NULL, CONCAT('f', id % 5)) AS what",
+        f"{T} + id AS at",
+        "'Up' AS name",
+    )
+    rows.write.format("delta").save(str(tmp_path / "log"))
+    text = page(load(str(tmp_path / "mine.toml")), home)
+    assert "events: a table, " in text and re.search(r"  log@0  .*40 lines", text)
+    assert "who → user, what → item, at → time" in text
+    assert "of 40 sampled lines 39 would be accepted, 1 rejected" in text and "1  missing item" in text
+    assert "items: a table, " in text and "100% have title" in text
+    (tmp_path / "mine.toml").write_text(PLAIN)
+    with pytest.raises(ConfigError, match=r"is the folder of a Delta table: .* name it as table = …"):
+        page(load(str(tmp_path / "mine.toml")), home)
+
+
 def test_items_are_shown_too(spark, home, tmp_path):
     described = '[[source.items]]\nfiles = ["films.csv"]\nformat = "csv"\nitem = "id"\ntitle = "name"\nlaunched_at = "out"\n'
     (tmp_path / "mine.toml").write_text(PLAIN + described)
