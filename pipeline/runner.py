@@ -41,7 +41,7 @@ from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import workflow
 from pipeline.workflows.stage import LANDED, Stage, Workflow
 from spark_jobs.config import Job
-from spark_jobs.figures import ItemSignalsFigures
+from spark_jobs.figures import ItemSignalsFigures, SparkWork
 
 Say = Callable[[str], None]
 
@@ -119,7 +119,7 @@ def _run(
             stage, config, cycle, settings, records, lambda text: say(f"{name}: {text}"), digest
         )
         context.say(stage.title)
-        result = _call(stage, context)
+        result, work = _call(stage, context)
         _check_writes(stage, result)
         record = StageRecord(
             stage=name,
@@ -132,6 +132,7 @@ def _run(
             started_at=started.isoformat(),
             peak_megabytes=_peak_megabytes(),
             code_revision=code_revision(),
+            spark=work,
         )
         crash_points.reach("before-record")
         write_record(folder, record)
@@ -209,12 +210,20 @@ def job_of(config: Config, settings: Settings, cycle: Cycle, **more: Any) -> Job
     )
 
 
-def _call(stage: Stage, context: StageContext) -> StageResult:
-    function = _load_beside_session(stage, context) if stage.engine == "spark" else stage.load()
-    if not stage.is_job:
-        return function(context)
-    result = function(context.session(), spark_job(context))
-    return StageResult(result.figures, result.versions)
+def _call(stage: Stage, context: StageContext) -> tuple[StageResult, SparkWork | None]:
+    """What the stage returns, and what Spark's tasks did for it."""
+    if stage.engine != "spark":
+        return stage.load()(context), None
+    function = _load_beside_session(stage, context)
+    from spark_jobs.lake.task_metrics import Meter
+
+    meter = Meter(context.session())
+    if stage.is_job:
+        made = function(context.session(), spark_job(context))
+        result = StageResult(made.figures, made.versions)
+    else:
+        result = function(context)
+    return result, meter.work()
 
 
 def _load_beside_session(stage: Stage, context: StageContext) -> Callable[..., Any]:

@@ -192,6 +192,30 @@ class SuccessorsFigures:
     bytes_on_disk: int
 
 
+@dataclass(frozen=True)
+class SparkWork:
+    """What Spark's tasks did in one stage of a cycle, by Spark's own metrics. What is read, shuffled or written twice
+    counts twice; so do rows that are read from Spark's cache."""
+
+    tasks: int
+    records_read: int
+    """Rows that scans gave, before any filter but those that skip files and row groups."""
+    bytes_read: int
+    """Bytes of the files read, as compressed as they are. On a cluster, Parquet pages that are read beside the task's own
+    thread are missing."""
+    records_shuffled: int
+    """Rows that were written for a shuffle."""
+    bytes_shuffled: int
+    records_written: int
+    bytes_written: int
+    bytes_spilled: int
+    """Bytes that did not fit into memory and went to disk."""
+    cpu_seconds: float
+    """CPU time of the tasks on all executors; planning on the driver is no task's."""
+    stages_forgotten: int = 0
+    """Spark's stages that Spark no longer kept when the sums were made (`spark.ui.retainedStages`): they are missing."""
+
+
 JobFigures = (
     EventsFigures
     | ItemsFigures

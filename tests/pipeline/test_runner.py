@@ -38,7 +38,7 @@ def calls(monkeypatch):
 
     def call(stage, context):
         names.append(stage.name)
-        return StageResult(FIGURES, dict.fromkeys(stage.writes, 1), refusals.get(stage.name))
+        return StageResult(FIGURES, dict.fromkeys(stage.writes, 1), refusals.get(stage.name)), None
 
     refusals: dict[str, str] = {}
     monkeypatch.setattr(runner, "_call", call)
@@ -261,7 +261,8 @@ def test_a_stage_that_the_configuration_lacks_says_so(calls, settings):
 
 
 def test_a_table_that_a_stage_does_not_declare_to_write_is_an_error(calls, settings, monkeypatch):
-    monkeypatch.setattr(runner, "_call", lambda stage, context: StageResult(FIGURES, {"items": 1}))
+    result = StageResult(FIGURES, {"items": 1})
+    monkeypatch.setattr(runner, "_call", lambda stage, context: (result, None))
     with pytest.raises(UndeclaredError, match="events does not declare that it writes items"):
         run_stage("events", tiny_config(), CYCLE, settings, say=lambda text: None)
     assert read_records(settings.cycle_folder("tiny", CYCLE.name)) == {}
