@@ -40,8 +40,8 @@ from pipeline.cycle.vacuumed import usable
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import workflow
 from pipeline.workflows.stage import LANDED, Stage, Workflow
-from spark_jobs.config import Job
-from spark_jobs.figures import ItemSignalsFigures, SparkWork
+from spark_jobs.config import Continued, Job
+from spark_jobs.figures import SEQUENCES_RULES, ItemSignalsFigures, SequencesFigures, SparkWork
 
 Say = Callable[[str], None]
 
@@ -167,19 +167,23 @@ def is_finished(config: Config, cycle: Cycle, settings: Settings) -> bool:
 def spark_job(context: StageContext) -> Job:
     """The input of a Spark job of this cycle.
 
-    A job that continues the version before reads that version's vocabulary and half-lives as its cycle
+    A job that continues the version before reads that version's vocabulary, half-lives and sequences as its cycle
     recorded them.
     """
     config, cycle, settings = context.config, context.cycle, context.settings
     versions = dict(context.versions)
     reference = cycle.reference if context.stage.continues else None
-    half_lives = None
+    half_lives, kept = None, None
     if reference is not None:
         continued = accepted.records(settings, cycle.source, reference)
         if "vocabulary" in context.stage.reads:
             versions.setdefault("vocabulary", table_versions(continued)["vocabulary"])
         signals = find_figures(continued, "item_signals", ItemSignalsFigures)
         half_lives = signals.half_lives_days if signals else None
+        if "sequences" in context.stage.reads:
+            kept = _continued(context, continued)
+            if kept is not None:
+                versions["sequences"] = table_versions(continued)["sequences"]
     return job_of(
         config,
         settings,
@@ -187,6 +191,7 @@ def spark_job(context: StageContext) -> Job:
         parent_cycle=reference.cycle if reference else None,
         parent_split=reference.split if reference else None,
         parent_half_lives_days=half_lives,
+        continued=kept,
         versions=versions,
         **(corrected(settings, cycle.source) if LANDED in context.stage.reads else {}),
         vocabulary=config.vocabulary,
@@ -194,6 +199,17 @@ def spark_job(context: StageContext) -> Job:
         sequences=config.sequences,
         signals=config.signals,
     )
+
+
+def _continued(context: StageContext, parent: Records) -> Continued | None:
+    """The parent's sequences, where today's rules and configuration would make the same rows of the same events."""
+    made = find_figures(parent, "sequences", SequencesFigures)
+    if made is None or made.rules != SEQUENCES_RULES:
+        return None
+    record, sections = parent["sequences"], context.stage.sections
+    if record.inputs.get("configuration") != context.config.digest_of(*sections):
+        return None
+    return Continued(events_version=table_versions(parent)["events"], events=made.events)
 
 
 def job_of(config: Config, settings: Settings, cycle: Cycle, **more: Any) -> Job:

@@ -295,6 +295,19 @@ class SignalsConfig(Section):
         return int(self.bucket_minutes * 60 * SECOND_US)
 
 
+class Continued(Section):
+    """The rows of `sequences` that the parent cycle wrote, which a job may take over instead of making them again.
+
+    They are given only where they were made by the same rules and the same configuration. The version of the table is
+    among those to read.
+    """
+
+    events_version: int
+    """Delta version of `events` that they were made from."""
+    events: int
+    """Its events up to that cycle's split, as many as the rows have loss positions."""
+
+
 class Job(Section):
     """The whole input of one Spark job."""
 
@@ -316,6 +329,8 @@ class Job(Section):
     """Split of that cycle."""
     parent_half_lives_days: tuple[float, ...] | None = None
     """Half-lives of that cycle's `item_signals`, days; None on a cold start, or where that cycle has none."""
+    continued: Continued | None = None
+    """What of that cycle's `sequences` may be taken over; None: all rows are made from the events."""
     versions: dict[str, int] = Field(default_factory=dict)
     """Delta version to read, by table; a table that is absent here has no version yet."""
     passed_ingestion: int | None = None

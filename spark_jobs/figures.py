@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+SEQUENCES_RULES = 1
+"""Number of the rules by which events become rows of `sequences`. A change of what a row holds for the same events and
+configuration raises it, so that no cycle takes over rows of other rules."""
+
 
 @dataclass(frozen=True)
 class EventsFigures:
@@ -142,6 +146,8 @@ class SequencesFigures:
     """Compressed bytes on disk per stored token."""
     overlap_fraction: float
     """Share of stored tokens that repeat context."""
+    rules: int = 0
+    """Number of the rules that made the rows (`SEQUENCES_RULES`); 0 in records from before it was kept."""
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,12 @@ class _Replay:
         earlier = {other.name for other in stages[: stages.index(stage)]}
         records = {name: record for name, record in self.records.items() if name in earlier}
         context = StageContext(stage, self.config, self.cycle, self.settings, records, self.say)
-        return spark_job(context)
+        job = spark_job(context)
+        # Rows that the cycle took over are made anew from the events, and must come to the same.
+        if job.continued is not None:
+            versions = {name: version for name, version in job.versions.items() if name not in stage.writes}
+            job = job.model_copy(update={"continued": None, "versions": versions})
+        return job
 
     def _before(self, stage: Stage) -> dict[str, int]:
         """The versions, by table, to which the stage added its rows."""
