@@ -191,6 +191,13 @@ INGESTED_FILES = Table(
             "accepted lines without a value by mapped column that may lack one, a JSON object",
             nullable=True,
         ),
+        Column(
+            "column_kinds",
+            "string",
+            "sampled lines, and faulty ones among them, by column that the mapping names and kind of value, a JSON object; "
+            "null for files of earlier releases",
+            nullable=True,
+        ),
     ),
     constraints=(("lines_add_up", "accepted_count + rejected_count = line_count"),),
 )

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
-from expectations.bounds import LossBounds
+from expectations.bounds import MAX_FAULTY_FRACTION, LossBounds
 from expectations.section import Section
 from model.config import (
     FRESHNESS_WIDTH,
@@ -165,7 +165,7 @@ class ExpectationsConfig(Section):
     """Most events a day in the window, as a ratio to the median of the earlier cycles."""
     max_action_mix_distance: float = Field(0.3, ge=0.0, le=1.0)
     """Largest total variation distance between the window's action shares and the earlier cycles'."""
-    max_faulty_fraction: float = Field(0.05, ge=0.0, le=1.0)
+    max_faulty_fraction: float = Field(MAX_FAULTY_FRACTION, ge=0.0, le=1.0)
     """Largest fraction of a cycle's new lines that may be faulty, and of the lines of each new file; lines
     excluded by `where` and repeated or replaced events do not count as faulty."""
     max_conflict_fraction: float = Field(0.05, ge=0.0, le=1.0)
@@ -174,6 +174,9 @@ class ExpectationsConfig(Section):
     max_faulty_catalogue_fraction: float = Field(0.05, ge=0.0, le=1.0)
     """Largest fraction of the lines of item files that may be faulty, and of tag and edge files; superseded
     lines and lines excluded by `where` do not count as faulty."""
+    max_lost_catalogue_fraction: float = Field(0.2, ge=0.0, le=1.0)
+    """Largest fraction of the items that had a title, a description, a launch, tags or edges when the version that this
+    cycle continues was made, and have it no more."""
     min_window_events: int = Field(1, ge=0)
     """Fewest events of the evaluation window."""
     losses: LossBounds = LossBounds()

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
-from spark_jobs.config import Job
+from spark_jobs.config import Job, SourceConfig
 from spark_jobs.figures import JobResult
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
@@ -54,6 +54,7 @@ from spark_jobs.landing.ingestion import (
     mapping_digest,
     new_columns,
     newest_versions,
+    retyped_columns,
     shadowed,
     split_new,
     unreadable_rows,
@@ -61,7 +62,7 @@ from spark_jobs.landing.ingestion import (
 )
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, RAW
 from spark_jobs.landing.listing import vanished_folders
-from spark_jobs.landing.outdated import GONE, SHADOWED, admitted, outdated
+from spark_jobs.landing.outdated import GONE, SHADOWED, admitted, outdated, split_digest
 from spark_jobs.landing.reading import WHERE, Mapped, read_mapped
 from spark_jobs.landing.replacement import reopened
 
@@ -107,11 +108,8 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     ingestion = Ingestion(spark, job, new, ingested)
     if not new and not ingestion.interrupted(EVENTS) and not ingestion.interrupted(REJECTED_EVENTS):
         return JobResult(versions=newest_versions(spark, lake, source.name), figures=figures)
-    # Once a log is known, a day's file may lack optional columns; JSON leaves out keys without a value.
-    json_where = (WHERE,) if source.events.format == "jsonl" else ()
-    optional = frozenset((*OPTIONAL, *json_where)) if ingested else frozenset()
     mapped = read_mapped(
-        spark, new, source.events, mapped_expressions(source), "events", may_be_absent=optional
+        spark, new, source.events, mapped_expressions(source), "events", _may_be_absent(source, before)
     )
     figures = replace(figures, new_columns=new_columns(mapped, before), empty_files=mapped.empty(new))
     lines = spark.createDataFrame([], CHECKED_LINES)
@@ -136,11 +134,13 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     if earlier is not None:
         rest = {name: row for name, row in ingested.items() if name not in earlier.file_ids}
         ingestion = Ingestion(spark, job, new, rest)
-    counts = line_counts(lines, mapped_optional(source)) if mapped.parts else {}
+    counts = line_counts(lines, mapped_optional(source), mapped.measured.names) if mapped.parts else {}
     refused = refused_lines(lines, mapped, new, counts).unionByName(unreadable_rows(spark, new, mapped))
     log = local_rows(spark, log_rows(new, mapped, counts, job, ingestion.number), INGESTED_FILES.ddl)
     accepted = accepted_events(lines)
-    figures = with_lines(figures, mapped, counts)
+    figures = replace(
+        with_lines(figures, mapped, counts), retyped=retyped_columns(new, mapped, counts, before, job)
+    )
     if earlier is not None:
         figures = replace(figures, replaced=earlier.replaced)
         refused, log = refused.unionByName(earlier.rejected), log.unionByName(earlier.log)
@@ -159,6 +159,18 @@ def main(spark: SparkSession, job: Job) -> JobResult:
 def landed_files(spark: SparkSession, job: Job) -> list[LandedFile]:
     """The landed event files, withdrawn ones too. Raises LandingError."""
     return landing.find(spark, job.landing, job.source.events.files)
+
+
+def _may_be_absent(source: SourceConfig, before: dict[str, Row]) -> frozenset[str]:
+    """Expressions that may name columns which no new file has. Under a mapping that has read files before, all: a column
+    has vanished then, and a file that needs it cannot be read. Under another one, those that a line may leave empty: a
+    column that no file has is a mistake of the mapping."""
+    mapping, _ = split_digest(mapping_digest(source))
+    if any(split_digest(row["mapping_digest"])[0] == mapping for row in before.values()):
+        return frozenset((*mapped_expressions(source), WHERE))
+    # JSON leaves out keys without a value.
+    json_where = (WHERE,) if source.events.format == "jsonl" else ()
+    return frozenset((*OPTIONAL, *json_where)) if before else frozenset()
 
 
 def known_events(lines: DataFrame, events: DataFrame, has_source_ids: bool) -> DataFrame | None:

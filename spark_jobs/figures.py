@@ -35,6 +35,8 @@ class EventsFigures:
     """Columns that the mapping names and no new file has."""
     new_columns: tuple[str, ...] = ()
     """Columns of the new files that no file had before."""
+    retyped: tuple[str, ...] = ()
+    """Columns of new files whose values are of another kind than before, or that have vanished, a sentence each."""
     files_withdrawn: int = 0
     """Landed files that are withdrawn, and so not read."""
     outdated_by_reason: dict[str, int] = field(default_factory=dict)

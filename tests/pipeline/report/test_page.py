@@ -258,12 +258,15 @@ def test_records_read_back_from_json_make_the_same_page(home, records):
 def test_what_was_accepted_and_what_left_is_told():
     records = accepted()
     word = AcceptedData(("events.volume_drift",), "ann@host", "2024-02-11T00:00:00", "the source was down")
-    judged = replace(records["validate_events"].figures, accepted=word)
+    judged = replace(
+        records["validate_events"].figures, accepted=word, cautions=("every event is of no country",)
+    )
     events = replace(
         records["events"].figures,
         outdated_by_reason={"withdrawn": 2},
         files_withdrawn=1,
         new_columns=("device",),
+        retyped=("column ts of 2.csv was numbers and is text",),
         empty_files=("1.csv", "2.csv"),
     )
     text = words(
@@ -279,4 +282,6 @@ def test_what_was_accepted_and_what_left_is_told():
         "1 landed file is withdrawn and was not read.",
         "Columns that no file had before: device.",
         "Files without a line: 1.csv, 2.csv.",
+        "Column ts of 2.csv was numbers and is text.",
+        "Every event is of no country.",
     )
