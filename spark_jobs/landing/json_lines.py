@@ -22,9 +22,9 @@ from spark_jobs.landing.whole_files import heads_of, whole_files
 NOT_JSON = "not valid JSON"
 NOT_AN_OBJECT = "a nested field is not an object"
 REPEATED_KEY = "a key occurs twice in one JSON object"
-TOO_LONG = "a JSON object of more than 16 MiB on one line"
-_LARGEST_BYTES = 16 << 20
-"""Longer ones have no variant, by which repeated keys are found."""
+TOO_LONG = "a JSON object with more than 20 MB of text"
+_LARGEST_BYTES = 20_000_000
+"""A longer text has no variant, by which repeated keys are found."""
 _SAMPLED_LINES, _FIRST_LINES = 2000, 50
 _OPTIONS = (
     "map('mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '__corrupt', 'allowSingleQuotes', 'false', "
