@@ -18,15 +18,16 @@ help: ## print this list
 	@echo
 	@echo "variables"
 	@echo "  SOURCE           source of demo, ui and status: ml-100k (default), ifdb, kuairand, kuairand-history,"; echo "                   movietweetings, or a TOML file"
+	@echo "  JARS             further jars for setup: s3, for a lake or a log on S3"
 	@echo "  REPRISE_HOME     folder of all state (default .reprise); removing it removes everything"
 	@echo
 	@echo "exit codes: 0 done; 2 failed, and the line above make's own says why. The codes of a cycle and its stages:"
 	@echo "python -m pipeline --help; of the demo: python -m pipeline.local.demo --help"
 
-setup: ## make the virtual environment and fetch Delta's jars, once
+setup: ## make the virtual environment and fetch the jars of Delta and Avro, once
 	@command -v "$(PYTHON)" > /dev/null || { echo "set-up: $(PYTHON) was not found; install Python 3.11, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -P pipeline/setup/environment.py
-	@python -m pipeline.setup.jars
+	@python -m pipeline.setup.jars $(if $(JARS),--with "$(JARS)")
 
 clean: ## remove the environment and the caches; state stays in REPRISE_HOME
 	@rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis

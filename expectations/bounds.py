@@ -18,6 +18,10 @@ DEVIATIONS = 3.0
 """Standard deviations of a binomial share, or of a Poisson count, by which chance alone may pass a bound."""
 
 
+MAX_FAULTY_FRACTION = 0.05
+"""Largest share of a file's lines that may be faulty, where a source sets none."""
+
+
 class Bounds(Section):
     """Floor and ceiling of one measure; what is not set follows from the source's past."""
 
@@ -43,6 +47,21 @@ class NullBounds(Section):
         return getattr(self, column)
 
 
+class FirstBounds(Section):
+    """Largest shares where there is no past to compare with: what no healthy log has."""
+
+    excluded: float = Field(0.95, ge=0.0, le=1.0)
+    """Of a file's lines, that `where` excludes where other files keep theirs."""
+    all_excluded: float = Field(0.999, ge=0.0, le=1.0)
+    """Of the lines of all files."""
+    duplicates: float = Field(0.95, ge=0.0, le=1.0)
+    """Of a file's lines, whose events are known."""
+    repeats: float = Field(0.45, ge=0.0, le=1.0)
+    """Of a file's lines, that repeat others of it; a file that was written twice has a half."""
+    nulls: float = Field(0.999, ge=0.0, le=1.0)
+    """Of the events of all files, without a value of a column that the mapping gives."""
+
+
 class LossBounds(Section):
     """How much a landed file or a day may lose beside those before it. A file is compared with the files of earlier cycles
     that passed, those of alike names where there are enough; a day of the window with the days before the window."""
@@ -61,6 +80,8 @@ class LossBounds(Section):
     """How far lines and events may fall, as a ratio to the smallest of the past; its square for a day's share of labels."""
     max_ratio: float = Field(4.0, ge=1.0)
     """How far bytes an event may rise, as a ratio to the largest of the past."""
+    first: FirstBounds = FirstBounds()
+    """Where there are fewer earlier files, and neither floor nor ceiling is set."""
     excluded: Bounds = Bounds()
     """Share of a file's or a day's lines that `where` excludes."""
     duplicates: Bounds = Bounds()

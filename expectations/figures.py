@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,14 @@ class NewLines:
         return self.conflicts / self.lines if self.lines else 0.0
 
 
+class KindLines(NamedTuple):
+    """Sampled lines of a file whose value in a column is of one kind."""
+
+    lines: int
+    faulty: int
+    """Those of them that were refused as faulty."""
+
+
 @dataclass(frozen=True)
 class FileLines:
     """What became of the lines of one landed file."""
@@ -91,6 +100,12 @@ class FileLines:
     nulls: Mapping[str, int] = field(default_factory=dict)
     """Accepted lines without a value, by mapped column."""
     readable: bool = True
+    unreadable_because: str | None = None
+    """Why none of its lines can be read; None where they can."""
+    kinds: Mapping[str, Mapping[str, KindLines]] = field(default_factory=dict)
+    """What the values of the columns that the mapping names are, by column and kind; empty where it is not known."""
+    mapping: str = ""
+    """Digest of the mapping that read it."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Plain numbers in, judged numbers out. The measures are in `expectations.losses_o
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +16,9 @@ from expectations.wording import number, percent
 
 FEW_LINES = 20
 """A file or a day with fewer lines than this says little by its share."""
+LEAST_LINES = 5
+"""Fewest lines of which a file may not lose all, and by which a column's kind is known."""
+_HASHED = re.compile(r"[0-9a-fA-F-]*\d[0-9a-fA-F-]*")
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,34 @@ class Past:
     """Files of earlier cycles that passed by themselves, oldest first."""
     days_after_the_last: tuple[int, ...] = ()
     """Of each earlier cycle: days of its window after the last event."""
+
+
+@dataclass(frozen=True)
+class Retyped:
+    """A column of one file that is not what it was."""
+
+    path: str
+    column: str
+    was: str
+    """The most frequent kind before."""
+    now: str
+    share: float
+    """Share of the file's lines of this kind."""
+
+    @property
+    def words(self) -> str:
+        """For people: `column ts of b.jsonl was numbers and is text on 100.0 % of its lines`."""
+        column = f"column {self.column} of {self.path} was {self.was} and is"
+        return f"{column} {self.now} on {share_words(self.share)} of its lines"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Columns beside those of earlier files."""
+
+    judged: int
+    """Columns of files that were compared."""
+    retyped: tuple[Retyped, ...]
 
 
 @dataclass(frozen=True)
@@ -39,6 +71,10 @@ class Losses:
     past: Past = Past()
     no_late: str = "no earlier cycle to compare with"
     """Why `late` is None."""
+    cautions: tuple[str, ...] = ()
+    """What is said of files without a past."""
+    columns: Compared = Compared(0, ())
+    """What columns of the new files are, beside earlier ones."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +126,11 @@ class Measure:
 
 
 share_words = partial(percent, sign=False)
+
+
+def family(path: str) -> str:
+    """What files of one kind have in common: their names differ in numbers and digests."""
+    return _HASHED.sub("#", path)
 
 
 def is_set(bounds: Bounds) -> bool:

@@ -5,27 +5,18 @@ A file without enough of a past is judged by what holds of every healthy log.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from statistics import median
 
 from expectations.bounds import Bounds, Judged, LossBounds, count_floor, share_ceiling, whole_loss_is_chance
 from expectations.figures import FileLines
-from expectations.losses import FEW_LINES, Limits, Losses, Measure, is_set
+from expectations.first_files import excluded_share, null_share
+from expectations.losses import FEW_LINES, LEAST_LINES, Limits, Losses, Measure, family, is_set
 
-LEAST_LINES = 5
-"""Fewest lines of which a file may not lose all."""
-MOST_EXCLUDED = 0.95
-"""Without a past: largest share of a file's lines that `where` may exclude where other files keep theirs."""
-MOST_DUPLICATES = 0.95
-"""Without a past: largest share of a file's lines whose events are known."""
-MOST_REPEATS = 0.45
-"""Without a past: largest share of lines that repeat others; a file that was written twice has a half."""
 HEADER_BYTES = {"parquet": 65_536}
 """Bytes of a file that are no line, by format."""
 SMALL_HEADER_BYTES = 1024
-_HASHED = re.compile(r"[0-9a-fA-F-]*\d[0-9a-fA-F-]*")
 
 
 @dataclass(frozen=True)
@@ -55,11 +46,11 @@ def measures_of_files(limits: Limits, losses: Losses) -> list[Measure]:
 
     families: dict[str, list[FileLines]] = {}
     for file in past:
-        families.setdefault(_family(file.path), []).append(file)
+        families.setdefault(family(file.path), []).append(file)
     latest = list(past[-bounds.past_files :])
 
     def before(file: FileLines) -> list[FileLines]:
-        alike = families.get(_family(file.path), [])
+        alike = families.get(family(file.path), [])
         return alike[-bounds.past_files :] if len(alike) >= bounds.min_past_files else latest
 
     compared = {file.path: before(file) for file in files}
@@ -118,7 +109,7 @@ def measures_of_files(limits: Limits, losses: Losses) -> list[Measure]:
                 lambda file: file.excluded / max(file.lines, 1),
                 lines,
                 bounds.excluded,
-                lambda file: _first_excluded(file, together, bounds),
+                lambda file: _first_excluded(file, files, bounds),
             ),
             "excluded by where",
             none,
@@ -133,7 +124,7 @@ def measures_of_files(limits: Limits, losses: Losses) -> list[Measure]:
                 lambda file: file.duplicates / max(file.lines, 1),
                 lines,
                 bounds.duplicates,
-                lambda file: MOST_DUPLICATES if file.lines >= LEAST_LINES else None,
+                lambda file: bounds.first.duplicates if file.lines >= LEAST_LINES else None,
             ),
             "repeating known events",
             none,
@@ -148,7 +139,7 @@ def measures_of_files(limits: Limits, losses: Losses) -> list[Measure]:
                 lambda file: (file.repeats or 0) / max(file.lines, 1),
                 lambda file: 0 if file.repeats is None else file.lines,
                 bounds.repeats,
-                lambda file: MOST_REPEATS if file.lines >= FEW_LINES else None,
+                lambda file: bounds.first.repeats if file.lines >= FEW_LINES else None,
             ),
             "repeating other lines of the file",
             none,
@@ -187,7 +178,7 @@ def measures_of_files(limits: Limits, losses: Losses) -> list[Measure]:
                     lambda file, column=column: min(1.0, file.nulls.get(column, 0) / max(file.accepted, 1)),
                     lambda file, column=column: file.accepted if column in file.nulls else 0,
                     bounds.nulls.of(column),
-                    lambda file: None,
+                    lambda file, column=column: _first_null(file, files, column, bounds),
                 ),
                 f"without {column}",
                 none,
@@ -195,11 +186,6 @@ def measures_of_files(limits: Limits, losses: Losses) -> list[Measure]:
             )
         )
     return measures
-
-
-def _family(path: str) -> str:
-    """Files of one kind differ in numbers and digests of their names."""
-    return _HASHED.sub("#", path)
 
 
 def _faulty(file: FileLines, largest: float) -> Judged:
@@ -219,11 +205,23 @@ def _some_events(file: FileLines, together: _Total, past: Sequence[FileLines]) -
     return Judged(file.path, size, file.accepted, 0.0 if whole_loss_is_chance(kept, size) else 1.0)
 
 
-def _first_excluded(file: FileLines, together: _Total, bounds: LossBounds) -> float | None:
-    others = together.without(file)
-    if file.lines < LEAST_LINES or not others.lines:
+def _first_excluded(file: FileLines, files: Sequence[FileLines], bounds: LossBounds) -> float | None:
+    if file.lines < LEAST_LINES:
         return None
-    return max(MOST_EXCLUDED, share_ceiling([others.excluded / others.lines], file.lines, bounds.max_rise))
+    if excluded_share(files) > bounds.first.all_excluded:
+        return bounds.first.all_excluded
+    others = _Total.of(files).without(file)
+    if not others.lines:
+        return None
+    usual = share_ceiling([others.excluded / others.lines], file.lines, bounds.max_rise)
+    return max(bounds.first.excluded, usual)
+
+
+def _first_null(file: FileLines, files: Sequence[FileLines], column: str, bounds: LossBounds) -> float | None:
+    """A column may be empty in a file; one that is empty in all files is not where the mapping looks for it."""
+    if file.accepted and null_share(files, column) > bounds.first.nulls:
+        return bounds.first.nulls
+    return None
 
 
 def _lines(file: FileLines, past: Sequence[FileLines], bounds: LossBounds) -> Judged:

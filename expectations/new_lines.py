@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from expectations.figures import FileLines, NewLines
+from expectations.figures import FileLines, KindLines, NewLines
 
 EXAMPLES = 5
 """Reasons of faulty lines that are shown."""
 
-RECORDED = ("excluded_count", "duplicate_count", "repeat_count", "null_counts")
+RECORDED = ("excluded_count", "duplicate_count", "repeat_count", "null_counts", "column_kinds")
 """Columns of `ingested_files` that a version of an earlier release lacks."""
 
 
@@ -56,6 +56,7 @@ def new_files(
             F.count_if(F.col("reason").isin(*reasons.harmless)).alias("harmless"),
             F.count_if(~F.col("reason").isin(*reasons.not_faulty)).alias("faulty"),
             F.count_if(F.col("reason").isin(*reasons.conflicts)).alias("conflicts"),
+            F.min("reason").alias("reason"),
         )
     )
     lacking = [F.lit(None).alias(name) for name in RECORDED if name not in new.columns]
@@ -118,4 +119,15 @@ def _file(row: Row) -> FileLines:
         repeats=row["repeat_count"],
         nulls=json.loads(row["null_counts"] or "{}"),
         readable=row["mapping_digest"] != "",
+        unreadable_because=None if row["mapping_digest"] else row["reason"],
+        kinds=kinds_of(row["column_kinds"]),
+        mapping=(row["mapping_digest"] or "").partition(".")[0],
     )
+
+
+def kinds_of(recorded: str | None) -> dict[str, dict[str, KindLines]]:
+    """`column_kinds` of `ingested_files`; empty where it is not known."""
+    read = json.loads(recorded or "{}")
+    return {
+        column: {kind: KindLines(*counts) for kind, counts in kinds.items()} for column, kinds in read.items()
+    }

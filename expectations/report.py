@@ -41,12 +41,13 @@ def write(
     results: Sequence[SuiteResult],
     facts: Mapping[str, str],
     accepted: str | None = None,
+    cautions: Sequence[str] = (),
 ) -> Path:
     """Writes `<stage>.html` and a Data Docs page for every batch in which something failed; returns the
     former's path.
 
     `facts` must have `source` and `cycle`; its other entries are listed below the headline. `accepted` says who
-    accepts what is not met, and why.
+    accepts what is not met, and why; `cautions` is what is met and yet worth a look.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(f"{stage}-data-docs-*.html"):
@@ -64,6 +65,7 @@ def write(
     values = {
         "facts": facts,
         "accepted": accepted,
+        "cautions": cautions,
         "results": results,
         "red": red,
         "judged": sum(len(result.judgements) - result.count("not_applicable") for result in results),

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ITEM_INDEX_DOC = "position of the item in `items`, 0-based, append-only"
+PART_DOC = "of a table its name and the versions, `events@7` or `events@7..12`"
 CYCLE_DOC = "the cycle that wrote the row: its cutoff, `2026-03-01` or `2026-03-01T0600`"
 
 
@@ -98,7 +99,11 @@ EVENTS = Table(
         Column("position", "int", "0-based position on the page", nullable=True),
         Column("country", "string", "country of the observation", nullable=True),
         Column("device", "string", "device of the observation", nullable=True),
-        Column("file_id", "string", "SHA-256 of the landed file the event came from"),
+        Column(
+            "file_id",
+            "string",
+            "SHA-256 of the landed file the event came from, or of the table and its versions",
+        ),
         Column("line_number", "bigint", "1-based line (or row) within that file"),
         Column("event_date", "date", "UTC date of event_at"),
     ),
@@ -112,8 +117,8 @@ EVENTS = Table(
 )
 
 _REJECTED_COLUMNS = (
-    Column("file_id", "string", "SHA-256 of the landed file"),
-    Column("file_path", "string", "path of the landed file, relative to the landing folder"),
+    Column("file_id", "string", "SHA-256 of the landed file, or of the table and its versions"),
+    Column("file_path", "string", f"path of the landed file, relative to the landing folder; {PART_DOC}"),
     Column("line_number", "bigint", "1-based line (or row) within that file"),
     Column("raw", "string", "the line as it landed, cut to 10,000 characters"),
     Column("reason", "string", "why it was refused"),
@@ -143,12 +148,24 @@ REJECTED_ITEMS = Table(
 
 INGESTED_FILES = Table(
     name="ingested_files",
-    grain="one row per landed event file that has been ingested",
+    grain="one row per landed event file, or part of a table's history, that has been ingested",
     key=("file_id",),
     columns=(
-        Column("file_id", "string", "SHA-256 of the file's bytes, and of the values that its folders give"),
-        Column("file_path", "string", "path relative to the landing folder, the latest where it was renamed"),
-        Column("size_bytes", "bigint", "size of the file, bytes"),
+        Column(
+            "file_id",
+            "string",
+            "SHA-256 of the file's bytes, and of the values that its folders give; of a table's id and the versions",
+        ),
+        Column(
+            "file_path",
+            "string",
+            f"path relative to the landing folder, the latest where it was renamed; {PART_DOC}",
+        ),
+        Column(
+            "size_bytes",
+            "bigint",
+            "size of the file, or of the files that the table gained, bytes; 0 where its change feed tells the rows",
+        ),
         Column("line_count", "bigint", "lines (or rows) read; accepted + rejected"),
         Column("accepted_count", "bigint", "lines that became events"),
         Column("rejected_count", "bigint", "lines refused"),
@@ -189,6 +206,13 @@ INGESTED_FILES = Table(
             "null_counts",
             "string",
             "accepted lines without a value by mapped column that may lack one, a JSON object",
+            nullable=True,
+        ),
+        Column(
+            "column_kinds",
+            "string",
+            "sampled lines, and faulty ones among them, by column that the mapping names and kind of value, a JSON object; "
+            "null for files of earlier releases",
             nullable=True,
         ),
     ),

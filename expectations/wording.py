@@ -37,6 +37,14 @@ def megabytes(value: float) -> str:
     return f"{value:,.0f} MB"
 
 
+def size(value: int) -> str:
+    """A size, given in bytes, in the largest unit of which there is one: `999 B`, `1.5 kB`, `12 MB`, `3.4 GB`."""
+    scaled, units = float(value), ["B", "kB", "MB", "GB", "TB", "PB"]
+    while scaled >= 999.5 and len(units) > 1:
+        scaled, units = scaled / 1000, units[1:]
+    return f"{scaled:.1f} {units[0]}" if scaled < 9.95 and units[0] != "B" else f"{scaled:,.0f} {units[0]}"
+
+
 def listing(words: Sequence[str]) -> str:
     """Words as a list in a sentence: `a`, `a and b`, `a, b and c`. At least one is given."""
     return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
-from expectations.bounds import LossBounds
+from expectations.bounds import MAX_FAULTY_FRACTION, LossBounds
 from expectations.section import Section
 from model.config import (
     FRESHNESS_WIDTH,
@@ -34,6 +34,7 @@ from spark_jobs.config import (
     SourceConfig,
     VocabularyConfig,
 )
+from spark_jobs.settings import SparkSettings
 
 MINUTE = timedelta(minutes=1)
 LONGEST_DAYS = 36_500
@@ -165,7 +166,7 @@ class ExpectationsConfig(Section):
     """Most events a day in the window, as a ratio to the median of the earlier cycles."""
     max_action_mix_distance: float = Field(0.3, ge=0.0, le=1.0)
     """Largest total variation distance between the window's action shares and the earlier cycles'."""
-    max_faulty_fraction: float = Field(0.05, ge=0.0, le=1.0)
+    max_faulty_fraction: float = Field(MAX_FAULTY_FRACTION, ge=0.0, le=1.0)
     """Largest fraction of a cycle's new lines that may be faulty, and of the lines of each new file; lines
     excluded by `where` and repeated or replaced events do not count as faulty."""
     max_conflict_fraction: float = Field(0.05, ge=0.0, le=1.0)
@@ -174,6 +175,9 @@ class ExpectationsConfig(Section):
     max_faulty_catalogue_fraction: float = Field(0.05, ge=0.0, le=1.0)
     """Largest fraction of the lines of item files that may be faulty, and of tag and edge files; superseded
     lines and lines excluded by `where` do not count as faulty."""
+    max_lost_catalogue_fraction: float = Field(0.2, ge=0.0, le=1.0)
+    """Largest fraction of the items that had a title, a description, a launch, tags or edges when the version that this
+    cycle continues was made, and have it no more."""
     min_window_events: int = Field(1, ge=0)
     """Fewest events of the evaluation window."""
     losses: LossBounds = LossBounds()
@@ -235,6 +239,8 @@ class Config(Section):
     registry: RegistryConfig = RegistryConfig()
     expectations: ExpectationsConfig = ExpectationsConfig()
     maintenance: MaintenanceConfig = MaintenanceConfig()
+    spark: SparkSettings = Field(default_factory=dict)
+    """Further settings of Spark by their names: executors, packages, event log. They change no result."""
     # Private, so that it is not part of the digest: where a file is changes no result.
     _words: str | None = PrivateAttr(None)
 
@@ -295,8 +301,8 @@ class Config(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the whole configuration, the first 16 hexadecimal digits."""
-        return self.digest_of(*sorted(type(self).model_fields))
+        """SHA-256 of all that results depend on, the first 16 hexadecimal digits."""
+        return self.digest_of(*sorted({*type(self).model_fields} - {"spark"}))
 
     def digest_of(self, *sections: str) -> str:
         """Digest of some sections, so that a stage runs again only when what it reads changed. The section

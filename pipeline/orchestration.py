@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
@@ -51,7 +50,7 @@ QUEUE_PAUSE = timedelta(seconds=60)
 """Time between two tries of a stage whose source is busy with another cycle."""
 QUEUE_TRIES = 60
 """Times a stage waits for a busy source before its task fails."""
-WARM_JVM_SECONDS = "300"
+WARM_JVM_SECONDS = "600"
 """How long the JVM of a local Spark master waits for the next stage, unless `REPRISE_WARM_JVM_SECONDS` says."""
 RETRY_DELAY = timedelta(seconds=10)
 """Wait before a crashed stage is run again; what killed a process is mostly gone in seconds."""
@@ -348,9 +347,8 @@ class SparkStageOperator(SparkSubmitOperator):
             run_command(self._process, self.command, self.source, context, environment)
             return
         self.application_args = arguments(self.command, self.source, context)
-        self.properties_file = str(_spark_properties(master))
-        prefix = _CLUSTER_ENVIRONMENT.get(master.partition(":")[0])
-        self.conf = {f"{prefix}.{name}": value for name, value in _PYTHON.items()} if prefix else {}
+        # Not as a properties file, which would stand in place of the person's spark-defaults.conf.
+        self.conf = _spark_settings(master, self.source)
         code, line = Exit.DONE, ""
         try:
             super().execute(context)
@@ -396,15 +394,28 @@ def spark_master() -> str:
             f"the connection {SPARK_CONNECTION} names no Spark master (type {connection.conn_type!r}, host {host!r}); "
             f"allowed are local[n], spark://host:port, k8s://address and yarn; {advice}"
         )
+    if host.startswith("k8s:") and not _has_kubernetes():
+        raise AirflowFailException(
+            f"the connection {SPARK_CONNECTION} names {host}, for which Airflow's Spark operator needs the package "
+            "apache-airflow-providers-cncf-kubernetes; install it where tasks run"
+        )
     return f"{host}:{connection.port}" if connection.port else host
 
 
-def _spark_properties(master: str) -> Path:
-    """The properties file for submitting to a cluster."""
-    from spark_jobs.lake.session import write_properties
+def _has_kubernetes() -> bool:
+    from airflow.providers.apache.spark.hooks import spark_submit
 
-    settings = Settings.from_environment()
-    return write_properties(settings.home / "spark" / "cluster.properties", master, str(settings.jars))
+    return hasattr(spark_submit, "kube_client")
+
+
+def _spark_settings(master: str, source: str) -> dict[str, str]:
+    """What spark-submit is given for a source beside the person's `spark-defaults.conf`."""
+    from spark_jobs.lake.session import configuration
+
+    chosen = configuration(master, str(Settings.from_environment().jars), presets.load(source).spark)
+    # Where the driver may run on another machine, its environment is part of the command.
+    prefix = _CLUSTER_ENVIRONMENT.get(master.partition(":")[0])
+    return chosen | ({f"{prefix}.{name}": value for name, value in _PYTHON.items()} if prefix else {})
 
 
 class FailureNotifier(BaseNotifier):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,8 @@ from pipeline.cycle.vacuumed import usable
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import workflow
 from pipeline.workflows.stage import LANDED, Stage, Workflow
-from spark_jobs.config import Job
-from spark_jobs.figures import ItemSignalsFigures
+from spark_jobs.config import Continued, Job
+from spark_jobs.figures import SEQUENCES_RULES, ItemSignalsFigures, SequencesFigures, SparkWork
 from spark_jobs.lake import warm_jvm
 
 Say = Callable[[str], None]
@@ -104,7 +104,10 @@ def _run(
     digest = corrections.digest(inputs)
     _check_upstream(stages, stage, records, config, cycle)
     beside = [other.name for other in stages.stages if other is not stage and other.after == stage.after]
-    with lease.working(settings, cycle.source, cycle.name, name, beside), crash_points.inside(name):
+    with (
+        lease.working(settings, cycle.source, cycle.name, name, beside) as check_lease,
+        crash_points.inside(name),
+    ):
         # Another process may have come before it since: the same stage, or an earlier one that ran again.
         records, _ = _standing(stages, config, cycle, folder, outside)
         if name in records:
@@ -120,7 +123,7 @@ def _run(
             stage, config, cycle, settings, records, lambda text: say(f"{name}: {text}"), digest
         )
         context.say(stage.title)
-        result = _call(stage, context)
+        result, work = _call(stage, context)
         _check_writes(stage, result)
         record = StageRecord(
             stage=name,
@@ -133,8 +136,10 @@ def _run(
             started_at=started.isoformat(),
             peak_megabytes=_peak_megabytes(),
             code_revision=code_revision(),
+            spark=work,
         )
         crash_points.reach("before-record")
+        check_lease()
         write_record(folder, record)
         crash_points.reach("after-record")
     return Outcome(record, worked=True)
@@ -167,19 +172,23 @@ def is_finished(config: Config, cycle: Cycle, settings: Settings) -> bool:
 def spark_job(context: StageContext) -> Job:
     """The input of a Spark job of this cycle.
 
-    A job that continues the version before reads that version's vocabulary and half-lives as its cycle
+    A job that continues the version before reads that version's vocabulary, half-lives and sequences as its cycle
     recorded them.
     """
     config, cycle, settings = context.config, context.cycle, context.settings
     versions = dict(context.versions)
     reference = cycle.reference if context.stage.continues else None
-    half_lives = None
+    half_lives, kept = None, None
     if reference is not None:
         continued = accepted.records(settings, cycle.source, reference)
         if "vocabulary" in context.stage.reads:
             versions.setdefault("vocabulary", table_versions(continued)["vocabulary"])
         signals = find_figures(continued, "item_signals", ItemSignalsFigures)
         half_lives = signals.half_lives_days if signals else None
+        if "sequences" in context.stage.reads:
+            kept = _continued(context, continued)
+            if kept is not None:
+                versions["sequences"] = table_versions(continued)["sequences"]
     return job_of(
         config,
         settings,
@@ -187,6 +196,7 @@ def spark_job(context: StageContext) -> Job:
         parent_cycle=reference.cycle if reference else None,
         parent_split=reference.split if reference else None,
         parent_half_lives_days=half_lives,
+        continued=kept,
         versions=versions,
         **(corrected(settings, cycle.source) if LANDED in context.stage.reads else {}),
         vocabulary=config.vocabulary,
@@ -194,6 +204,17 @@ def spark_job(context: StageContext) -> Job:
         sequences=config.sequences,
         signals=config.signals,
     )
+
+
+def _continued(context: StageContext, parent: Records) -> Continued | None:
+    """The parent's sequences, where today's rules and configuration would make the same rows of the same events."""
+    made = find_figures(parent, "sequences", SequencesFigures)
+    if made is None or made.rules != SEQUENCES_RULES:
+        return None
+    record, sections = parent["sequences"], context.stage.sections
+    if record.inputs.get("configuration") != context.config.digest_of(*sections):
+        return None
+    return Continued(events_version=table_versions(parent)["events"], events=made.events)
 
 
 def job_of(config: Config, settings: Settings, cycle: Cycle, **more: Any) -> Job:
@@ -210,12 +231,20 @@ def job_of(config: Config, settings: Settings, cycle: Cycle, **more: Any) -> Job
     )
 
 
-def _call(stage: Stage, context: StageContext) -> StageResult:
-    function = _load_beside_session(stage, context) if stage.engine == "spark" else stage.load()
-    if not stage.is_job:
-        return function(context)
-    result = function(context.session(), spark_job(context))
-    return StageResult(result.figures, result.versions)
+def _call(stage: Stage, context: StageContext) -> tuple[StageResult, SparkWork | None]:
+    """What the stage returns, and what Spark's tasks did for it."""
+    if stage.engine != "spark":
+        return stage.load()(context), None
+    function = _load_beside_session(stage, context)
+    from spark_jobs.lake.task_metrics import Meter
+
+    meter = Meter(context.session())
+    if stage.is_job:
+        made = function(context.session(), spark_job(context))
+        result = StageResult(made.figures, made.versions)
+    else:
+        result = function(context)
+    return result, meter.work()
 
 
 def _load_beside_session(stage: Stage, context: StageContext) -> Callable[..., Any]:
@@ -262,13 +291,18 @@ class _Outside:
 
         source, settings = self._config.source, self._settings
         mappings = (source.events, *source.items, *source.tags, *source.edges)
-        patterns = [pattern for mapping in mappings for pattern in mapping.files]
-        files = listing(
+        landing, session = (
             landing_folder(self._config, settings),
-            patterns,
-            lambda: spark_session(settings),
+            partial(spark_session, settings, self._config),
         )
-        return corrections.digest([files, self.said.kept_out])
+        patterns = [pattern for mapping in mappings for pattern in mapping.files]
+        tables = sorted({mapping.table for mapping in mappings if mapping.table is not None})
+        landed = listing(landing, patterns, session)
+        if tables:
+            from spark_jobs.landing.source_tables import newest
+
+            landed = [*landed, *(newest(landing, table, session) for table in tables)]
+        return corrections.digest([landed, self.said.kept_out])
 
 
 def landing_folder(config: Config, settings: Settings) -> str:

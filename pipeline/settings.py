@@ -29,7 +29,7 @@ class Settings:
     """`REPRISE_SPARK_MASTER`: used unless spark-submit has set a master; by default `local[2]`."""
     warm_jvm_seconds: float = 0.0
     """`REPRISE_WARM_JVM_SECONDS`: how long the JVM of a local master waits for another stage; 0: it ends with
-    its stage. Airflow's tasks have 300."""
+    its stage. Airflow's tasks have 600."""
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -106,7 +106,7 @@ class Settings:
 
     @property
     def jars(self) -> Path:
-        """Delta's jars, fetched at set-up."""
+        """The jars of Delta and Avro, fetched at set-up."""
         return self.home / "jars"
 
 

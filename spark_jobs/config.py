@@ -7,7 +7,7 @@ input of one job: beside it a job reads only the tables named in it, at the vers
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -15,7 +15,7 @@ from expectations.instants import DAY_US, SECOND_US
 from expectations.section import Section
 from expectations.tables import TOKEN_FIELDS
 
-Format = Literal["jsonl", "csv", "tsv", "parquet"]
+Format = Literal["jsonl", "csv", "tsv", "parquet", "orc", "avro"]
 DELIMITED: dict[str, tuple[str, str]] = {"csv": (",", '"'), "tsv": ("\t", "")}
 """Delimiter and quote of the formats that have them; an empty quote is none."""
 TimeUnit = Literal["seconds", "milliseconds", "microseconds", "iso"]
@@ -28,14 +28,17 @@ LANGUAGE_WIDTH = 384
 
 
 class FileMapping(Section):
-    """Landed files of one layout. Every `str` of a subclass is a Spark SQL expression over the columns of
+    """Landed files of one layout, or a table. Every `str` of a subclass is a Spark SQL expression over the columns of
     these files; the simplest is a column's name."""
 
-    files: tuple[str, ...] = Field(min_length=1)
+    files: tuple[str, ...] = ()
     """Glob patterns, absolute or relative to the source's landing folder; `**` is folders at any depth, and a
     matched folder stands for the files in it."""
-    format: Format
-    """`csv` and `tsv` have a header line; `jsonl` is one JSON object a line, or an array of objects. Text files may be
+    table: str | None = None
+    """Instead of files: the folder of a Delta table, with a slash in it and relative as files are, or the name of a table
+    in one of Spark's catalogs (`catalog.schema.name`)."""
+    format: Format | None = None
+    """Of the files. `csv` and `tsv` have a header line; `jsonl` is one JSON object a line, or an array of objects. Text files may be
     packed, and in UTF-16."""
     delimiter: str | None = Field(default=None, min_length=1)
     """Between the fields of `csv` and `tsv`. None: a comma, a tab. Several characters need `quote = ""`."""
@@ -49,6 +52,19 @@ class FileMapping(Section):
 
     @model_validator(mode="after")
     def _can_be_read(self) -> FileMapping:
+        if bool(self.files) == (self.table is not None):
+            raise ValueError("either files or table must say where the lines are, and not both")
+        if self.table is not None:
+            given = [
+                name for name in ("format", "delimiter", "quote", "escape") if getattr(self, name) is not None
+            ]
+            if given:
+                raise ValueError(f"{given[0]} is for files; a table knows its own")
+            if not self.table.strip():
+                raise ValueError("table is empty; give the folder of a Delta table or a name in a catalog")
+            return self
+        if self.format is None:
+            raise ValueError(f"format is missing; files need one of {', '.join(get_args(Format))}")
         if not all(pattern.strip() for pattern in self.files):
             raise ValueError("files has an empty pattern; give the name of a file, or * for all of a folder")
         given = [name for name in ("delimiter", "quote", "escape") if getattr(self, name) is not None]
@@ -295,6 +311,19 @@ class SignalsConfig(Section):
         return int(self.bucket_minutes * 60 * SECOND_US)
 
 
+class Continued(Section):
+    """The rows of `sequences` that the parent cycle wrote, which a job may take over instead of making them again.
+
+    They are given only where they were made by the same rules and the same configuration. The version of the table is
+    among those to read.
+    """
+
+    events_version: int
+    """Delta version of `events` that they were made from."""
+    events: int
+    """Its events up to that cycle's split, as many as the rows have loss positions."""
+
+
 class Job(Section):
     """The whole input of one Spark job."""
 
@@ -316,6 +345,8 @@ class Job(Section):
     """Split of that cycle."""
     parent_half_lives_days: tuple[float, ...] | None = None
     """Half-lives of that cycle's `item_signals`, days; None on a cold start, or where that cycle has none."""
+    continued: Continued | None = None
+    """What of that cycle's `sequences` may be taken over; None: all rows are made from the events."""
     versions: dict[str, int] = Field(default_factory=dict)
     """Delta version to read, by table; a table that is absent here has no version yet."""
     passed_ingestion: int | None = None

@@ -3,7 +3,7 @@
 Reads `events` and `items` at their pinned versions. Writes the cycle's partition of
 `evaluation_sequences`, one row a user, with the positions of its labels: the high-value events in
 (split, cutoff]. Training never opens this table. Tasks, serving delays and eligible items are applied
-later, when ranks are computed.
+later, when ranks are computed. Only users with a label are shuffled.
 
 A history longer than `max_evaluation_history` keeps its last events; the labels it loses are counted
 (`labels_dropped`). Cost: that of `histories.tokens`.
@@ -30,13 +30,9 @@ def evaluation_sequences(
     numbered: DataFrame, split: datetime, cycle: str, source: SourceConfig, config: SequencesConfig
 ) -> DataFrame:
     """Rows of `evaluation_sequences` from numbered tokens (`histories.tokens.numbered`) of all events up to
-    the cutoff."""
+    the cutoff, at least those of the users who have a label in the window."""
     split_us = microseconds(split)
-    is_label = (F.col("reward") > 0) & (F.col("event_at_us") > split_us)
-    has_label = F.max(is_label).over(tokens.whole(tokens.in_order()))
-    kept = numbered.withColumn("has_label", has_label).where(
-        F.col("has_label") & (F.col("place") >= F.col("events") - config.max_evaluation_history)
-    )
+    kept = numbered.where(F.col("place") >= F.col("events") - config.max_evaluation_history)
     gathered = kept.groupBy("user_id").agg(
         F.sort_array(F.collect_list(tokens.token_struct(source))).alias("row")
     )
@@ -58,7 +54,10 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     """Writes the cycle's evaluation histories."""
     events = up_to(delta.read_pinned(spark, job, tables.EVENTS), job.cutoff)
     items = tokens.broadcastable(delta.read_pinned(spark, job, tables.ITEMS))
-    numbered = tokens.numbered(tokens.tokens(events, items, job.source, job.sequences.context_buckets))
+    labels = with_reward(after(events, job.split), job.source).where(F.col("reward") > 0)
+    # Before the shuffle, which then moves the histories of these users alone.
+    of_users = events.join(labels.select("user_id").distinct(), on="user_id", how="left_semi")
+    numbered = tokens.numbered(tokens.tokens(of_users, items, job.source, job.sequences.context_buckets))
     rows = evaluation_sequences(numbered, job.split, job.cycle, job.source, job.sequences)
     version = delta.replace_cycle(spark, rows, tables.EVALUATION_SEQUENCES, job)
     written = delta.read_cycle(spark, job, tables.EVALUATION_SEQUENCES, version)
@@ -67,7 +66,6 @@ def main(spark: SparkSession, job: Job) -> JobResult:
         F.coalesce(F.sum(F.size("item_index")), F.lit(0)).alias("stored_tokens"),
         F.coalesce(F.sum(F.size("label_positions")), F.lit(0)).alias("labels"),
     )
-    labels = with_reward(after(events, job.split), job.source).where(F.col("reward") > 0).count()
     counted = counts.first().asDict()
-    figures = EvaluationSequencesFigures(**counted, labels_dropped=labels - counted["labels"])
+    figures = EvaluationSequencesFigures(**counted, labels_dropped=labels.count() - counted["labels"])
     return JobResult(versions={tables.EVALUATION_SEQUENCES.name: version}, figures=figures)

@@ -14,22 +14,27 @@ Shuffles once by event (occurrences and duplicates) and once by date (files of t
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS
-from spark_jobs.config import Job
+from spark_jobs.config import Job, SourceConfig
 from spark_jobs.figures import JobResult
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.landing import files as landing
+from spark_jobs.landing import source_tables
+from spark_jobs.landing.catalogs import by_files
 from spark_jobs.landing.erased import refuse_erased
 from spark_jobs.landing.event_lines import (
     BESIDE_ANOTHER,
     CHECKED_LINES,
     CONTENT,
+    DUPLICATE,
     OPTIONAL,
     accepted_events,
     checked_lines,
@@ -54,6 +59,8 @@ from spark_jobs.landing.ingestion import (
     mapping_digest,
     new_columns,
     newest_versions,
+    only_counted,
+    retyped_columns,
     shadowed,
     split_new,
     unreadable_rows,
@@ -61,9 +68,10 @@ from spark_jobs.landing.ingestion import (
 )
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, RAW
 from spark_jobs.landing.listing import vanished_folders
-from spark_jobs.landing.outdated import GONE, SHADOWED, admitted, outdated
+from spark_jobs.landing.outdated import GONE, SHADOWED, admitted, outdated, split_digest
 from spark_jobs.landing.reading import WHERE, Mapped, read_mapped
 from spark_jobs.landing.replacement import reopened
+from spark_jobs.landing.table_rows import lost_to_reading, measured
 
 BROADCAST_IDS = 1_000_000
 """Known events up to this many are joined without a shuffle (about 120 MB on every executor)."""
@@ -74,31 +82,42 @@ def main(spark: SparkSession, job: Job) -> JobResult:
 
     Raises MappingError (the mapping does not fit the files), LandingError, TableError.
     """
-    source, lake = job.source, job.lake
-    found = landed_files(spark, job)
-    files = admitted(found, job.kept_out)
+    source, lake, mapping = job.source, job.lake, by_files(spark, job.source.events)
     before = ingested_files(spark, lake, source.name)
+    found = landed_files(spark, job, before)
+    files = admitted(found, job.kept_out)
     names = [row["file_path"] for row in before.values()]
-    if gone := vanished_folders(job.landing, source.events.files, names):
+    if gone := vanished_folders(job.landing, mapping.files, names):
         raise landing.LandingError(
             f"the landing folder {', '.join(gone)} is gone, from which files were ingested before; bring it back "
             "(its disk may not be mounted), or take its pattern out of events.files"
         )
-    if not found and not before:
+    if not found and not before and mapping.table is None:
         raise landing.LandingError(
-            f"no file matches events.files = {', '.join(source.events.files)} under {job.landing}"
+            f"no file matches events.files = {', '.join(mapping.files)} under {job.landing}"
         )
+    digest = mapping_digest(source)
+    files = _still_read(
+        spark, files, {name for name, row in before.items() if row["mapping_digest"] != digest}
+    )
     before, touched = held_to_rules(spark, job, files, before)
-    digest, lost = mapping_digest(source), lost_rows(spark, job, before)
-    why = outdated(files, before, digest, job.kept_out, job.passed_ingestion, touched, lost)
-    why |= shadowed(spark, job, files, before, why)
-    landed = {file.file_id for file in files}
-    if source.on_conflict == "keep_last" and not landed.isdisjoint(why):
-        # Which line is the last goes by the order of the files: one that is read again alone would come last.
-        why |= {file_id: SHADOWED for file_id in sorted(landed & before.keys() - why.keys())}
+    lost = lost_rows(spark, job, before)
+
+    def reasons(files: list[LandedFile]) -> dict[str, str]:
+        why = outdated(files, before, digest, job.kept_out, job.passed_ingestion, touched, lost)
+        why |= shadowed(spark, job, files, before, why)
+        landed = {file.file_id for file in files}
+        if source.on_conflict == "keep_last" and not landed.isdisjoint(why):
+            # Which line is the last goes by the order of the files: one that is read again alone would come last.
+            why |= {file_id: SHADOWED for file_id in sorted(landed & before.keys() - why.keys())}
+        return why
+
+    why = reasons(files)
+    if len(readable := _still_read(spark, files, why)) < len(files):
+        files, why = readable, reasons(readable)
     if not files and GONE in why.values() and len(why) == len(before):
         raise landing.LandingError(
-            f"no file matches events.files = {', '.join(source.events.files)} under {job.landing}, and no cycle "
+            f"no file matches events.files = {', '.join(mapping.files)} under {job.landing}, and no cycle "
             f"has passed the {len(before)} files that were ingested: land them again"
         )
     ingested = forget(spark, job, before, why)
@@ -107,11 +126,8 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     ingestion = Ingestion(spark, job, new, ingested)
     if not new and not ingestion.interrupted(EVENTS) and not ingestion.interrupted(REJECTED_EVENTS):
         return JobResult(versions=newest_versions(spark, lake, source.name), figures=figures)
-    # Once a log is known, a day's file may lack optional columns; JSON leaves out keys without a value.
-    json_where = (WHERE,) if source.events.format == "jsonl" else ()
-    optional = frozenset((*OPTIONAL, *json_where)) if ingested else frozenset()
     mapped = read_mapped(
-        spark, new, source.events, mapped_expressions(source), "events", may_be_absent=optional
+        spark, new, mapping, mapped_expressions(source), "events", _may_be_absent(source, before)
     )
     figures = replace(figures, new_columns=new_columns(mapped, before), empty_files=mapped.empty(new))
     lines = spark.createDataFrame([], CHECKED_LINES)
@@ -136,11 +152,18 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     if earlier is not None:
         rest = {name: row for name, row in ingested.items() if name not in earlier.file_ids}
         ingestion = Ingestion(spark, job, new, rest)
-    counts = line_counts(lines, mapped_optional(source)) if mapped.parts else {}
+    again = source_tables.read_again(new)
+    if again:
+        is_known = F.coalesce(F.col("problem") == DUPLICATE, F.lit(False))
+        lines = lines.where(~(F.col("file_id").isin(*again) & is_known))
+    counts = line_counts(lines, mapped_optional(source), mapped.measured.names) if mapped.parts else {}
+    mapped = only_counted(mapped, again, counts)
     refused = refused_lines(lines, mapped, new, counts).unionByName(unreadable_rows(spark, new, mapped))
     log = local_rows(spark, log_rows(new, mapped, counts, job, ingestion.number), INGESTED_FILES.ddl)
     accepted = accepted_events(lines)
-    figures = with_lines(figures, mapped, counts)
+    figures = replace(
+        with_lines(figures, mapped, counts), retyped=retyped_columns(new, mapped, counts, before, job)
+    )
     if earlier is not None:
         figures = replace(figures, replaced=earlier.replaced)
         refused, log = refused.unionByName(earlier.rejected), log.unionByName(earlier.log)
@@ -156,9 +179,42 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     return JobResult(versions=versions, figures=figures)
 
 
-def landed_files(spark: SparkSession, job: Job) -> list[LandedFile]:
-    """The landed event files, withdrawn ones too. Raises LandingError."""
-    return landing.find(spark, job.landing, job.source.events.files)
+def landed_files(spark: SparkSession, job: Job, ingested: dict[str, Row] | None = None) -> list[LandedFile]:
+    """The landed event files, withdrawn ones too; of a table the parts of its history. `ingested` are the rows of
+    `ingested_files`, where they are at hand. Raises LandingError."""
+    mapping = by_files(spark, job.source.events)
+    if mapping.table is None:
+        return landing.find(spark, job.landing, mapping.files)
+    if ingested is None:
+        ingested = ingested_files(spark, job.lake, job.source.name)
+    return source_tables.versions(
+        spark,
+        job.landing,
+        mapping.table,
+        ingested,
+        job.passed_ingestion,
+        job.kept_out,
+        partial(measured, spark),
+    )
+
+
+def _still_read(spark: SparkSession, files: list[LandedFile], wanted: Collection[str]) -> list[LandedFile]:
+    """The files without those parts of a table, among the `wanted`, that cannot be read again: they keep what they gave,
+    as files that are landed no more do."""
+    lost = lost_to_reading(spark, files, wanted)
+    return [file for file in files if file.file_id not in lost]
+
+
+def _may_be_absent(source: SourceConfig, before: dict[str, Row]) -> frozenset[str]:
+    """Expressions that may name columns which no new file has. Under a mapping that has read files before, all: a column
+    has vanished then, and a file that needs it cannot be read. Under another one, those that a line may leave empty: a
+    column that no file has is a mistake of the mapping."""
+    mapping, _ = split_digest(mapping_digest(source))
+    if any(split_digest(row["mapping_digest"])[0] == mapping for row in before.values()):
+        return frozenset((*mapped_expressions(source), WHERE))
+    # JSON leaves out keys without a value.
+    json_where = (WHERE,) if source.events.format == "jsonl" else ()
+    return frozenset((*OPTIONAL, *json_where)) if before else frozenset()
 
 
 def known_events(lines: DataFrame, events: DataFrame, has_source_ids: bool) -> DataFrame | None:

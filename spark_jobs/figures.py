@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+SEQUENCES_RULES = 1
+"""Number of the rules by which events become rows of `sequences`. A change of what a row holds for the same events and
+configuration raises it, so that no cycle takes over rows of other rules."""
+
 
 @dataclass(frozen=True)
 class EventsFigures:
@@ -35,6 +39,8 @@ class EventsFigures:
     """Columns that the mapping names and no new file has."""
     new_columns: tuple[str, ...] = ()
     """Columns of the new files that no file had before."""
+    retyped: tuple[str, ...] = ()
+    """Columns of new files whose values are of another kind than before, or that have vanished, a sentence each."""
     files_withdrawn: int = 0
     """Landed files that are withdrawn, and so not read."""
     outdated_by_reason: dict[str, int] = field(default_factory=dict)
@@ -142,6 +148,8 @@ class SequencesFigures:
     """Compressed bytes on disk per stored token."""
     overlap_fraction: float
     """Share of stored tokens that repeat context."""
+    rules: int = 0
+    """Number of the rules that made the rows (`SEQUENCES_RULES`); 0 in records from before it was kept."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +198,30 @@ class SuccessorsFigures:
     pairs: int
     """Array entries over all rows: pairs of an event and one before it."""
     bytes_on_disk: int
+
+
+@dataclass(frozen=True)
+class SparkWork:
+    """What Spark's tasks did in one stage of a cycle, by Spark's own metrics. What is read, shuffled or written twice
+    counts twice; so do rows that are read from Spark's cache."""
+
+    tasks: int
+    records_read: int
+    """Rows that scans gave, before any filter but those that skip files and row groups."""
+    bytes_read: int
+    """Bytes of the files read, as compressed as they are. On a cluster, Parquet pages that are read beside the task's own
+    thread are missing."""
+    records_shuffled: int
+    """Rows that were written for a shuffle."""
+    bytes_shuffled: int
+    records_written: int
+    bytes_written: int
+    bytes_spilled: int
+    """Bytes that did not fit into memory and went to disk."""
+    cpu_seconds: float
+    """CPU time of the tasks on all executors; planning on the driver is no task's."""
+    stages_forgotten: int = 0
+    """Spark's stages that Spark no longer kept when the sums were made (`spark.ui.retainedStages`): they are missing."""
 
 
 JobFigures = (

@@ -32,6 +32,8 @@ from spark_jobs.figures import CatalogueLines, ItemsFigures, JobResult
 from spark_jobs.lake import delta
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.landing import files as landing
+from spark_jobs.landing import source_tables
+from spark_jobs.landing.catalogs import by_files
 from spark_jobs.landing.fields import RULES_NUMBER
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.item_lines import (
@@ -43,7 +45,7 @@ from spark_jobs.landing.item_lines import (
     mapped_expressions,
     refuse_superseded,
 )
-from spark_jobs.landing.reading import EXCLUDED, read_mapped
+from spark_jobs.landing.reading import EXCLUDED, NEEDED, read_mapped
 
 _SAID = ("title", "description", "launched_at", "retired")
 _DESCRIBED = (*_SAID, "tags", "edges")
@@ -55,7 +57,7 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     Raises MappingError (a mapping does not fit its files), LandingError, TableError.
     """
     place = (job.lake, job.source.name)
-    mappings, landed = _mappings(job), landed_files(spark, job)
+    mappings, landed = [by_files(spark, one) for one in _mappings(job)], landed_files(spark, job)
     inputs = _inputs_digest(job, landed)
     note = json.loads(delta.last_note(spark, *place, ITEMS) or "{}")
     if note.get("inputs") == inputs:
@@ -74,9 +76,11 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     unreadable: list[tuple] = []
     damaged: Counter[str] = Counter()
     without_lines: set[str] = set()
+    # Under mappings that have read files before, it is the files that have lost a column.
+    may_be_absent = NEEDED if note.get("mappings") == _mappings_digest(job) else frozenset()
     for number, (mapping, files) in enumerate(zip(mappings, landed, strict=True)):
         kind = KINDS[type(mapping)]
-        mapped = read_mapped(spark, files, mapping, mapped_expressions(mapping), kind)
+        mapped = read_mapped(spark, files, mapping, mapped_expressions(mapping), kind, may_be_absent)
         names = {file.file_id: file.name for file in files}
         unreadable += [(file_id, names[file_id], 1, "", why) for file_id, why in mapped.unreadable.items()]
         damaged[kind] += len(mapped.unreadable)
@@ -105,7 +109,12 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     empty = tuple(sorted(without_lines))
     measured = figures(rows, known.count(), refused, catalogue, empty)
     note = json.dumps(
-        {"inputs": inputs, "catalogue": [asdict(counts) for counts in catalogue], "empty_files": empty}
+        {
+            "inputs": inputs,
+            "mappings": _mappings_digest(job),
+            "catalogue": [asdict(counts) for counts in catalogue],
+            "empty_files": empty,
+        }
     )
     versions = {
         REJECTED_ITEMS.name: delta.upsert(spark, refused, REJECTED_ITEMS, *place),
@@ -264,12 +273,20 @@ def was_made_of(note: str | None, job: Job, landed: list[list[LandedFile]]) -> b
 
 def _landed(spark: SparkSession, job: Job, mapping: FileMapping) -> list[LandedFile]:
     """The mapping's files. Raises LandingError when there is none."""
+    mapping = by_files(spark, mapping)
+    if mapping.table is not None:
+        return [source_tables.whole(spark, job.landing, mapping.table)]
     files = landing.find(spark, job.landing, mapping.files)
     if not files:
         raise landing.LandingError(
             f"no file matches {KINDS[type(mapping)]}.files = {', '.join(mapping.files)} under {job.landing}"
         )
     return files
+
+
+def _mappings_digest(job: Job) -> str:
+    mappings = job.source.model_dump(mode="json", include={"items", "tags", "edges"})
+    return hashlib.sha256(json.dumps(mappings, sort_keys=True).encode()).hexdigest()
 
 
 def _inputs_digest(job: Job, landed: list[list[LandedFile]]) -> str:

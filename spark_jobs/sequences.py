@@ -16,20 +16,29 @@ most max_targets a row, even for a user whose high-value events are far apart. A
 labels as long as fewer than max_targets - K targets of the tail are tied with it in time or repeat an
 item.
 
-Cost: linear in events, one shuffle by user. No aggregate is larger than one row, and windows stream a
-user's events through a buffer that spills to disk: a user with ten million events is slow, but works.
+A cycle that continues another takes over its rows. Rows of a user without new events are copied. Where all new
+events of a user lie after the parent's split, the history up to there comes from the parent's own rows, whose loss
+positions are the events in order, and only the new events are read from `events`. Only a user of whom an event came late, was
+corrected or left since is made from all events again; which events changed is known from the files by which the two
+versions of `events` differ. What is left is equal, row for row, to rows made from all events.
+
+Cost: linear in events, one shuffle by user; for a cycle that continues another only users with new events
+are shuffled by user. No aggregate is larger than one row, and windows stream a user's events through a buffer that
+spills to disk: a user with ten million events is slow, but works.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from expectations import tables
 from spark_jobs.config import Job, SequencesConfig, SourceConfig
-from spark_jobs.figures import JobResult, SequencesFigures
+from spark_jobs.figures import SEQUENCES_RULES, JobResult, SequencesFigures
 from spark_jobs.histories import tokens
-from spark_jobs.histories.spans import up_to
+from spark_jobs.histories.spans import after, up_to
 from spark_jobs.lake import delta
 
 
@@ -81,6 +90,50 @@ def _first_chunk(config: SequencesConfig) -> Column:
     return F.when(F.col("reward") > 0, F.coalesce(earlier, F.lit(0))).otherwise(F.col("loss_chunk"))
 
 
+def continued_tokens(rows: DataFrame, new: DataFrame, source: SourceConfig) -> DataFrame:
+    """Tokens of whole histories: of rows of `sequences` up to an instant, and `new` tokens
+    (`histories.tokens.tokens`) of the same users, all later than that instant.
+
+    The events of the rows keep their order: HISTORY_ORDER compares their places where they are tied, and no new event
+    is tied with them.
+    """
+    from_start = {
+        name: F.slice(name, F.col("loss_start") + 1, F.size(name)) for name in tokens.token_fields(source)
+    }
+    first = F.col("first_position") + F.col("loss_start")
+    zipped = F.arrays_zip(*(array.alias(name) for name, array in from_start.items()))
+    at_loss = rows.select("user_id", first.alias("first"), F.posexplode(zipped).alias("nth", "token"))
+    known = at_loss.select(
+        "user_id",
+        *(F.col(f"token.{name}").alias(name) for name in from_start),
+        (F.col("first") + F.col("nth")).alias("file_order"),
+        F.lit(0).cast("bigint").alias("line_number"),
+    )
+    return known.unionByName(new)
+
+
+def continuing(
+    before: DataFrame,
+    new: DataFrame,
+    again: DataFrame,
+    changed: DataFrame,
+    cycle: str,
+    source: SourceConfig,
+    config: SequencesConfig,
+) -> DataFrame:
+    """Rows of `sequences` for this cycle, made anew or taken over from the parent's, `before`.
+
+    `new` are the tokens of all events after the parent's split; `changed` has a `user_id` for every user whose history
+    up to there has changed, and `again` are the tokens of all their events up to the split.
+    """
+    appended = new.join(changed, on="user_id", how="left_anti")
+    users = appended.select("user_id").distinct()
+    whole = continued_tokens(before.join(users, on="user_id", how="left_semi"), appended, source)
+    made = sequences(tokens.numbered(whole.unionByName(again)), cycle, source, config)
+    kept = before.join(users.unionByName(changed), on="user_id", how="left_anti")
+    return made.unionByName(kept.withColumn("cycle", F.lit(cycle)))
+
+
 def figures(rows: DataFrame, events: int) -> SequencesFigures:
     """Counts of the cycle's written rows and their size on disk; `events` is the number of events up to the
     split."""
@@ -103,17 +156,79 @@ def figures(rows: DataFrame, events: int) -> SequencesFigures:
         bytes_on_disk=bytes_on_disk,
         bytes_per_token=bytes_on_disk / stored,
         overlap_fraction=1 - counted["loss_positions"] / stored,
+        rules=SEQUENCES_RULES,
     )
+
+
+@dataclass(frozen=True)
+class _Parent:
+    """What a cycle continues: the parent's rows, and what became of the events that they were made from."""
+
+    rows: DataFrame
+    earlier: DataFrame
+    """A row for each event up to the parent's split that was added or removed since: `user_id`, and `more`, 1 or -1."""
+
+    @property
+    def changed(self) -> DataFrame:
+        """`user_id` of every user whose history up to the parent's split has changed."""
+        return self.earlier.select("user_id").distinct()
+
+    @property
+    def more(self) -> int:
+        """By how many the events up to the parent's split have become more; fewer, where it is negative."""
+        return self.earlier.agg(F.sum("more")).first()[0] or 0
+
+
+def _parent(spark: SparkSession, job: Job) -> _Parent | None:
+    """None where there is none, or where it can no longer be read."""
+    if job.continued is None:
+        return None
+    lake, source, versions = job.lake, job.source.name, job.versions
+    if not delta.can_be_read(spark, lake, source, tables.SEQUENCES, versions[tables.SEQUENCES.name]):
+        return None
+    changes = delta.changes(
+        spark, lake, source, tables.EVENTS, job.continued.events_version, versions[tables.EVENTS.name]
+    )
+    if changes is None:
+        return None
+    added, removed = (
+        up_to(rows, job.parent_split).select("user_id", F.lit(more).alias("more"))
+        for rows, more in ((changes.added, 1), (changes.removed, -1))
+    )
+    rows = delta.read_pinned(spark, job, tables.SEQUENCES).where(F.col("cycle") == job.parent_cycle)
+    return _Parent(rows, added.unionByName(removed).persist())
+
+
+def _rows(spark: SparkSession, job: Job, parent: _Parent | None) -> tuple[DataFrame, int]:
+    """The cycle's rows, and the number of events up to the split."""
+    events = up_to(delta.read_pinned(spark, job, tables.EVENTS), job.split)
+    items = tokens.broadcastable(delta.read_pinned(spark, job, tables.ITEMS))
+
+    def tokens_of(some: DataFrame) -> DataFrame:
+        return tokens.tokens(some, items, job.source, job.sequences.context_buckets)
+
+    if parent is None:
+        rows = sequences(tokens.numbered(tokens_of(events)), job.cycle, job.source, job.sequences)
+        return rows, events.count()
+    new, changed = after(events, job.parent_split), parent.changed
+    # Without such users no event before the parent's split is read.
+    again = new.limit(0) if parent.earlier.isEmpty() else events.join(changed, on="user_id", how="left_semi")
+    rows = continuing(
+        parent.rows, tokens_of(new), tokens_of(again), changed, job.cycle, job.source, job.sequences
+    )
+    return rows, job.continued.events + parent.more + new.count()
 
 
 def main(spark: SparkSession, job: Job) -> JobResult:
     """Writes the cycle's sequences. Raises ValueError when an event did not become a loss position."""
-    events = up_to(delta.read_pinned(spark, job, tables.EVENTS), job.split)
-    items = tokens.broadcastable(delta.read_pinned(spark, job, tables.ITEMS))
-    numbered = tokens.numbered(tokens.tokens(events, items, job.source, job.sequences.context_buckets))
-    rows = sequences(numbered, job.cycle, job.source, job.sequences)
-    version = delta.replace_cycle(spark, rows, tables.SEQUENCES, job)
-    measured = figures(delta.read_cycle(spark, job, tables.SEQUENCES, version), events.count())
+    parent = _parent(spark, job)
+    try:
+        rows, events = _rows(spark, job, parent)
+        version = delta.replace_cycle(spark, rows, tables.SEQUENCES, job)
+    finally:
+        if parent is not None:
+            parent.earlier.unpersist()
+    measured = figures(delta.read_cycle(spark, job, tables.SEQUENCES, version), events)
     if measured.loss_positions != measured.events:
         raise ValueError(
             f"{measured.events} events up to {job.split} became {measured.loss_positions} loss positions; "

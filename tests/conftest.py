@@ -65,7 +65,8 @@ def mlflow_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """The one session of the test run, with the jars that set-up fetched."""
-    from spark_jobs.lake.session import LOCAL, get_session
+    from spark_jobs.lake.session import get_session
+    from spark_jobs.settings import LOCAL
 
     jars = Settings.from_environment().jars
     if not list(jars.glob("*.jar")):

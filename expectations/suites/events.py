@@ -7,6 +7,7 @@ use; the grain is judged on the whole table. New lines and drift are measured be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,6 +24,8 @@ FILE_KEYS = ("file_path", "file_id")
 
 AGGREGATES = ("files", "window")
 """Batches to cache."""
+SHOWN_FILES = 3
+"""Files that cannot be read and are named with their reason."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Measured:
     window: Window
     drift: Drift | None
     """None without an earlier cycle to compare with."""
+    unreadable: tuple[str, ...] = ()
+    """Files that cannot be read, each with the reason."""
 
 
 def batches(
@@ -113,7 +118,7 @@ def expectations(limits: Limits, measured: Measured) -> tuple[Expectation, ...]:
     return (
         unique("table", EVENTS.key, "no event_id occurs twice", keys=KEYS),
         *_content(limits),
-        *_files(),
+        *_files(measured),
         *_window(limits, measured),
     )
 
@@ -152,19 +157,21 @@ def _content(limits: Limits) -> tuple[Expectation, ...]:
     )
 
 
-def _files() -> tuple[Expectation, ...]:
+def _files(measured: Measured) -> tuple[Expectation, ...]:
     def equal(name: str, words: str, left: str, right: str) -> Expectation:
         return Expectation(name, words, "files", "equal", (left, right), FILE_KEYS)
 
     return (
         Expectation(
             "file_readable",
-            "every landed file can be read; repair or remove one that cannot, every run tries it again",
+            "every landed file can be read",
             "files",
             "between",
             ("unreadable",),
             FILE_KEYS,
             maximum=0,
+            observed=_shown(measured.unreadable),
+            remedy="repair, replace or remove the file, every run tries it again",
         ),
         equal(
             "accepted_are_events",
@@ -179,6 +186,11 @@ def _files() -> tuple[Expectation, ...]:
             "rejected_count",
         ),
     )
+
+
+def _shown(unreadable: Sequence[str]) -> str:
+    more = len(unreadable) - SHOWN_FILES
+    return "; ".join(unreadable[:SHOWN_FILES]) + (f"; and {more:,} more" if more > 0 else "")
 
 
 def _window(limits: Limits, measured: Measured) -> tuple[Expectation, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from expectations.expectation import Expectation, unique
@@ -18,7 +18,9 @@ from expectations.instants import microseconds
 
 KEYS = ("item_id", "item_index")
 KINDS = ("items", "tags", "edges")
-AGGREGATES = ("numbering", "event_items", "known_items", "catalogue")
+SAID = ("title", "description", "launched_at", "tags", "edges")
+"""What a catalogue says of an item."""
+AGGREGATES = ("numbering", "event_items", "known_items", "kept", "catalogue")
 """Batches to cache."""
 
 FIRST_LAUNCH = datetime(1000, 1, 1, tzinfo=UTC)
@@ -49,7 +51,7 @@ def batches(
 
     `items`: the table; `numbering`: one row of counts; `event_items`: one row per item with events;
     `known_items`: one row per item of `parent_items`, the table as the parent's cycle read it (absent without
-    a parent); `catalogue`: one row of what was counted of item, tag and edge files.
+    a parent), and `kept`: one row of the shares of what it knew that is not known now; `catalogue`: one row of what was counted of item, tag and edge files.
     """
     numbers = items.select("item_id", "item_index")
     judged = {
@@ -68,14 +70,34 @@ def batches(
         judged["known_items"] = known.join(numbers, on="item_id", how="left").select(
             "item_id", "parent_item_index", F.coalesce("item_index", F.lit(-1)).alias("item_index")
         )
+        before = parent_items.select("item_id", *(_said(name).alias(f"was_{name}") for name in SAID))
+        now = items.select("item_id", *(_said(name).alias(name) for name in SAID))
+        both = before.join(now, on="item_id", how="left")
+        lost = [
+            F.count_if(F.col(f"was_{name}") & ~F.coalesce(name, F.lit(False)))
+            / F.greatest(F.count_if(f"was_{name}"), F.lit(1))
+            for name in SAID
+        ]
+        judged["kept"] = both.agg(
+            *(share.alias(f"lost_{name}") for name, share in zip(SAID, lost, strict=True))
+        )
     return judged
 
 
+def _said(name: str) -> Column:
+    """Whether a catalogue says this of an item."""
+    return F.size(name) > 0 if name in ("tags", "edges") else F.col(name).isNotNull()
+
+
 def expectations(
-    has_parent: bool, catalogue: Mapping[str, Lines], max_faulty_fraction: float
+    has_parent: bool,
+    catalogue: Mapping[str, Lines],
+    max_faulty_fraction: float,
+    max_lost_fraction: float,
 ) -> tuple[Expectation, ...]:
     """What must be true of the batches of `batches()`. `max_faulty_fraction` is the largest allowed share of
-    faulty lines among those of one kind of catalogue file."""
+    faulty lines among those of one kind of catalogue file, `max_lost_fraction` that of items that were described before
+    and are not now."""
     return (
         *_catalogue(catalogue, max_faulty_fraction),
         unique("items", ("item_id",), "no item_id occurs twice", keys=KEYS),
@@ -116,6 +138,23 @@ def expectations(
             ("item_id",),
             not_applicable=None if has_parent else "no parent cycle",
         ),
+        *(_kept(name, has_parent, max_lost_fraction) for name in SAID),
+    )
+
+
+def _kept(name: str, has_parent: bool, max_lost_fraction: float) -> Expectation:
+    what = name.replace("launched_at", "launch")
+    return Expectation(
+        f"{name}_kept",
+        f"few items have lost their {what} since the parent's cycle",
+        "kept",
+        "between",
+        (f"lost_{name}",),
+        maximum=max_lost_fraction,
+        allowed_words=f"at most {max_lost_fraction:.1%} of the items that had it",
+        remedy=f"compare what the mapping names for {what} with the catalogue's columns, or land the catalogue as it was, or "
+        "raise expectations.max_lost_catalogue_fraction",
+        not_applicable=None if has_parent else "no parent cycle",
     )
 
 

@@ -20,6 +20,8 @@ from expectations.losses_of_files import measures_of_files
 
 AGGREGATES = ("landed", "days", "cycle")
 """Batches to cache."""
+SHOWN_COLUMNS = 3
+"""Retyped columns that the measured value names."""
 
 
 def batches(spark: SparkSession, limits: Limits, losses: Losses) -> dict[str, DataFrame]:
@@ -47,16 +49,47 @@ def batches(spark: SparkSession, limits: Limits, losses: Losses) -> dict[str, Da
             columns |= {f"{measure.name}{end}": pa.array(of, pa.float64()) for end, of in values.items()}
             columns[f"{measure.name}_holds"] = pa.array([one.holds for one in measure.judged], pa.bool_())
         frames[batch] = spark.createDataFrame(pa.table(columns)) if columns else spark.range(0)
+    retyped = losses.columns.retyped
+    texts = {name: pa.array([getattr(one, name) for one in retyped], pa.string()) for name in _COLUMN_KEYS}
+    shares = {"share": pa.array([round(one.share, 4) for one in retyped], pa.float64())}
+    holds = {"holds": pa.array([False] * len(retyped), pa.bool_())}
+    frames["columns"] = spark.createDataFrame(pa.table(texts | shares | holds))
     return frames
 
 
 def expectations(limits: Limits, losses: Losses) -> tuple[Expectation, ...]:
     """What must be true of the batches of `batches()`."""
     return (
+        _keep_their_kind(losses),
         *(_expectation(measure) for measure in measures_of_files(limits, losses)),
         *(_expectation(measure) for measure in measures_of_days(limits, losses)),
         _reaches_the_end(losses),
         _in_time(losses, limits),
+    )
+
+
+_COLUMN_KEYS = ("path", "column", "was", "now")
+
+
+def _keep_their_kind(losses: Losses) -> Expectation:
+    compared = losses.columns
+    words = [one.words for one in compared.retyped]
+    more = len(words) - SHOWN_COLUMNS
+    told = "; ".join(words[:SHOWN_COLUMNS]) + (f"; and {more:,} more" if more > 0 else "")
+    is_judged = compared.judged or compared.retyped
+    return Expectation(
+        name="columns_keep_their_kind",
+        words="no column that the mapping names is of another kind in a new file than before, or has vanished",
+        batch="columns",
+        kind="in_set",
+        columns=("holds",),
+        keys=(*_COLUMN_KEYS, "share"),
+        allowed_values=(True,),
+        observed=told or (f"{compared.judged:,} columns of new files are as before" if is_judged else ""),
+        allowed_words="as before",
+        remedy="land the file again as those before it, let the expressions that name the column read both, or accept this "
+        "data once",
+        not_applicable=None if is_judged else "not judged: no earlier file that this mapping read",
     )
 
 

@@ -87,14 +87,20 @@ class StageContext:
 
     def session(self) -> SparkSession:
         """The process's Spark session; made at first use."""
-        return spark_session(self.settings)
+        return spark_session(self.settings, self.config)
 
 
-def spark_session(settings: Settings) -> SparkSession:
-    """The process's Spark session; made at first use, since its import takes long."""
+def spark_session(settings: Settings, config: Config) -> SparkSession:
+    """The process's Spark session; made at first use, since its import takes long. Raises ObjectStoreError for a lake
+    whose commits could be lost."""
+    from spark_jobs.lake.object_store import require_safe_commits
     from spark_jobs.lake.session import get_session
 
-    return get_session(settings.spark_master, "reprise", str(settings.jars), settings.warm_jvms)
+    spark = get_session(
+        settings.spark_master, "reprise", str(settings.jars), config.spark, settings.warm_jvms
+    )
+    require_safe_commits(spark, settings.lake)
+    return spark
 
 
 def figures_of(record: StageRecord, kind: type[T]) -> T:

@@ -50,6 +50,8 @@ class ValidateEventsFigures:
     """Days of the window after the last event; None in records from before this was kept."""
     late: LateEvents | None = None
     """None: no earlier cycle to compare with."""
+    cautions: tuple[str, ...] = ()
+    """Large losses of files that no earlier ones can be compared with, a sentence each."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ A name keeps to its log as long as one of its file patterns, made absolute, is a
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def move(config: Config, settings: Settings, why: Said) -> tuple[tuple[str, ...]
 
 def _today(config: Config, settings: Settings) -> tuple[str, ...]:
     source = config.source
-    return places(settings, source.name, source.landing, list(source.events.files))
+    return _places_of(settings, source.name, source.landing, source.events.model_dump())
 
 
 def _known(config: Config, settings: Settings) -> tuple[str, ...]:
@@ -80,4 +81,16 @@ def _known(config: Config, settings: Settings) -> tuple[str, ...]:
 
 def _of_record(settings: Settings, name: str, path: Path) -> tuple[str, ...]:
     source: dict[str, Any] = json.loads(path.read_text())["configuration"]["source"]
-    return places(settings, name, source.get("landing"), source["events"]["files"])
+    return _places_of(settings, name, source.get("landing"), source["events"])
+
+
+def _places_of(
+    settings: Settings, name: str, landing: str | None, events: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """The places of a mapping's files, or of its table."""
+    from spark_jobs.landing.listing import is_path
+
+    table = events.get("table")
+    if table is None:
+        return places(settings, name, landing, events["files"])
+    return places(settings, name, landing, [table]) if is_path(table) else (f"table {table}",)

@@ -6,6 +6,9 @@ end; each of its stages renews it. A running stage also holds an operating-syste
 its process however it dies: a lease without a live process that was not renewed for
 `STALE_AFTER_SECONDS` may be taken over. Stages that wait for the same stages may run side by side. Where one process
 runs a whole cycle, no other process runs a stage of it.
+
+Several machines may share a home. A process id proves nothing on another machine than its own: there, a process counts as
+alive while it renews the lease. Several homes may share a lake: `lake_lease` keeps them apart.
 """
 
 from __future__ import annotations
@@ -13,14 +16,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
+import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
 
 from expectations.files import write_atomically
+from pipeline.cycle import lake_lease
+from pipeline.cycle.lake_lease import RENEWED_EVERY_SECONDS, SKEW_SECONDS, SourceBusyError
 from pipeline.settings import Settings
 
 STALE_AFTER_SECONDS = 3600.0
@@ -30,9 +37,8 @@ STALE_AFTER_SECONDS = 3600.0
 CLOCK_STEP_SECONDS = 60.0
 """Most by which the start of a process may seem to move when the machine's clock is set."""
 
-
-class SourceBusyError(RuntimeError):
-    """Another cycle or stage holds the source; a later retry can succeed."""
+SILENT_AFTER_SECONDS = 3 * RENEWED_EVERY_SECONDS + SKEW_SECONDS
+"""A process of another machine that has not renewed the lease for so long is gone."""
 
 
 def take(settings: Settings, source: str, cycle: str, owner_process: int | None = None) -> bool:
@@ -56,23 +62,26 @@ def taking(settings: Settings, source: str, cycle: str) -> Iterator[None]:
     When it fails, a lease that was taken here is given back: a cycle that could not begin must not make
     the next one wait. Raises SourceBusyError when another cycle holds the source.
     """
-    is_new = take(settings, source, cycle)
-    try:
-        yield
-    except BaseException:
-        if is_new:
-            release(settings, source, cycle)
-        raise
+    with _in_lake(settings, source, f"cycle {cycle}"):
+        is_new = take(settings, source, cycle)
+        try:
+            yield
+        except BaseException:
+            if is_new:
+                release(settings, source, cycle)
+            raise
 
 
 @contextmanager
 def holding(settings: Settings, source: str, cycle: str) -> Iterator[None]:
     """The lease for a process that runs a whole cycle; given back however the cycle ends. Raises as `take`."""
-    take(settings, source, cycle, os.getpid())
-    try:
-        yield
-    finally:
-        release(settings, source, cycle, os.getpid())
+    with _in_lake(settings, source, f"cycle {cycle}"):
+        take(settings, source, cycle, os.getpid())
+        try:
+            with _renewing(settings, source, cycle):
+                yield
+        finally:
+            release(settings, source, cycle, os.getpid())
 
 
 def release(
@@ -83,10 +92,11 @@ def release(
         held = _read(_path(settings, source))
         if held is None or (cycle is not None and held["cycle"] != cycle):
             return None
-        if process is not None and held["process"] != process:
+        if process is not None and (held["process"] != process or not _is_here(held)):
             return None
         _path(settings, source).unlink()
-        return held["cycle"]
+    lake_lease.release(settings, source)
+    return held["cycle"]
 
 
 def holder(settings: Settings, source: str) -> str | None:
@@ -110,13 +120,14 @@ def running_cycles(settings: Settings) -> list[str]:
 @contextmanager
 def working(
     settings: Settings, source: str, cycle: str, stage: str, beside: Collection[str] = ()
-) -> Iterator[None]:
-    """Held while a stage runs; takes or renews the cycle's lease.
+) -> Iterator[Callable[[], None]]:
+    """Held while a stage runs; takes or renews the cycle's lease. Yields a function that raises SourceBusyError once the
+    lease is lost, which is asked before what was done is recorded.
 
     Raises SourceBusyError when another cycle holds the source, when another process runs this one, when this stage
     already runs in another process, or when a stage runs that is not of this cycle and named in `beside`.
     """
-    with ExitStack() as held:
+    with _in_lake(settings, source, f"cycle {cycle}") as check, ExitStack() as held:
         # Every lock is taken under the guard, so no stage begins between the check and the lock.
         with _guard(settings, source):
             _refuse_another_process(settings, source, os.getpid())
@@ -130,7 +141,8 @@ def working(
             _refuse_another_cycle(settings, source, cycle)
             held.enter_context(_exclusive(_folder(settings) / f"{source}.{stage}.working", wait=False))
             _write(settings, source, cycle, _process_of(lease) if is_ours else None)
-        yield
+        held.enter_context(_renewing(settings, source, cycle))
+        yield check
 
 
 @contextmanager
@@ -140,7 +152,7 @@ def mending(settings: Settings, source: str, command: str) -> Iterator[None]:
 
     Raises SourceBusyError while a stage, another such command or a process that runs a whole cycle is at work.
     """
-    with ExitStack() as held:
+    with _in_lake(settings, source, command), ExitStack() as held:
         with _guard(settings, source):
             _refuse_another_process(settings, source, None)
             if others := _working(settings, source):
@@ -178,18 +190,52 @@ def _refuse_another_cycle(settings: Settings, source: str, cycle: str) -> None:
 def _refuse_another_process(settings: Settings, source: str, process: int | None) -> None:
     """`process`: the one that asks; None: it does not run a whole cycle."""
     held = _read(_path(settings, source))
-    holder = _process_of(held)
-    if holder is not None and holder != process:
-        raise SourceBusyError(
-            f"cycle {held['cycle']} of {source} is running in process {holder}; retry when it finishes"
-        )
+    if held is None or not _has_live_process(held) or (_is_here(held) and held["process"] == process):
+        return
+    where = "" if _is_here(held) else f" on {held['host']}"
+    raise SourceBusyError(
+        f"cycle {held['cycle']} of {source} is running in process {held['process']}{where}; retry when it finishes"
+    )
 
 
 def _write(settings: Settings, source: str, cycle: str, process: int | None) -> None:
-    content = {"cycle": cycle, "process": process, "renewed_at": time.time()}
+    content = {"cycle": cycle, "process": process, "host": platform.node(), "renewed_at": time.time()}
     if process is not None:
         content["process_started_at"] = _started_at(process)
     write_atomically(_path(settings, source), json.dumps(content))
+
+
+@contextmanager
+def _in_lake(settings: Settings, source: str, what: str) -> Iterator[Callable[[], None]]:
+    """The source's lease in a lake that other homes may use, which lasts as long as the home's own."""
+
+    def kept_seconds() -> float:
+        return STALE_AFTER_SECONDS if _path(settings, source).exists() else 0.0
+
+    with lake_lease.holding(settings, source, what, kept_seconds) as check:
+        yield check
+
+
+@contextmanager
+def _renewing(settings: Settings, source: str, cycle: str) -> Iterator[None]:
+    """Says every minute that the cycle's lease still holds, for those who cannot look at its process."""
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(RENEWED_EVERY_SECONDS):
+            with _guard(settings, source):
+                held = _read(_path(settings, source))
+                if held is None or held["cycle"] != cycle:
+                    return
+                write_atomically(_path(settings, source), json.dumps(held | {"renewed_at": time.time()}))
+
+    thread = threading.Thread(target=renew, name=f"lease of {source}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _working(settings: Settings, source: str) -> list[str]:
@@ -208,14 +254,26 @@ def _is_live(settings: Settings, source: str, held: dict) -> bool:
     if _working(settings, source):
         return True
     if held["process"] is not None:
-        return _process_of(held) is not None
+        return _has_live_process(held)
     return time.time() - held["renewed_at"] < STALE_AFTER_SECONDS
 
 
+def _is_here(held: dict) -> bool:
+    """Whether the lease was written on this machine."""
+    return held.get("host", platform.node()) == platform.node()
+
+
+def _has_live_process(held: dict) -> bool:
+    """Whether a process runs the whole cycle: one of this machine that is there, or one of another that renews."""
+    if _is_here(held) or held["process"] is None:
+        return _process_of(held) is not None
+    return time.time() - held["renewed_at"] < SILENT_AFTER_SECONDS
+
+
 def _process_of(held: dict | None) -> int | None:
-    """The live process that runs the whole cycle; None where there is none. A process that was given the number of one
-    that is gone is another."""
-    if held is None or held["process"] is None:
+    """The live process of this machine that runs the whole cycle; None where there is none. A process that was given the
+    number of one that is gone is another."""
+    if held is None or held["process"] is None or not _is_here(held):
         return None
     now, then = _started_at(held["process"]), held.get("process_started_at")
     is_it = now is not None and (then is None or abs(now - then) < CLOCK_STEP_SECONDS)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.config import Config
 
-NOT_MEANING = ("files", "retired")
+NOT_MEANING = ("files", "table", "retired")
 """Keys of a mapping of items that change no vector."""
 SIGNALS = ("half_lives_days", "bucket_minutes")
 """What defines the signals; None where a model reads none, and for half-lives that the log's gaps choose, which a cycle

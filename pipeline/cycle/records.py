@@ -19,6 +19,7 @@ from expectations.files import write_atomically
 from pipeline.cycle import figures as stage_figures
 from pipeline.cycle.formats import FORMAT, upgrade_record
 from spark_jobs import figures as job_figures
+from spark_jobs.figures import SparkWork
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class StageRecord:
     peak_megabytes: float
     code_revision: str = "unknown"
     """Git commit that it ran at. A change of the code alone makes no stage run again."""
+    spark: SparkWork | None = None
+    """What Spark's tasks read, wrote and shuffled; None for a stage without Spark, and in records from before this was
+    kept."""
 
 
 Records = Mapping[str, StageRecord]
@@ -96,7 +100,10 @@ def typed_figures(kind: str, content: Mapping[str, Any]) -> Any:
 
 def _typed(content: Mapping[str, Any]) -> StageRecord:
     values = {key: value for key, value in content.items() if key not in ("format", "figures_type")}
-    return StageRecord(**{**values, "figures": typed_figures(content["figures_type"], content["figures"])})
+    values["figures"] = typed_figures(content["figures_type"], content["figures"])
+    if values.get("spark") is not None:
+        values["spark"] = _adapter(SparkWork).validate_python(values["spark"])
+    return StageRecord(**values)
 
 
 @cache

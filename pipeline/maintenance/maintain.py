@@ -42,7 +42,7 @@ def maintain(config: Config, settings: Settings, say: Say, dry_run: bool = False
         if kept.newest is None:
             say(f"no cycle of {source} has run in {settings.home}, so there is nothing to maintain")
             return
-        spark = spark_session(settings)
+        spark = spark_session(settings, config)
         # What readers without a pin open now stays until the next call.
         kept = _with_newest(spark, settings, source, kept)
         _texts(spark, config, settings, kept, say, dry_run)

@@ -78,10 +78,11 @@ def replay(settings: Settings, source: str, number: int, say: Say) -> list[Repla
     scratch = settings.home / "replay" / source / str(number)
     with lease.alone(settings, f"replay-{source}-{number}"):
         shutil.rmtree(scratch, ignore_errors=True)
+        config = accepted.configuration(settings, source, version)
         one = _Replay(
-            spark_session(settings),
+            spark_session(settings, config),
             settings,
-            accepted.configuration(settings, source, version),
+            config,
             read_cycle_file(folder / "cycle.json").cycle,
             accepted.records(settings, source, version),
             scratch,
@@ -201,7 +202,12 @@ class _Replay:
         earlier = {other.name for other in stages[: stages.index(stage)]}
         records = {name: record for name, record in self.records.items() if name in earlier}
         context = StageContext(stage, self.config, self.cycle, self.settings, records, self.say)
-        return spark_job(context)
+        job = spark_job(context)
+        # Rows that the cycle took over are made anew from the events, and must come to the same.
+        if job.continued is not None:
+            versions = {name: version for name, version in job.versions.items() if name not in stage.writes}
+            job = job.model_copy(update={"continued": None, "versions": versions})
+        return job
 
     def _before(self, stage: Stage) -> dict[str, int]:
         """The versions, by table, to which the stage added its rows."""

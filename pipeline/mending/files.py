@@ -38,7 +38,7 @@ def withdraw(config: Config, settings: Settings, file: str, why: Said, say: Say)
     source = config.source.name
     with lease.mending(settings, source, "withdraw"):
         identity.check(config, settings)
-        spark = spark_session(settings)
+        spark = spark_session(settings, config)
         job = mending_job(config, settings)
         from spark_jobs.landing import ingestion, outdated
 
@@ -81,16 +81,19 @@ def replay_rejected(config: Config, settings: Settings, reason: str | None, why:
     source = config.source.name
     with lease.mending(settings, source, "replay-rejected"):
         identity.check(config, settings)
-        spark, job = spark_session(settings), mending_job(config, settings)
+        spark, job = spark_session(settings, config), mending_job(config, settings)
         from spark_jobs import events
         from spark_jobs.landing import ingestion
+        from spark_jobs.landing.table_rows import lost_to_reading
 
         before = ingestion.refused_by_reason(spark, settings.lake, source)
         wanted = {one for one in before if reason is None or reason in one}
         if not wanted:
             known = ", ".join(sorted(before)[:SHOWN]) or "none"
             raise CorrectionError(f"no line of {source} was refused for {reason!r}; reasons are: {known}")
-        landed = {file.file_id for file in events.landed_files(spark, job)}
+        files = events.landed_files(spark, job)
+        landed = {file.file_id for file in files}
+        landed -= lost_to_reading(spark, files, landed)
         marked, absent = ingestion.mark_for_reading(spark, job, wanted, landed)
         say(f"{marked:,} landed files with such lines are read again ({why.by}: {why.reason})")
         result = events.main(spark, job)

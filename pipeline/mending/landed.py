@@ -73,13 +73,19 @@ def _lines_of(
     """Line numbers that belong to the person, by file_id, and all lines by file_id."""
     from pyspark.sql import functions as F
 
+    from spark_jobs.landing.catalogs import by_files
     from spark_jobs.landing.erased import is_erased, names_erased
     from spark_jobs.landing.event_lines import OPTIONAL, checked_lines, mapped_expressions
     from spark_jobs.landing.reading import WHERE, read_mapped
 
     source = job.source
     mapped = read_mapped(
-        spark, files, source.events, mapped_expressions(source), "events", frozenset((*OPTIONAL, WHERE))
+        spark,
+        files,
+        by_files(spark, source.events),
+        mapped_expressions(source),
+        "events",
+        frozenset((*OPTIONAL, WHERE)),
     )
     found: dict[str, set[int]] = {}
     if mapped.parts:
@@ -96,15 +102,19 @@ def _rewrite(spark: SparkSession, job: Job, file: LandedFile, numbers: list[int]
     from spark_jobs.landing.files import path_key
 
     path = Path(path_key(file.path))
+    if job.source.events.table is not None:
+        return "it is a table, which is not rewritten"
     if "://" in str(path):
         return "it is in an object store, which is not rewritten"
+    if job.source.events.format == "avro":
+        return "Avro files are not rewritten"
     if path.suffix.lower() in _UNKNOWN:
         return f"files of type {path.suffix} are not rewritten"
     if not os.access(path.parent, os.W_OK):
         return "its folder may not be written"
     with tempfile.TemporaryDirectory(prefix="erase-user-") as scratch:
         fresh = Path(scratch) / path.name
-        write = _write_parquet if job.source.events.format == "parquet" else _write_text
+        write = _WRITERS.get(job.source.events.format, _write_text)
         write(path, fresh, set(numbers))
         copy = replace(file, path=str(fresh), size_bytes=fresh.stat().st_size)
         left, counts = _lines_of(spark, job, [copy], digest) if copy.size_bytes else ({}, {})
@@ -132,3 +142,19 @@ def _write_parquet(path: Path, fresh: Path, without: set[int]) -> None:
     table = pq.read_table(path, partitioning=None)
     mask = [number not in without for number in range(1, table.num_rows + 1)]
     pq.write_table(table.filter(pa.array(mask)), fresh)
+
+
+def _write_orc(path: Path, fresh: Path, without: set[int]) -> None:
+    import pyarrow as pa
+    from pyarrow import orc
+
+    table = orc.read_table(path)
+    mask = [number not in without for number in range(1, table.num_rows + 1)]
+    orc.write_table(table.filter(pa.array(mask)), fresh)
+
+
+_WRITERS: dict[str | None, Callable[[Path, Path, set[int]], None]] = {
+    "parquet": _write_parquet,
+    "orc": _write_orc,
+}
+"""What writes a file without some of its rows, by format; text is written line by line."""

@@ -26,7 +26,7 @@ def erase_user(config: Config, settings: Settings, user: str, why: Said, say: Sa
     source = config.source.name
     with lease.mending(settings, source, "erase-user"):
         identity.check(config, settings)
-        job, spark = mending_job(config, settings), spark_session(settings)
+        job, spark = mending_job(config, settings), spark_session(settings, config)
         from spark_jobs.erasure import erase
         from spark_jobs.landing.erased import user_digest
 

@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from expectations.page import render
-from expectations.wording import by_frequency, megabytes, number, percent, seconds
+from expectations.wording import by_frequency, megabytes, number, percent, seconds, size
 from model.evaluation.names import CANDIDATE, ModelName
 from pipeline.config import Config
 from pipeline.cycle.context import find_figures
@@ -41,6 +41,7 @@ from spark_jobs.figures import (
     ItemFeaturesFigures,
     ItemsFigures,
     SequencesFigures,
+    SparkWork,
     VocabularyFigures,
 )
 
@@ -94,6 +95,8 @@ class Cost:
     """Peak memory."""
     share: float
     """Wall time as a fraction of the longest stage's."""
+    spark: SparkWork | None
+    """None: the stage has no Spark, or its record is from before this was kept."""
 
 
 def cycle_page(
@@ -138,6 +141,7 @@ def _values(
         "number": number,
         "seconds": seconds,
         "megabytes": megabytes,
+        "moved": lambda records, size_bytes: f"{number(records)} rows, {size(size_bytes)}",
     }
 
 
@@ -204,6 +208,7 @@ def _costs(stages: Workflow, records: Records) -> list[Cost]:
             seconds=record.seconds,
             megabytes=record.peak_megabytes,
             share=record.seconds / longest,
+            spark=record.spark,
         )
         for record in records.values()
     ]

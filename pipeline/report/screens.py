@@ -197,6 +197,8 @@ def _data_lines(records: Records) -> list[str]:
         lines.append(f"{INDENT}{events.files_withdrawn:,} withdrawn, not read")
     if events.new_columns:
         lines.append(f"{INDENT}columns that no file had before: {', '.join(events.new_columns)}")
+    for words in events.retyped:
+        lines += _wrapped(words)
     if events.empty_files:
         lines += _wrapped(empty_words(events.empty_files))
     lines += [
@@ -208,10 +210,9 @@ def _data_lines(records: Records) -> list[str]:
         lines.append(f"{INDENT}{events.replaced:,} events of earlier files replaced by later lines")
     validation = find_figures(records, "validate_events", ValidateEventsFigures)
     if validation is not None and validation.late is not None and validation.late.late:
-        late = validation.late
-        lines.append(
-            f"{INDENT}{late.late:,} of {late.new:,} new events came late, {late.context_only:,} as context only"
-        )
+        lines += _wrapped(validation.late.words)
+    for words in validation.cautions if validation else ():
+        lines += _wrapped(words)
     items = find_figures(records, "items", ItemsFigures)
     if items is not None:
         lines += [f"{INDENT}{words}" for words in catalogue_words(items)]

@@ -1,1 +1,1 @@
-"""Set-up: the virtual environment, Delta's jars, and Spark's fast start."""
+"""Set-up: the virtual environment, the jars of Delta and Avro, and Spark's fast start."""

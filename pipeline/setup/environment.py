@@ -75,14 +75,18 @@ def check_python() -> None:
         )
 
 
+def java_program() -> str:
+    """The Java that Spark will start."""
+    home = os.environ.get("JAVA_HOME")
+    return str(Path(home, "bin", "java")) if home else "java"
+
+
 def check_java() -> None:
     """Raises SetupError unless the Java that Spark will start is version 17."""
-    java = Path(os.environ["JAVA_HOME"], "bin", "java") if os.environ.get("JAVA_HOME") else Path("java")
+    java = java_program()
     advice = f"install Java {REQUIRED_JAVA} (Debian: openjdk-17-jre-headless) or point JAVA_HOME at it"
     try:
-        answer = subprocess.run(
-            [str(java), "-version"], check=False, capture_output=True, text=True, timeout=60
-        )
+        answer = subprocess.run([java, "-version"], check=False, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         raise SetupError(f"Java was not found at {java}; {advice}") from None
     version = re.search(r'version "(\d+)', answer.stderr + answer.stdout)

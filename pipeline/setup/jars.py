@@ -1,17 +1,20 @@
-"""The second step of set-up: fetches Delta's jars once and prepares Spark's fast start.
+"""The second step of set-up: fetches the jars of Delta and Avro once and prepares Spark's fast start.
 
-    python -m pipeline.setup.jars        (what `make setup` runs)
+    python -m pipeline.setup.jars              (what `make setup` runs)
+    python -m pipeline.setup.jars --with s3    (`make setup JARS=s3`: also what a lake or log on S3 needs, 13 MB)
 
-Leaves two things under the home folder, so that every later start works offline: the five jars that pyspark
-needs for Delta, with the SHA-256 pinned here; and a class archive, with which a session starts in a third
-of the time. A second call checks them and changes nothing.
+Leaves two things under the home folder, so that every later start works offline: the jars that pyspark needs
+for Delta and for Avro files, with the SHA-256 pinned here; and a class archive, with which a session starts
+in a third of the time. A second call checks them and changes nothing.
 
 The jars are fetched by Spark's own Ivy with a cache folder and one resolver configured here, so that neither
-Maven nor the contents of the person's `~/.m2` matter.
+Maven nor the contents of the person's `~/.m2` matter. With those of S3 the store of Delta's commits
+(`spark_jobs/lake/S3LogStore.scala`) is compiled, by the Scala compiler that pyspark brings.
 """
 
 from __future__ import annotations
 
+import argparse
 import errno
 import hashlib
 import os
@@ -20,23 +23,66 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pyspark
 
-from pipeline.settings import Settings
-from pipeline.setup.environment import SetupError, check_disk, check_java
+from pipeline.settings import CHECKOUT, Settings
+from pipeline.setup.environment import SetupError, check_disk, check_java, java_program
 from spark_jobs.lake.session import ARCHIVE, configuration
 
-DELTA_VERSION = "4.4.0"
-JARS = {
-    "delta-spark_4.1_2.13": "75a9400986853c061f5109f012547de2545a5759e5e752e5ef633dabe16a4f10",
-    "delta-storage": "c46735481fa8e326b0957be02b4420cbcab4b325bb08009b7f2045a95133f1cc",
-    "delta-kernel-api": "ee9b5a14ac3b7efdff4d61a58478fe8eb0e5a3fbca43889dca7290795fe79a11",
-    "delta-kernel-defaults": "225c975199e4718b38ee5b7e6da7f19e9585024262b2cec2656b32151a856b0b",
-    "delta-kernel-unitycatalog": "cea22dfb4ac562b3cd27bf652697750e8336009d73fb06631363aaaad5345ffa",
-}
-"""Artifacts of the group io.delta, and the SHA-256 of each jar."""
+LOG_STORE = CHECKOUT / "spark_jobs" / "lake" / "S3LogStore.scala"
+
+
+@dataclass(frozen=True)
+class JarSet:
+    """Jars that are fetched together."""
+
+    title: str
+    """In words, for a person."""
+    pinned: str
+    """Lines of a SHA-256 and an artifact, `group:name:version`."""
+    excluded: tuple[str, ...]
+    """Groups and artifacts that these depend on and that are not fetched."""
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each jar by its artifact."""
+        return {artifact: digest for digest, artifact in map(str.split, self.pinned.strip().splitlines())}
+
+
+SETS = {
+    "base": JarSet(
+        "the jars of Delta and Avro",
+        """
+        75a9400986853c061f5109f012547de2545a5759e5e752e5ef633dabe16a4f10  io.delta:delta-spark_4.1_2.13:4.4.0
+        c46735481fa8e326b0957be02b4420cbcab4b325bb08009b7f2045a95133f1cc  io.delta:delta-storage:4.4.0
+        ee9b5a14ac3b7efdff4d61a58478fe8eb0e5a3fbca43889dca7290795fe79a11  io.delta:delta-kernel-api:4.4.0
+        225c975199e4718b38ee5b7e6da7f19e9585024262b2cec2656b32151a856b0b  io.delta:delta-kernel-defaults:4.4.0
+        cea22dfb4ac562b3cd27bf652697750e8336009d73fb06631363aaaad5345ffa  io.delta:delta-kernel-unitycatalog:4.4.0
+        6a19d90bc3b6e88d8db0fa36a19273aa10fea2dbd7a62bb60e4cedd73051b32d  org.apache.spark:spark-avro_2.13:4.1.1
+        """,
+        # pyspark ships them, or tables without a catalog service never use them.
+        (
+            "com.fasterxml.jackson.core:*", "com.fasterxml.jackson.datatype:*", "com.google.code.findbugs:*",
+            "io.unitycatalog:*", "org.apache.hadoop:*", "org.apache.logging.log4j:*", "org.apache.parquet:*",
+            "org.roaringbitmap:*", "org.slf4j:*", "org.tukaani:*",
+        ),
+    ),
+    "s3": JarSet(
+        "the jars of S3",
+        (Path(__file__).resolve().parent / "s3-jars.txt").read_text(encoding="utf-8"),
+        # The SDK's bundle is 600 MB, of which S3 needs 12; pyspark ships the others.
+        (
+            "software.amazon.awssdk:bundle", "io.netty:*", "org.slf4j:*", "commons-codec:*", "commons-logging:*",
+            "org.apache.httpcomponents:*", "org.wildfly.openssl:*",
+        ),
+    ),
+}  # fmt: skip
+"""What can be fetched; `base` always is. Avro's is of the same line as the pinned pyspark, 4.1: it was not
+published for every patch of it."""
 NEEDED_MEGABYTES = 600
 """Free disk space for the jars, the class archive and Ivy's cache while it works."""
 
@@ -45,28 +91,27 @@ _IVY_SETTINGS = """<ivysettings>
   <resolvers><ibiblio name="central" m2compatible="true"/></resolvers>
 </ivysettings>
 """
-_PRESENT_IN_PYSPARK = (
-    "com.fasterxml.jackson.core", "com.fasterxml.jackson.datatype", "com.google.code.findbugs",
-    "io.unitycatalog", "org.apache.hadoop", "org.apache.logging.log4j", "org.apache.parquet",
-    "org.roaringbitmap", "org.slf4j",
-)  # fmt: skip
-"""Groups that Delta's jars depend on but that are not fetched: pyspark ships them, or local tables never use
-them."""
 
 
-def prepare(settings: Settings, say: Callable[[str], None] = print) -> None:
-    """Prepares Spark under `settings.home`.
+def prepare(settings: Settings, say: Callable[[str], None] = print, *, further: str | None = None) -> None:
+    """Prepares Spark under `settings.home`, with a further set of jars or without.
 
     Raises SetupError for a Java that is missing or of the wrong version, no network the first time, a jar
     with another digest than the pinned one, or a full disk.
     """
     check_java()
     try:
-        if missing_jars(settings.jars):
-            settings.home.mkdir(parents=True, exist_ok=True)
-            check_disk(settings.home, NEEDED_MEGABYTES)
-            say("fetching Delta's jars (once; about 20 s)")
-            fetch(settings.jars)
+        for name in ("base", *([further] if further else [])):
+            if missing_jars(settings.jars, name):
+                settings.home.mkdir(parents=True, exist_ok=True)
+                check_disk(settings.home, NEEDED_MEGABYTES)
+                say(f"fetching {SETS[name].title} (once; about 20 s)")
+                fetch(settings.jars, name)
+                # It is of other jars.
+                (settings.jars / ARCHIVE).unlink(missing_ok=True)
+        if not missing_jars(settings.jars, "s3") and not _log_store(settings.jars).exists():
+            say("compiling the store of Delta's commits on S3")
+            compile_log_store(settings.jars)
         if not (settings.jars / ARCHIVE).exists():
             say("preparing Spark's class archive (once; about 20 s)")
             archive_classes(settings.jars, settings.spark_master)
@@ -78,42 +123,78 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> None:
         raise SetupError(f"{settings.home} cannot be written: {error.strerror or error}") from None
 
 
-def missing_jars(folder: Path) -> list[str]:
-    """Names of the pinned jars that are missing from `folder` or have another digest there."""
-    return [name for name, digest in JARS.items() if _digest(_jar(folder, name)) != digest]
+def missing_jars(folder: Path, name: str = "base") -> list[str]:
+    """Artifacts of a set that are missing from `folder` or have another digest there."""
+    return [
+        artifact
+        for artifact, digest in SETS[name].digests.items()
+        if _digest(_jar(folder, artifact)) != digest
+    ]
 
 
-def fetch(folder: Path) -> None:
-    """Fetches the pinned jars into `folder`, all or none.
+def fetch(folder: Path, name: str = "base") -> None:
+    """Fetches a set of jars into `folder`, all or none.
 
     Raises SetupError when a jar cannot be fetched or has another digest than the pinned one, and OSError on a
     full disk.
     """
+    chosen = SETS[name]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ivy-", dir=folder.parent) as scratch:
         ivy = Path(scratch)
         (ivy / "settings.xml").write_text(_IVY_SETTINGS, encoding="utf-8")
         (ivy / "nothing.py").write_text("", encoding="utf-8")
-        answer = subprocess.run(_ivy_command(ivy), capture_output=True, text=True, check=False)
-        fetched = {name: ivy / "jars" / f"io.delta_{name}-{DELTA_VERSION}.jar" for name in JARS}
-        absent = [name for name, path in fetched.items() if not path.exists()]
+        answer = subprocess.run(_ivy_command(ivy, chosen), capture_output=True, text=True, check=False)
+        fetched = {
+            artifact: ivy / "jars" / "{}_{}-{}.jar".format(*artifact.split(":"))
+            for artifact in chosen.digests
+        }
+        absent = [artifact for artifact, path in fetched.items() if not path.exists()]
         if absent:
             if "No space left" in answer.stderr:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise SetupError(
-                f"Delta's jars could not be fetched ({absent[0]} {DELTA_VERSION}); "
+                f"{chosen.title} could not be fetched ({absent[0]}); "
                 "the first set-up needs the network: check it, or the JVM's proxy in JAVA_TOOL_OPTIONS"
             )
-        for name, path in fetched.items():
-            if _digest(path) != JARS[name]:
+        for artifact, path in fetched.items():
+            if _digest(path) != chosen.digests[artifact]:
                 raise SetupError(
-                    f"{name} {DELTA_VERSION} has another SHA-256 than the pinned one and is not used; "
+                    f"{artifact} has another SHA-256 than the pinned one and is not used; "
                     "check which repository the network's proxy fetches from"
                 )
-        for name, path in fetched.items():
-            partial = _jar(folder, name).with_suffix(".partial")
+        for artifact, path in fetched.items():
+            partial = _jar(folder, artifact).with_suffix(".partial")
             shutil.copyfile(path, partial)
-            os.replace(partial, _jar(folder, name))
+            os.replace(partial, _jar(folder, artifact))
+
+
+def compile_log_store(folder: Path) -> None:
+    """Compiles the store of Delta's commits on S3 into a jar beside the others. Raises SetupError when it cannot be."""
+    for older in folder.glob("reprise-s3-*.jar"):
+        older.unlink()
+    bundled = Path(pyspark.__file__).parent / "jars"
+    compiler = [str(path) for path in bundled.glob("scala-*.jar")]
+    needed = [
+        *compiler,
+        *map(str, bundled.glob("hadoop-client-api-*.jar")),
+        *map(str, folder.glob("delta-storage-*.jar")),
+    ]
+    with tempfile.TemporaryDirectory(prefix="compiled-", dir=folder.parent) as scratch:
+        made = Path(scratch) / "made.jar"
+        words = [
+            java_program(), "-cp", os.pathsep.join(compiler), "scala.tools.nsc.Main",
+            "-cp", os.pathsep.join(needed), "-d", str(made), str(LOG_STORE),
+        ]  # fmt: skip
+        answer = subprocess.run(words, capture_output=True, text=True, check=False)
+        if answer.returncode or not made.exists():
+            said = (answer.stdout + answer.stderr).strip()
+            raise SetupError(f"{LOG_STORE} could not be compiled: {said[:300]}")
+        os.replace(made, _log_store(folder))
+
+
+def _log_store(folder: Path) -> Path:
+    return folder / f"reprise-s3-{_digest(LOG_STORE)[:8]}.jar"
 
 
 def archive_classes(folder: Path, master: str) -> None:
@@ -158,11 +239,10 @@ spark.stop()
 '''
 
 
-def _ivy_command(ivy: Path) -> list[str]:
-    packages = ",".join(f"io.delta:{name}:{DELTA_VERSION}" for name in JARS)
+def _ivy_command(ivy: Path, chosen: JarSet) -> list[str]:
     return [
-        *_spark_submit(), "--master", "local[1]", "--packages", packages,
-        "--exclude-packages", ",".join(f"{group}:*" for group in _PRESENT_IN_PYSPARK),
+        *_spark_submit(), "--master", "local[1]", "--packages", ",".join(chosen.digests),
+        "--exclude-packages", ",".join(chosen.excluded),
         # As a URI, because Spark refuses a path with spaces.
         "--conf", f"spark.jars.ivy={ivy}", "--conf", f"spark.jars.ivySettings={(ivy / 'settings.xml').as_uri()}",
         str(ivy / "nothing.py"),
@@ -177,8 +257,8 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
 
 
-def _jar(folder: Path, name: str) -> Path:
-    return folder / f"{name}-{DELTA_VERSION}.jar"
+def _jar(folder: Path, artifact: str) -> Path:
+    return folder / "{1}-{2}.jar".format(*artifact.split(":"))
 
 
 def _digest(path: Path) -> str | None:
@@ -188,8 +268,17 @@ def _digest(path: Path) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Prepares Spark in the home of the environment."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--with", dest="further", choices=sorted({*SETS} - {"base"}), help="a further set of jars"
+    )
     try:
-        prepare(Settings.from_environment())
+        prepare(Settings.from_environment(), further=parser.parse_args().further)
     except SetupError as problem:
         sys.exit(f"set-up: {problem}")
+
+
+if __name__ == "__main__":
+    main()

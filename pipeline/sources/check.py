@@ -17,12 +17,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from expectations.first_files import first_cautions
 from expectations.instants import DAY_US
+from expectations.losses_of_columns import compared
 from pipeline.config import Config, ConfigError
 from pipeline.settings import Settings
 from pipeline.sources import catalogue, sampling
 from pipeline.sources.sampling import Sampled, sample
-from spark_jobs.config import FileMapping
+from spark_jobs.config import DELIMITED, FileMapping
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -43,7 +45,7 @@ def check_source(config: Config, settings: Settings, say: Callable[[str], None] 
     from spark_jobs.landing.expressions import MappingError
     from spark_jobs.landing.files import LandingError
 
-    spark = get_session(settings.spark_master, "check-source", str(settings.jars))
+    spark = get_session(settings.spark_master, "check-source", str(settings.jars), config.spark)
     landing = config.source.landing or str(settings.landing(config.source.name))
     try:
         with tempfile.TemporaryDirectory(prefix="check-source-") as scratch:
@@ -92,11 +94,16 @@ def _files(
 ) -> Iterator[str]:
     total = sum(file.size_bytes for file in sampled.files)
     yield ""
-    yield f"{label}: {len(sampled.files)} file(s), {mapping.format}, {_size(total)}"
+    what = "a table" if mapping.table else f"{len(sampled.files)} file(s), {mapping.format}"
+    yield f"{label}: {what}, {_size(total)}"
     for file in sampled.read[:_SHOWN_FILES]:
         problem = sampled.mapped.unreadable.get(file.file_id)
         lines = sampled.mapped.line_counts.get(file.file_id, 0)
-        cut = " or more" if lines >= sampling.SAMPLE_LINES - 1 and mapping.format != "parquet" else ""
+        cut = (
+            " or more"
+            if lines >= sampling.SAMPLE_LINES - 1 and mapping.format in ("jsonl", *DELIMITED)
+            else ""
+        )
         empty = "" if lines or mapping.format not in ("csv", "tsv") else ", no more than a header"
         yield f"  {file.name}  {_size(file.size_bytes)}  " + (problem or f"{lines:,} lines{cut}{empty}")
     damaged = [file for file in sampled.read if file.file_id in sampled.mapped.unreadable]
@@ -123,8 +130,7 @@ def _files(
 def _rejected(lines: DataFrame, sampled: Sampled, config: Config, advice: list[str]) -> Iterator[str]:
     from pyspark.sql import functions as F
 
-    from spark_jobs.landing.event_lines import CONFLICTS, DUPLICATE, REPEATED, REPLACED
-    from spark_jobs.landing.reading import EXCLUDED
+    from spark_jobs.landing.reasons import REASONS
 
     found = lines.groupBy("file_id", "problem").agg(
         F.count("*").alias("n"), F.slice(F.collect_list("raw"), 1, _SHOWN_EXAMPLES).alias("raw")
@@ -143,10 +149,7 @@ def _rejected(lines: DataFrame, sampled: Sampled, config: Config, advice: list[s
         if problem is not None and count:
             yield f"  {count:>9,}  {problem}"
             yield from (f"             {raw[:_WIDTH]}" for raw in examples[problem][:_SHOWN_EXAMPLES] if raw)
-    harmless = (DUPLICATE, REPEATED, REPLACED, EXCLUDED)
-    judged = total - sum(counts[problem] for problem in harmless)
-    if total and counts[EXCLUDED] == total:
-        advice.append(f"events.where = {config.source.events.where!r} excludes every sampled line")
+    judged = total - sum(counts[problem] for problem in REASONS.not_faulty)
     bound = config.expectations.max_faulty_fraction
     if judged and (judged - accepted) / judged > bound:
         advice.append(
@@ -156,12 +159,13 @@ def _rejected(lines: DataFrame, sampled: Sampled, config: Config, advice: list[s
     for file in sampled.read:
         of_file = by_file.get(file.file_id, Counter())
         (problem, count), *others = of_file.most_common() or [(None, 0)]
-        if problem and problem not in harmless and not others and count > 1 and accepted:
+        if problem and problem not in REASONS.not_faulty and not others and count > 1 and accepted:
             advice.append(
                 f"no sampled line of {file.name} can be used, while those of other files can: {problem}, on all "
                 f"{count:,}; has a column another type or meaning there?"
             )
-    conflicts = sum(counts[problem] for problem in CONFLICTS)
+    advice += _losses(lines, sampled, config)
+    conflicts = sum(counts[problem] for problem in REASONS.conflicts)
     if conflicts:
         advice.append(
             f"{conflicts:,} lines have the event_id of another event with other content: check that events.event_id is the "
@@ -173,6 +177,23 @@ def _rejected(lines: DataFrame, sampled: Sampled, config: Config, advice: list[s
             f"{repeats:,} lines repeat another exactly and count as events of their own; source.repeats = 'refuse' refuses "
             "them"
         )
+
+
+def _losses(lines: DataFrame, sampled: Sampled, config: Config) -> Iterator[str]:
+    """What is said of the sample as of a source's first files: large losses, and columns that one file has otherwise."""
+    from spark_jobs.landing.event_lines import mapped_optional
+    from spark_jobs.landing.ingestion import file_lines, line_counts
+
+    bounds, optional = config.expectations, mapped_optional(config.source)
+    counts = line_counts(lines, optional, sampled.mapped.measured.names)
+    files = [
+        file_lines(file, sampled.mapped.line_counts[file.file_id], counts[file.file_id], mapping="")
+        for file in sampled.read
+        if file.file_id in counts
+    ]
+    yield from first_cautions(files, optional)
+    for one in compared(files, (), bounds.losses, bounds.max_faulty_fraction).retyped:
+        yield f"{one.words}: let the expressions that name it read both, or land the file again"
 
 
 def _sample_events(accepted: DataFrame, columns: list[str]) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """The sample of a source's files that `check-source` reads: the first lines of some of them.
 
-Text files are cut to their first records, unpacked where they are compressed; of Parquet files the first rows
-are kept. Of many files some are taken, evenly spread over their names, the first and the last among them. Files on
-an object store are read whole.
+Text files are cut to their first records, unpacked where they are compressed; of Parquet, ORC and Avro files and of
+tables the first rows are kept. Of many files some are taken, evenly spread over their names, the first and the last
+among them. Files on an object store are read whole.
 """
 
 from __future__ import annotations
@@ -47,15 +47,21 @@ def sample(
     file, MappingError."""
     from pyspark.sql import functions as F
 
+    from spark_jobs.landing.catalogs import by_files
     from spark_jobs.landing.files import LandingError, find
     from spark_jobs.landing.layouts import LINE_NUMBER
-    from spark_jobs.landing.reading import read_mapped
+    from spark_jobs.landing.reading import TYPED, read_mapped
+    from spark_jobs.landing.source_tables import whole
 
-    files = find(spark, landing, mapping.files)
+    mapping = by_files(spark, mapping)
+    if mapping.table is not None:
+        files = [whole(spark, landing, mapping.table, SAMPLE_FILES)]
+    else:
+        files = find(spark, landing, mapping.files)
     if not files:
         raise LandingError(f"no file matches {label}.files = {', '.join(mapping.files)} under {landing}")
     chosen = spread(files, SAMPLE_FILES)
-    if mapping.format == "parquet":
+    if mapping.format in TYPED:
         mapped = read_mapped(spark, chosen, mapping, expressions, label)
         parts = [part.where(F.col(LINE_NUMBER) <= SAMPLE_LINES) for part in mapped.parts]
         return Sampled(files, chosen, replace(mapped, parts=parts))

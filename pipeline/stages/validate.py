@@ -25,9 +25,11 @@ from expectations.days import days
 from expectations.drift import drift, window
 from expectations.expectation import SuiteResult
 from expectations.figures import FileLines, LateEvents, Window
+from expectations.first_files import first_cautions
 from expectations.instants import aware
 from expectations.lateness import late_events
 from expectations.losses import Limits, Losses, Past
+from expectations.losses_of_columns import compared
 from expectations.runner import judge
 from expectations.suites import events as events_suite
 from expectations.suites import item_signals as item_signals_suite
@@ -57,26 +59,13 @@ from pipeline.cycle.records import Records, StageResult, read_records, table_ver
 from spark_jobs.figures import ItemsFigures, ItemSignalsFigures, SequencesFigures
 from spark_jobs.histories.high_value import with_reward
 from spark_jobs.lake import delta
-from spark_jobs.landing.erased import ERASED
-from spark_jobs.landing.event_lines import (
-    CONFLICTS,
-    DUPLICATE,
-    EARLIEST,
-    LATEST,
-    REPEATED,
-    REPLACED,
-    mapped_optional,
-)
-from spark_jobs.landing.reading import EXCLUDED
+from spark_jobs.landing.event_lines import EARLIEST, LATEST, mapped_optional
+from spark_jobs.landing.reasons import REASONS
 
-REASONS = new_lines.Reasons(
-    excluded=EXCLUDED,
-    duplicate=DUPLICATE,
-    harmless=(REPEATED, REPLACED, ERASED),
-    conflicts=CONFLICTS,
-)
-
-
+OfNew = tuple[DataFrame, DataFrame, str, int | None, new_lines.Reasons]
+"""Arguments of `new_lines.new_files` and its like."""
+_OF_OTHER_SUITES = {"drift_cycles", "max_faulty_catalogue_fraction", "max_lost_catalogue_fraction", "losses"}
+"""Keys of `[expectations]` that are no bound of the suite on events."""
 LOSSES = "losses"
 """Name of the suite on what became of landed lines; the others are named after their table."""
 
@@ -89,12 +78,15 @@ def validate_events(context: StageContext) -> StageResult:
     """The stage: judges `events` and `items`. Raises ExpectationsFailed."""
     judged_before = _judged_before(context)
     earlier = _earlier_windows(context, judged_before)
-    files = new_lines.new_files(*_of_new(context))
-    measured = _measure_events(context, list(earlier.values()), files)
-    losses = _measure_losses(context, files, judged_before)
+    of_new = _of_new(context)
+    files = new_lines.new_files(*of_new)
+    measured = _measure_events(context, list(earlier.values()), files, of_new)
+    losses = _measure_losses(context, files, judged_before, of_new)
     context.say(f"{measured.window.events:,} events in the window")
+    for words in losses.cautions:
+        context.say(f"without a past to compare with: {words}")
     judged = [_judge_events(context, measured), _judge_losses(context, losses), _judge_items(context)]
-    page, word = _conclude(context, judged)
+    page, word = _conclude(context, judged, losses.cautions)
     figures = ValidateEventsFigures(
         window=measured.window,
         new_lines=measured.new,
@@ -106,6 +98,7 @@ def validate_events(context: StageContext) -> StageResult:
         files=files[-context.config.expectations.losses.past_files :],
         days_after_the_last=losses.days.after_the_last,
         late=losses.late,
+        cautions=losses.cautions,
     )
     return StageResult(figures)
 
@@ -124,19 +117,20 @@ def validate_sequences(context: StageContext) -> StageResult:
 
 
 def _measure_events(
-    context: StageContext, earlier: Sequence[Window], files: Sequence[FileLines]
+    context: StageContext, earlier: Sequence[Window], files: Sequence[FileLines], of_new: OfNew
 ) -> events_suite.Measured:
     """What is measured before events are judged."""
     new = new_lines.counted(files)
     now = window(_table(context, EVENTS), context.cycle.split, context.cycle.cutoff)
     return events_suite.Measured(
-        new=replace(new, examples=new_lines.examples(*_of_new(context))) if new.faulty else new,
+        new=replace(new, examples=new_lines.examples(*of_new)) if new.faulty else new,
         window=now,
         drift=drift(now, earlier),
+        unreadable=tuple(f"{file.path}: {file.unreadable_because}" for file in files if not file.readable),
     )
 
 
-def _of_new(context: StageContext) -> tuple[DataFrame, DataFrame, str, int | None, new_lines.Reasons]:
+def _of_new(context: StageContext) -> OfNew:
     """What says which files are new, and which reasons make a line faulty."""
     cycle = context.cycle
     passed = passed_version(context.settings, cycle.source, but=cycle.name)
@@ -148,6 +142,7 @@ def _measure_losses(
     context: StageContext,
     files: tuple[FileLines, ...],
     judged_before: Mapping[str, ValidateEventsFigures],
+    of_new: OfNew,
 ) -> Losses:
     """What was lost of the new files and of the window's days, and what was lost before."""
     cycle, source, bounds = context.cycle, context.config.source, context.config.expectations.losses
@@ -155,24 +150,30 @@ def _measure_losses(
     rewarded = with_reward(_table(context, EVENTS), source)
     earlier = {name: before for name, before in judged_before.items() if name < cycle.name}
     sound = [before for before in earlier.values() if before.accepted is None]
+    typed = tuple(file for before in earlier.values() for file in before.files)
     late, no_late = None, "no earlier cycle to compare with"
     if earlier:
-        late, no_late = _measure_late(context, rewarded, list(earlier)[-1])
+        late, no_late = _measure_late(context, rewarded, list(earlier)[-1], of_new)
+    past = tuple(file for before in sound for file in before.files)
     return Losses(
         files=files,
         days=days(rewarded, rejected, cycle.split, cycle.cutoff, bounds.past_days, columns, REASONS),
         late=late,
         past=Past(
-            files=tuple(file for before in sound for file in before.files),
+            files=past,
             days_after_the_last=tuple(
                 before.days_after_the_last for before in sound if before.days_after_the_last is not None
             ),
         ),
         no_late=no_late,
+        cautions=() if len(past) >= bounds.min_past_files else first_cautions(files, columns),
+        columns=compared(files, typed, bounds, context.config.expectations.max_faulty_fraction),
     )
 
 
-def _measure_late(context: StageContext, events: DataFrame, earlier: str) -> tuple[LateEvents | None, str]:
+def _measure_late(
+    context: StageContext, events: DataFrame, earlier: str, of_new: OfNew
+) -> tuple[LateEvents | None, str]:
     """Events that came after an earlier cycle although they happened before its cutoff; None, and why, where
     what that cycle had cannot be told."""
     cycle, settings = context.cycle, context.settings
@@ -180,7 +181,7 @@ def _measure_late(context: StageContext, events: DataFrame, earlier: str) -> tup
     versions = table_versions(read_records(settings.cycle_folder(cycle.source, earlier)))
     if resolved is None or EVENTS.name not in versions:
         return None, f"the record of cycle {earlier} does not say what it had"
-    ingested, _, name, passed, _ = _of_new(context)
+    ingested, _, name, passed, _ = of_new
     try:
         known = _table(context, EVENTS, versions)
     except delta.TableError:
@@ -196,7 +197,7 @@ def _judge_events(context: StageContext, measured: events_suite.Measured) -> Sui
         actions=source.actions,
         earliest=aware(source.earliest or EARLIEST),
         latest=aware(source.latest or LATEST),
-        **expectations.model_dump(exclude={"drift_cycles", "max_faulty_catalogue_fraction", "losses"}),
+        **expectations.model_dump(exclude=_OF_OTHER_SUITES),
     )
     batches = events_suite.batches(
         context.session(),
@@ -216,7 +217,7 @@ def _judge_losses(context: StageContext, losses: Losses) -> SuiteResult:
         bounds=expectations.losses,
         max_faulty_fraction=expectations.max_faulty_fraction,
         columns=mapped_optional(source),
-        format=source.events.format,
+        format=source.events.format or "table",
     )
     batches = losses_suite.batches(context.session(), limits, losses)
     expected = losses_suite.expectations(limits, losses)
@@ -230,8 +231,13 @@ def _judge_items(context: StageContext) -> SuiteResult:
         for counted in context.figures(ITEMS.name, ItemsFigures).catalogue
     }
     batches = items_suite.batches(_table(context, ITEMS), _table(context, EVENTS), before, catalogue)
-    largest = context.config.expectations.max_faulty_catalogue_fraction
-    expected = items_suite.expectations(before is not None, catalogue, largest)
+    bounds = context.config.expectations
+    expected = items_suite.expectations(
+        before is not None,
+        catalogue,
+        bounds.max_faulty_catalogue_fraction,
+        bounds.max_lost_catalogue_fraction,
+    )
     return judge(ITEMS.name, batches, expected, items_suite.AGGREGATES)
 
 
@@ -302,9 +308,11 @@ def _judge_successors(context: StageContext) -> SuiteResult:
     return judge(SUCCESSORS.name, batches, expected, successors_suite.AGGREGATES)
 
 
-def _conclude(context: StageContext, judged: Sequence[SuiteResult]) -> tuple[Path, AcceptedData | None]:
-    """Writes the page; returns its path, and the word by which a red suite passes. Raises ExpectationsFailed
-    when an expectation crashed, or failed and nobody has accepted that."""
+def _conclude(
+    context: StageContext, judged: Sequence[SuiteResult], cautions: Sequence[str] = ()
+) -> tuple[Path, AcceptedData | None]:
+    """Writes the page, with words of caution; returns its path, and the word by which a red suite passes. Raises
+    ExpectationsFailed when an expectation crashed, or failed and nobody has accepted that."""
     cycle, stage = context.cycle, context.stage.name
     folder = context.settings.report_folder(cycle.source, cycle.name)
     records = context.settings.cycle_folder(cycle.source, cycle.name)
@@ -327,7 +335,7 @@ def _conclude(context: StageContext, judged: Sequence[SuiteResult]) -> tuple[Pat
         "cutoff": f"{cycle.cutoff:%Y-%m-%d %H:%M} UTC",
         "table versions": ", ".join(f"{table} {version}" for table, version in pinned.items()),
     }
-    page = report.write(folder, stage, judged, facts, word.words if word else None)
+    page = report.write(folder, stage, judged, facts, word.words if word else None, cautions)
     reach("after-page")
     for result in judged:
         context.say(f"{result.table}: {report.counted(result)} in {result.seconds:.1f} s")

@@ -7,6 +7,8 @@ Order: `event_at`, then the landed file, then the line within the file, so lines
 order in which the source wrote them. A file is identified by the digest of its bytes, so the order does
 not depend on which file was ingested first.
 
+A change of what a token holds for the same event raises `SEQUENCES_RULES`, since cycles take over rows of earlier ones.
+
 Cost: one shuffle, by user, which all later steps reuse. Windows hold one user's events in a buffer that
 spills to disk, and no aggregate gathers a whole history.
 """

@@ -358,6 +358,41 @@ def files_of(
     return {_file_name(path) for path in read(spark, lake, source, table, version).inputFiles()}
 
 
+@dataclass(frozen=True)
+class Changes:
+    """Rows by which two versions of a table differ; one that was only written into another file is not among them."""
+
+    added: DataFrame
+    removed: DataFrame
+
+
+def changes(
+    spark: SparkSession, lake: str, source: str, table: Table, before: int, after: int
+) -> Changes | None:
+    """What became of a table between two versions, from the files that only one of them has; all others are not read.
+
+    None where one of the versions can no longer be read. Raises ValueError for a table with partitions: its files lack
+    their columns.
+    """
+    if table.partitions:
+        raise ValueError(f"{table.name} is partitioned; its files alone do not hold its rows")
+    if not all(can_be_read(spark, lake, source, table, version) for version in (before, after)):
+        return None
+    stored = data_files(spark, lake, source, table)
+    first, second = (files_of(spark, lake, source, table, version) for version in (before, after))
+    only = [second - first, first - second]
+    schema = _nullable(StructType.fromDDL(table.ddl))
+    added, removed = (
+        spark.read.schema(schema).parquet(*[stored[name].path for name in sorted(names)])
+        if names
+        else spark.createDataFrame([], schema)
+        for names in only
+    )
+    if only[0] and only[1]:
+        added, removed = added.exceptAll(removed), removed.exceptAll(added)
+    return Changes(added, removed)
+
+
 _CLONE = "reprise.clone_of"
 """Table property: the version of another lake's table that this one began as."""
 
@@ -384,6 +419,15 @@ def missing_files(
     """Names of a version's files that are gone, vacuumed or erased, and how many it has. Raises as `read`."""
     used = files_of(spark, lake, source, table, version)
     return sorted(used - data_files(spark, lake, source, table).keys()), len(used)
+
+
+def can_be_read(spark: SparkSession, lake: str, source: str, table: Table, version: int) -> bool:
+    """Whether a version and all its files are still there."""
+    try:
+        missing, _ = missing_files(spark, lake, source, table, version)
+    except (TableError, *_WRITE_ERRORS):
+        return False
+    return not missing
 
 
 def delete_files(spark: SparkSession, files: Iterable[DataFile]) -> None:

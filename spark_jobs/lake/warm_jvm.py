@@ -299,7 +299,8 @@ class _Keeper:
 def main(folder: str, name: str, master: str, properties: str, idle_seconds: str) -> None:
     """Runs a keeper until its JVM is to end."""
     os.environ["PYSPARK_SUBMIT_ARGS"] = shlex.join(
-        ["--master", master, "--properties-file", properties, "pyspark-shell"]
+        # The file alone would stand in place of the person's spark-defaults.conf.
+        ["--master", master, "--load-spark-defaults", "--properties-file", properties, "pyspark-shell"]
     )
     with _short(Path(folder)) as short, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{short}/{name}")

@@ -6,6 +6,7 @@ only all lines before a line break say whether it is inside quotes.
 
 from __future__ import annotations
 
+import re
 from functools import partial, reduce
 from itertools import islice
 
@@ -89,6 +90,11 @@ def header_names(head: Head, dialect: Dialect) -> tuple[str, ...]:
         raise DamagedFile("the first line, which should name the columns, is longer than 1 MiB")
     if not lines[0].strip():
         raise DamagedFile("the first line, which should name the columns, is blank")
+    if re.fullmatch(rb"(?i)sep=.\r?", lines[0]):
+        raise DamagedFile(
+            f"the first line is {lines[0].decode(errors='replace').strip()}, as Excel writes it, and names no columns; remove "
+            "it, and give the mapping this delimiter"
+        )
     # The head may end within a line; the first record is never that one.
     complete = (line.rstrip(b"\r") for line in (lines if len(head.text) < HEAD_BYTES else lines[:-1]))
     record = next(delimited_records(islice(complete, 10_000), dialect))

@@ -27,6 +27,7 @@ from spark_jobs.landing.fields import (
 )
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.instants import NOT_AN_INSTANT, parsed_microseconds
+from spark_jobs.landing.kinds import KIND_LETTERS
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
 
 DUPLICATE = "duplicate event_id"
@@ -56,7 +57,9 @@ CHECKED_LINES = "file_id string, line_number bigint, problem string, raw string,
     for column in EVENTS.columns
     if column.name not in ("file_id", "line_number")
 )
-"""Columns of checked lines, in Spark's DDL form; `event_date` is known of refused lines too whose time can be read."""
+CHECKED_LINES += ", kinds string"
+"""Columns of checked lines, in Spark's DDL form; `event_date` is known of refused lines too whose time can be read, and
+`kinds` are `landing.kinds.KIND_LETTERS`."""
 _DERIVED_ID_CHARACTERS = 32
 """A derived event_id is 128 bits of a SHA-256, in hexadecimal."""
 
@@ -111,6 +114,7 @@ def checked_lines(rows: DataFrame, source: SourceConfig) -> DataFrame:
         whole_number(rows, "position").alias("position"),
         present_text(rows, "country").alias("country"),
         present_text(rows, "device").alias("device"),
+        F.col(KIND_LETTERS).alias("kinds"),
     )
     problem = F.coalesce(
         "unread",
@@ -144,6 +148,7 @@ def checked_lines(rows: DataFrame, source: SourceConfig) -> DataFrame:
         F.when(F.col("problem").isNull(), F.timestamp_micros("at_us")).alias("event_at"),
         "action", *REWARD_SIGNALS, "page", "position", "country", "device",
         F.when(F.col("at_us").between(earliest, latest), F.to_date(F.timestamp_micros("at_us"))).alias("event_date"),
+        "kinds",
     )  # fmt: skip
 
 
@@ -159,8 +164,8 @@ def numbered_occurrences(lines: DataFrame, source: SourceConfig, files: list[Lan
     Adds `content`, a digest of CONTENT; `about`, one of user and item; and `repeats`, whether a line whose id is
     derived repeats an earlier one of its file exactly.
     """
-    by_name = sorted(files, key=lambda file: file.name)
-    order = [(file.file_id, place) for place, file in enumerate(by_name)]
+    in_order = sorted(files, key=lambda file: file.order)
+    order = [(file.file_id, place) for place, file in enumerate(in_order)]
     places = local_rows(lines.sparkSession, order, "file_id string, file_place bigint")
     separator = "\x1f"  # no id holds a control character
     key = F.sha2(
@@ -218,7 +223,7 @@ def numbered_occurrences(lines: DataFrame, source: SourceConfig, files: list[Lan
         "file_id", "line_number", "raw",
         F.coalesce("problem", repeated, F.when(F.col("copy") > 1, refused)).alias("problem"),
         F.coalesce("event_id", F.substring(derived, 1, _DERIVED_ID_CHARACTERS)).alias("event_id"),
-        *CONTENT, "event_date", "content", "about", "repeats",
+        *CONTENT, "event_date", "kinds", "content", "about", "repeats",
     )  # fmt: skip
 
 

@@ -136,6 +136,8 @@ _BY_THE_CLOCK = "'now', 'today', a time of day without its day and their like gi
 _COUNTS = {"repeat": 1, "array_repeat": 1, "lpad": 1, "rpad": 1}
 """Functions whose result may be of any size, and the argument that says which."""
 _LARGEST_COUNT = 10_000
+_LENGTHENING = frozenset(["concat", "concat_ws", "flatten", "array", "array_union", "repeat", "replace"])
+"""Functions whose result may be longer than their arguments, within the merge of `aggregate`."""
 # 20 digits before the point hold every whole number of 64 bits; what lies outside is compared as a double.
 _EXACT = "DECIMAL(38, 18)"
 
@@ -277,6 +279,9 @@ def _read(spark: SparkSession, sql: str) -> _Parsed:
             forbidden = forbidden or _BY_THE_CLOCK
         kinds.add(kind)
     kinds.discard("UnresolvedFunction")
+    may_grow = not forbidden and functions & {*_COUNTS, "replace", "regexp_replace", "aggregate", "reduce"}
+    if may_grow and _growth(_tree(spark, sql)) > _LARGEST_COUNT:
+        forbidden = f"it may make a value of more than {_LARGEST_COUNT:,} times its length"
     return _Parsed(
         tuple(columns),
         forbidden,
@@ -301,6 +306,45 @@ def _misused(name: str, call: JavaObject) -> str:
         if pattern is None or re.search(r"%[^a-zA-Z%]*\d{5}", pattern):
             return f"{name}() needs a pattern in quotes, with widths below 10,000"
     return ""
+
+
+def _growth(node: JavaObject) -> float:
+    """How many times the length of a column's value the result may have, roughly; functions within one another multiply."""
+    children = _children(node)
+    inside = [_growth(child) for child in children]
+    most = max(inside, default=1)
+    if _kind(node) != "UnresolvedFunction":
+        return most
+    name = ".".join(_parts(node.nameParts())).lower()
+    place = _COUNTS.get(name)
+    if place is not None and len(children) > place:
+        count = max(1, children[place].value())
+        # A pad is as long as its number says, whatever it pads.
+        return inside[0] * count if name.endswith("repeat") else max(most, count)
+    if name in ("replace", "regexp_replace") and len(children) > 2:
+        found, new = children[1:3]
+        ratio = len(str(new.value())) if _kind(new) == "Literal" else 1
+        if name == "replace" and _kind(found) == "Literal":
+            ratio /= max(1, len(str(found.value())))
+        return inside[0] * max(1, ratio, inside[2])
+    if name in ("aggregate", "reduce") and len(children) > 2 and _doubles(children[2]):
+        return float("inf")
+    return most
+
+
+def _doubles(merge: JavaObject) -> bool:
+    """Whether the merge of `aggregate` makes what it has gathered longer by itself, so that it grows with every entry."""
+    if _kind(merge) != "LambdaFunction":
+        return False
+    gathered = _children(merge)[1]
+    for node in _nodes(_children(merge)[0]):
+        name = ".".join(_parts(node.nameParts())).lower() if _kind(node) == "UnresolvedFunction" else ""
+        if name in _LENGTHENING or _kind(node) == "Concat":
+            own = [each for each in _nodes(node) if _kind(each) == "UnresolvedNamedLambdaVariable"]
+            uses = sum(_parts(each.nameParts()) == _parts(gathered.nameParts()) for each in own)
+            if uses > 1 or (uses and _growth(node) > 1):
+                return True
+    return False
 
 
 def _reads_the_clock(spark: SparkSession, node: JavaObject) -> bool:

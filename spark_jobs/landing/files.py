@@ -52,6 +52,11 @@ class LandedFile:
         return "://" not in self.path
 
     @property
+    def order(self) -> str:
+        """What the files are ordered by, where several hold lines of one event."""
+        return self.name
+
+    @property
     def partition(self) -> dict[str, str | None]:
         """The values that its folders give by their names, `dt=2026-03-01/country=NL`."""
         pairs = (part.split("=", 1) for part in self.name.split("/")[:-1] if "=" in part.strip("="))

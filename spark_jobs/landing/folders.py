@@ -22,8 +22,15 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 _GLOB = re.compile(r"[*?\[]|\{[^{}]*,[^{}]*\}")
-_TABLE_LOGS = {"_delta_log": ("Delta", r".*\.(json|parquet)"), ".hoodie": ("Hudi", r"hoodie\.properties")}
-"""Folders in which tables keep their log: the kind of table, and the files that such a log has."""
+_TABLE_LOGS = {
+    "_delta_log": ("Delta", r".*\.(json|parquet)", "name it as table = …, in place of files"),
+    ".hoodie": (
+        "Hudi",
+        r"hoodie\.properties",
+        "write its rows to another folder as Parquet and name that one",
+    ),
+}
+"""Folders in which tables keep their log: the kind of table, the files that such a log has, and what to do."""
 
 
 class LandingError(RuntimeError):
@@ -198,13 +205,13 @@ class _Walk:
 
 def _refuse_table(system: FileSystem, folder: str, names: list[str]) -> None:
     """Raises LandingError when one of the folders `names` in `folder` is the log of a table."""
-    for name, (kind, entry_of_log) in _TABLE_LOGS.items():
+    for name, (kind, entry_of_log, remedy) in _TABLE_LOGS.items():
         if name in names and any(
             re.fullmatch(entry_of_log, entry.name) for entry in system.entries(_joined(folder, name))
         ):
             raise LandingError(
                 f"{folder} is the folder of a {kind} table: read as loose files, deleted and replaced rows would "
-                "come back; write its rows to another folder as Parquet and name that one"
+                f"come back; {remedy}"
             )
 
 

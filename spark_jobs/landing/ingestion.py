@@ -17,6 +17,11 @@ from dataclasses import dataclass, field, replace
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
+from expectations.bounds import MAX_FAULTY_FRACTION, LossBounds
+from expectations.figures import FileLines, KindLines
+from expectations.kinds import KINDS
+from expectations.losses_of_columns import compared
+from expectations.new_lines import kinds_of
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, Table
 from spark_jobs.config import Job, SourceConfig
 from spark_jobs.figures import EventsFigures
@@ -27,6 +32,7 @@ from spark_jobs.landing.fields import RULES_NUMBER
 from spark_jobs.landing.files import LandedFile
 from spark_jobs.landing.outdated import SHADOWED, renamed, split_digest
 from spark_jobs.landing.reading import EXCLUDED, Mapped
+from spark_jobs.landing.reasons import REASONS
 from spark_jobs.landing.stored import as_json, changed_rows, refuse_stored, stored_counts, update
 
 
@@ -42,6 +48,8 @@ class FileCounts:
     """Those of them that became events."""
     nulls: dict[str, int] = field(default_factory=dict)
     """Accepted lines without a value, by column."""
+    kinds: dict[str, dict[str, KindLines]] = field(default_factory=dict)
+    """Sampled lines by column and kind of value."""
 
 
 Counts = dict[str, FileCounts]
@@ -104,7 +112,7 @@ _RULES = {"actions", "earliest", "latest"}
 def mapping_digest(source: SourceConfig) -> str:
     """Digest of what decides what a line of a file becomes: of the mapping, a dot, and of bounds and actions."""
     mapping = source.model_dump(mode="json", exclude=_NOT_READ | _RULES) | {"rules": RULES_NUMBER}
-    del mapping["events"]["files"]
+    del mapping["events"]["files"], mapping["events"]["table"]
     rules = source.model_dump(mode="json", include=_RULES)
     return ".".join(
         hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:16]
@@ -284,10 +292,11 @@ def split_new(files: list[LandedFile], ingested: set[str]) -> tuple[list[LandedF
     return list(new.values()), skipped
 
 
-def line_counts(lines: DataFrame, optional: Sequence[str]) -> Counts:
-    """Counts numbered lines by file and problem. `optional` are the mapped columns that a line may leave empty."""
+def line_counts(lines: DataFrame, optional: Sequence[str], columns: Sequence[str]) -> Counts:
+    """Counts numbered lines by file and problem. `optional` are the mapped columns that a line may leave empty, `columns`
+    those that the letters in `kinds` are of."""
     nulls = [F.count_if(F.col(name).isNull()).alias(name) for name in optional]
-    lines_of_a_kind = lines.groupBy("file_id", "problem").agg(
+    lines_of_a_kind = lines.groupBy("file_id", "problem", "kinds").agg(
         F.count(F.lit(1)).alias("__lines"), F.count_if("repeats").alias("__repeats"), *nulls
     )
     rows: dict[str, list[Row]] = {}
@@ -295,13 +304,82 @@ def line_counts(lines: DataFrame, optional: Sequence[str]) -> Counts:
         rows.setdefault(row["file_id"], []).append(row)
     return {
         file_id: FileCounts(
-            by_reason={row["problem"]: row["__lines"] for row in of_file},
+            by_reason=_by_reason(of_file),
             repeats=sum(row["__repeats"] for row in of_file),
             accepted_repeats=sum(row["__repeats"] for row in of_file if row["problem"] is None),
             nulls={name: sum(row[name] for row in of_file if row["problem"] is None) for name in optional},
+            kinds=_by_kind(of_file, columns),
         )
         for file_id, of_file in rows.items()
     }
+
+
+def _by_reason(rows: list[Row]) -> dict[str | None, int]:
+    counts: Counter[str | None] = Counter()
+    for row in rows:
+        counts[row["problem"]] += row["__lines"]
+    return dict(counts)
+
+
+def _by_kind(rows: list[Row], columns: Sequence[str]) -> dict[str, dict[str, KindLines]]:
+    lines: dict[str, Counter[str]] = {column: Counter() for column in columns}
+    faulty: dict[str, Counter[str]] = {column: Counter() for column in columns}
+    for row in rows:
+        for column, letter in zip(columns, row["kinds"] or "", strict=False):
+            lines[column][KINDS[letter]] += row["__lines"]
+            if row["problem"] is not None and row["problem"] not in REASONS.not_faulty:
+                faulty[column][KINDS[letter]] += row["__lines"]
+    return {
+        column: {kind: KindLines(count, faulty[column][kind]) for kind, count in sorted(counts.items())}
+        for column, counts in lines.items()
+        if counts
+    }
+
+
+def file_lines(file: LandedFile, lines: int, counted: FileCounts, mapping: str) -> FileLines:
+    """What became of a file's lines, as the suites judge it; `mapping` is the digest of the mapping."""
+    by_reason = Counter(counted.by_reason)
+    return FileLines(
+        path=file.name,
+        size_bytes=file.size_bytes,
+        lines=lines,
+        accepted=by_reason[None],
+        excluded=by_reason[EXCLUDED],
+        duplicates=by_reason[DUPLICATE],
+        faulty=sum(
+            count for reason, count in by_reason.items() if reason and reason not in REASONS.not_faulty
+        ),
+        replaced=sum(by_reason[reason] for reason in REASONS.harmless),
+        conflicts=sum(by_reason[reason] for reason in REASONS.conflicts),
+        repeats=counted.repeats,
+        nulls=counted.nulls,
+        kinds=counted.kinds,
+        mapping=mapping,
+    )
+
+
+def retyped_columns(
+    files: list[LandedFile], mapped: Mapped, counts: Counts, before: dict[str, Row], job: Job
+) -> tuple[str, ...]:
+    """What is said of columns of the new files whose values are of another kind than in the files `before`."""
+    mapping, _ = split_digest(mapping_digest(job.source))
+    new = [
+        file_lines(file, mapped.line_counts[file.file_id], counts[file.file_id], mapping)
+        for file in files
+        if file.file_id in counts
+    ]
+    known = [
+        FileLines(
+            path=row["file_path"],
+            size_bytes=row["size_bytes"],
+            lines=row["line_count"],
+            accepted=row["accepted_count"],
+            kinds=kinds_of(row["column_kinds"]),
+            mapping=split_digest(row["mapping_digest"])[0],
+        )
+        for row in sorted(before.values(), key=lambda row: (row["ingestion"] or 0, row["file_path"]))
+    ]
+    return tuple(one.words for one in compared(new, known, LossBounds(), MAX_FAULTY_FRACTION).retyped)
 
 
 def unreadable_rows(spark: SparkSession, files: list[LandedFile], mapped: Mapped) -> DataFrame:
@@ -335,7 +413,8 @@ def log_rows(files: list[LandedFile], mapped: Mapped, counts: Counts, job: Job, 
         read_by = "" if file.file_id in mapped.unreadable else digest
         head = (file.file_id, file.name, file.size_bytes, lines, accepted, refused)
         losses = (counted.by_reason.get(EXCLUDED, 0), counted.by_reason.get(DUPLICATE, 0), counted.repeats)
-        rows.append((*head, read_by, job.cycle, number, columns, *losses, json.dumps(counted.nulls)))
+        kinds = json.dumps(counted.kinds, ensure_ascii=False) if counted.kinds else None
+        rows.append((*head, read_by, job.cycle, number, columns, *losses, json.dumps(counted.nulls), kinds))
     return rows
 
 
@@ -361,6 +440,16 @@ def file_figures(
         outdated_by_reason=dict(sorted(Counter(why.values()).items())),
         events_left=sum(before[file_id]["accepted_count"] for file_id in why),
     )
+
+
+def only_counted(mapped: Mapped, file_ids: Collection[str], counts: Counts) -> Mapped:
+    """`mapped`, of whose files with these ids only the counted lines are lines."""
+    lines = {
+        file_id: sum(counts.get(file_id, FileCounts()).by_reason.values())
+        for file_id in file_ids
+        if file_id not in mapped.unreadable
+    }
+    return replace(mapped, line_counts=mapped.line_counts | lines)
 
 
 def with_lines(figures: EventsFigures, mapped: Mapped, counts: Counts) -> EventsFigures:

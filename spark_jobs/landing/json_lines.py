@@ -20,7 +20,11 @@ from spark_jobs.landing.unpacking import DamagedFile, Head
 from spark_jobs.landing.whole_files import heads_of, whole_files
 
 NOT_JSON = "not valid JSON"
+NOT_AN_OBJECT = "a nested field is not an object"
 REPEATED_KEY = "a key occurs twice in one JSON object"
+TOO_LONG = "a JSON object with more than 20 MB of text"
+_LARGEST_BYTES = 20_000_000
+"""A longer text has no variant, by which repeated keys are found."""
 _SAMPLED_LINES, _FIRST_LINES = 2000, 50
 _OPTIONS = (
     "map('mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '__corrupt', 'allowSingleQuotes', 'false', "
@@ -108,15 +112,16 @@ def parsed_json(lines: DataFrame, paths: Paths, keys: tuple[str, ...]) -> DataFr
     )
     # Variants know no repeated keys, at any depth.
     valid = F.expr(f"try_parse_json({RAW}) IS NOT NULL")
+    repeated = F.when(F.octet_length(RAW) > _LARGEST_BYTES, TOO_LONG).otherwise(REPEATED_KEY)
     problem = (
         F.when(text_problem().isNotNull(), text_problem())
         .when(~shaped, F.when(valid, "not a JSON object").otherwise(NOT_JSON))
         .when(
             F.col("__line.__corrupt").isNotNull(),
-            F.when(valid & single, "a nested field is not an object").otherwise(NOT_JSON),
+            F.when(valid & single, NOT_AN_OBJECT).otherwise(NOT_JSON),
         )
-        .when(nested, F.when(~single, F.when(valid, NOT_JSON).otherwise(REPEATED_KEY)))
-        .when(~valid, REPEATED_KEY)
+        .when(nested, F.when(~single, F.when(valid, NOT_JSON).otherwise(repeated)))
+        .when(~valid, repeated)
     )
     fields = [F.col(f"__line.{quoted(key)}").alias(name) for name, key in key_of.items()]
     return parsed.withColumn(PROBLEM, problem).select(*META, *fields)

@@ -39,6 +39,11 @@ def addresses(landing: str, patterns: Iterable[str]) -> list[str]:
     return sorted(path if "://" in path else os.path.abspath(path) for path in whole)
 
 
+def is_path(table: str) -> bool:
+    """Whether a mapping's table is a folder; else it is the name of a table in a catalog."""
+    return "/" in table
+
+
 def vanished_folders(landing: str, patterns: Iterable[str], ingested: Iterable[str]) -> list[str]:
     """Local folders that patterns start in, that are not there, and that files were ingested from before.
     `ingested`: their names, relative to the landing folder or absolute."""

@@ -16,33 +16,19 @@ from functools import partial
 from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, StructType
+from pyspark.sql.types import StructType
 
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.lake.session import silent
+from spark_jobs.landing.cells import microseconds, shown
 from spark_jobs.landing.expressions import quoted
 from spark_jobs.landing.files import LandedFile, metadata_key
-from spark_jobs.landing.instants import from_nanoseconds
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW, Group, Paths, spelled
-from spark_jobs.landing.scanning import LITERAL, hadoop_configuration, handed_over, reading_session
+from spark_jobs.landing.scanning import LITERAL, cause, hadoop_configuration, handed_over, reading_session
 
 _READERS = 8
-_AS_JSON = {
-    "boolean",
-    "byte",
-    "short",
-    "integer",
-    "long",
-    "float",
-    "double",
-    "decimal",
-    "string",
-    "binary",
-    "date",
-}
-_AS_JSON |= {"timestamp", "timestamp_ntz"}
 _HAS_TIME_OF_DAY = re.compile(r'"type":"time\(')
 """A type that Spark converts and then cannot read."""
 
@@ -79,7 +65,7 @@ def parquet_groups(
         try:
             read = _Read.of(spark, footer, paths)
         except (PySparkException, Py4JJavaError, ValueError) as error:
-            unreadable.update({file.file_id: f"Parquet file: {_cause(error)}" for file in members})
+            unreadable.update({file.file_id: f"Parquet file: {cause(error)}" for file in members})
             continue
         by_read.setdefault((footer.columns, read), []).extend(members)
     groups = []
@@ -170,7 +156,7 @@ def _footer(spark: SparkSession, configuration: JavaObject, file: LandedFile) ->
         finally:
             reader.close()
     except Py4JJavaError as error:
-        return f"not a readable Parquet file: {_cause(error)}"
+        return f"not a readable Parquet file: {cause(error)}"
 
 
 def _pruned(spark: SparkSession, kind, below: set[tuple[str, ...]]):
@@ -229,42 +215,20 @@ def _opened(
     """`spellings` are Spark's spelling of each file's path, and its file_id."""
     scan, schema = _scan(spark, files, read, skip_damage=False), read.fields
     values = {
-        field.name: _microseconds(F.col(f"__c{place}"), field.dataType, (field.name,), read.nanoseconds)
+        field.name: microseconds(F.col(f"__c{place}"), field.dataType, (field.name,), read.nanoseconds)
         for place, field in enumerate(schema)
     }
     known = local_rows(spark, spellings, f"__path string, {FILE_ID} string")
-    shown = [_shown(values[field.name], field.dataType).alias(field.name) for field in schema]
+    cells = [shown(values[field.name], field.dataType).alias(field.name) for field in schema]
     wanted = {parts[0] for parts in paths}
     rows = scan.join(F.broadcast(known), on="__path", how="inner").select(
         FILE_ID,
         (F.col("__row") + 1).alias(LINE_NUMBER),
-        (F.to_json(F.struct(*shown)) if shown else F.lit("")).alias(RAW),
+        (F.to_json(F.struct(*cells)) if cells else F.lit("")).alias(RAW),
         F.lit(None).cast("string").alias(PROBLEM),
         *(values[column].alias(name) for name, column in read.column_of if name in wanted),
     )
     return rows
-
-
-def _microseconds(
-    value: Column, kind: DataType, path: tuple[str, ...], nanoseconds: frozenset[tuple[str, ...]]
-) -> Column:
-    """The value with times in nanoseconds as timestamps, in structures too."""
-    if path in nanoseconds:
-        return from_nanoseconds(value)
-    if not isinstance(kind, StructType) or not any(other[: len(path)] == path for other in nanoseconds):
-        return value
-    fields = [
-        _microseconds(value.getField(field.name), field.dataType, (*path, field.name), nanoseconds).alias(
-            field.name
-        )
-        for field in kind
-    ]
-    return F.when(value.isNotNull(), F.struct(*fields))
-
-
-def _shown(value: Column, kind: DataType) -> Column:
-    """The value as JSON can show it."""
-    return value if kind.typeName() in _AS_JSON | {"struct", "array", "map"} else value.cast("string")
 
 
 def _decodable(
@@ -276,7 +240,7 @@ def _decodable(
             return _decoded_rows(spark, files, read)
     except (PySparkException, Py4JJavaError) as error:
         if len(files) == 1:
-            unreadable[files[0].file_id] = f"damaged Parquet file: {_cause(error)}"
+            unreadable[files[0].file_id] = f"damaged Parquet file: {cause(error)}"
             return {}
     half = len(files) // 2
     found = _decodable(spark, files[:half], read, unreadable)
@@ -287,18 +251,10 @@ def _decoded_rows(spark: SparkSession, files: list[LandedFile], read: _Read) -> 
     """Spark's spelling of the path, and the number of rows that can be decoded, by the file's key; files of which
     no row can be are missing. Reads every page of the columns once."""
     scan = _scan(spark, files, read, skip_damage=True)
-    cells = [_shown(F.col(f"__c{place}"), field.dataType) for place, field in enumerate(read.fields)]
+    cells = [shown(F.col(f"__c{place}"), field.dataType) for place, field in enumerate(read.fields)]
     digest = F.max(F.xxhash64(F.to_json(F.struct(*cells)))) if cells else F.max(F.lit(0))
     decoded = scan.groupBy("__path").agg(
         F.count(F.lit(1)).alias("n"),
         digest.alias("digest"),  # the digest makes Spark decode the columns
     )
     return {metadata_key(row["__path"]): (row["__path"], row["n"]) for row in decoded.collect()}
-
-
-def _cause(error: Exception) -> str:
-    """The part of the message that a person can use."""
-    text = str(error.java_exception.getMessage()) if isinstance(error, Py4JJavaError) else str(error)
-    text = re.sub(r"^Job aborted due to stage failure: .*?executor [\w.]+\): ", "", text.strip())
-    known = re.search(r"(is not a Parquet file[^\n]*|is too small[^\n]*|Unable to infer[^\n]*)", text)
-    return (known[1] if known else text.strip().splitlines()[0])[:200]

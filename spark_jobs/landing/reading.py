@@ -23,6 +23,7 @@ from pyspark.sql.types import BooleanType, NullType, NumericType, StringType
 from spark_jobs.config import FileMapping
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.lake.session import setting
+from spark_jobs.landing.avro import avro_groups
 from spark_jobs.landing.delimited import delimited_groups, dialect_of
 from spark_jobs.landing.expressions import (
     FAILED,
@@ -34,9 +35,12 @@ from spark_jobs.landing.expressions import (
     refuse_failing,
 )
 from spark_jobs.landing.files import LandedFile
-from spark_jobs.landing.json_lines import json_groups
+from spark_jobs.landing.json_lines import NOT_AN_OBJECT, json_groups
+from spark_jobs.landing.kinds import KIND_LETTERS, NO_COLUMNS, Measured, kind_letters, measured_columns
 from spark_jobs.landing.layouts import FILE_ID, META, PROBLEM, RAW, Group, Paths, spelled
+from spark_jobs.landing.orc import orc_groups
 from spark_jobs.landing.parquet import parquet_groups
+from spark_jobs.landing.table_rows import table_groups
 
 EXCLUDED = "excluded by the mapping's where"
 WHERE = "__where"
@@ -44,6 +48,9 @@ WHERE = "__where"
 
 NEEDED = frozenset(("user", "item", "time", "event_id", "action", "tag", "entity", WHERE))
 """Expressions without which a line is nothing."""
+
+TYPED = {None: table_groups, "parquet": parquet_groups, "orc": orc_groups, "avro": avro_groups}
+"""What opens lines whose columns have types, by format; a table has none."""
 
 Named = dict[str, list[tuple[str, ...]]]
 """The columns that each expression names, as dotted parts."""
@@ -56,8 +63,8 @@ class Mapped:
     """Files after their mapping."""
 
     parts: list[DataFrame]
-    """Frames of the META columns, FAILED and one column per expression, one frame per schema; empty without
-    lines."""
+    """Frames of the META columns, KIND_LETTERS, FAILED and one column per expression, one frame per schema; empty
+    without lines."""
     line_counts: dict[str, int]
     """Lines by file_id: 0 for an empty file, 1 for an unreadable one."""
     unreadable: dict[str, str]
@@ -66,6 +73,8 @@ class Mapped:
     """Columns of the files."""
     absent: tuple[str, ...] = ()
     """Columns that the mapping names and no file has, sorted; they are read as null."""
+    measured: Measured = NO_COLUMNS
+    """Columns that the parts' KIND_LETTERS are of."""
 
     def through(self, transform: Callable[[DataFrame], DataFrame]) -> DataFrame:
         """All lines after `transform`, which must give every part the same types. Needs at least one part."""
@@ -94,10 +103,10 @@ def read_mapped(
     labels = {name: f"{label}.{'where' if name == WHERE else name}" for name in wanted}
     unreadable = {file.file_id: file.unreadable for file in files if file.unreadable}
     readable = [file for file in files if not file.unreadable]
-    if mapping.format == "parquet":
+    if mapping.format in TYPED:
         # Which columns are read depends on the names alone; they are resolved again below, file by file.
         names = {parts for name, sql in wanted.items() for parts in _names(spark, sql, labels[name])}
-        groups = parquet_groups(spark, readable, names, unreadable)
+        groups = TYPED[mapping.format](spark, readable, names, unreadable)
     elif mapping.format == "jsonl":
         groups = json_groups(spark, readable, unreadable)
     else:
@@ -119,8 +128,12 @@ def read_mapped(
         unreadable |= lacking
         counts.update(dict.fromkeys(lacking, 1))
         groups = [kept for group in groups if (kept := _without(group, lacking)).files]
-        parts = [_mapped_group(spark, group, mapping, wanted, named, labels, file_names) for group in groups]
-    return Mapped(parts, counts, unreadable, columns, tuple(sorted(absent)))
+        measured = measured_columns(named)
+        parts = [
+            _mapped_group(spark, group, mapping, wanted, named, labels, file_names, measured)
+            for group in groups
+        ]
+    return Mapped(parts, counts, unreadable, columns, tuple(sorted(absent)), measured)
 
 
 def _mapped_group(
@@ -131,12 +144,16 @@ def _mapped_group(
     named: Named,
     labels: dict[str, str],
     file_names: dict[str, str],
+    measured: Measured,
 ) -> DataFrame:
     """The group's lines with every expression evaluated. `labels` are the expressions' names in messages,
     `file_names` the files' by file_id."""
     lines = _lines(spark, group, named)
     refuse_failing(lines, wanted, labels, file_names)
-    rows = evaluate(lines, wanted, META, labels)
+    paths = [path for paths in named.values() for path in paths]
+    letters = kind_letters(lines, measured, paths, group.keys_among is not None, told=(NOT_AN_OBJECT,))
+    lines = lines.withColumn(KIND_LETTERS, letters)
+    rows = evaluate(lines, wanted, [*META, KIND_LETTERS], labels)
     if not mapping.where:
         return rows
     kind = rows.schema[WHERE].dataType
@@ -328,7 +345,8 @@ def _refuse_absent(
         if lost and name not in may_be_absent and columns:
             raise MappingError(
                 f"{labels[name]} = {texts[name]!r} names column {', '.join(lost)}, which the files do not have "
-                f"({_shown_files(groups)}); their columns are: {_listed(columns)}"
+                f"({_shown_files(groups)}); their columns are: {_listed(columns)}; correct the expression, or land files "
+                "with that column"
             )
 
 

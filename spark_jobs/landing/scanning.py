@@ -11,7 +11,10 @@ colon, and where an old checksum lies beside a file that was written anew.
 
 from __future__ import annotations
 
+import re
+
 from py4j.java_gateway import JavaObject
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 
 from spark_jobs.landing.files import LandedFile
@@ -56,3 +59,11 @@ def handed_over(spark: SparkSession, scan: DataFrame) -> DataFrame:
     return DataFrame(
         spark._jvm.org.apache.spark.sql.classic.Dataset.ofRows(spark._jsparkSession, plan), spark
     )
+
+
+def cause(error: Exception) -> str:
+    """The part of an error's message that a person can use, one line."""
+    text = str(error.java_exception.getMessage()) if isinstance(error, Py4JJavaError) else str(error)
+    text = re.sub(r"^Job aborted due to stage failure: .*?executor [\w.]+\): ", "", text.strip())
+    known = re.search(r"(is not a Parquet file[^\n]*|is too small[^\n]*|Unable to infer[^\n]*)", text)
+    return (known[1] if known else text.strip().splitlines()[0])[:200]

@@ -52,8 +52,8 @@ _FOREIGN = {
     b"PK\x03\x04": "a zip archive (or an Excel workbook)",
     b"PK\x05\x06": "an empty zip archive",
     b"PAR1": 'a Parquet file; give the mapping format = "parquet"',
-    b"Obj\x01": "an Avro file",
-    b"ORC": "an ORC file",
+    b"Obj\x01": 'an Avro file; give the mapping format = "avro"',
+    b"ORC": 'an ORC file; give the mapping format = "orc"',
     b"7z\xbc\xaf": "a 7z archive",
     b"Rar!": "a rar archive",
     b"\xd0\xcf\x11\xe0": "an Excel workbook",
@@ -65,6 +65,12 @@ _FOREIGN = {
     b"\x89LZO": "an LZO file",
     b"LZIP": "a lzip file",
     b"\x02!L\x18": "an lz4 file of the old format",
+}
+_FOREIGN_TEXT = {
+    b"<!doctype html": "an HTML page, as a failed download leaves it",
+    b"<html": "an HTML page, as a failed download leaves it",
+    b"<?xml": "an XML document",
+    b"version https://git-lfs": "a pointer of Git LFS instead of the file",
 }
 _MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -124,6 +130,10 @@ def head_of(stream: BinaryIO, name: str, is_cut: bool = False) -> Head:
     except DamagedFile:
         if not (is_cut and text):
             raise
+    start = text[:100].lstrip().lower()
+    for beginning, kind in _FOREIGN_TEXT.items():
+        if start.startswith(beginning):
+            raise DamagedFile(f"this is {kind}; land the log's own file")
     line_end = _line_end(text)
     is_plain = (
         codec is None
@@ -199,11 +209,13 @@ def _unpacked(stream: BinaryIO, codec: str | None, size: int = _CHUNK_BYTES) -> 
             yield from _inflated(stream)
             return
         opened = stream if codec is None else _OPENERS[codec](stream)
-        is_archive = None
+        is_first = True
         while chunk := opened.read(size):
-            if is_archive is None and chunk[257:262] == b"ustar":
+            if is_first and chunk[257:262] == b"ustar":
                 raise DamagedFile("this is a tar archive; unpack it and land its files")
-            is_archive = False
+            if is_first and codec and (again := packed_as(chunk, "")):
+                raise DamagedFile(f"it is packed twice, as {again} within {codec}; unpack it once")
+            is_first = False
             yield chunk
     except _DAMAGE as error:
         if codec is None:

@@ -80,12 +80,7 @@ def whole_files(
     by file_id; and the value of the aggregate `seen` over each file's records. A `dialect` reads delimited records, None
     JSON. Damaged files are added to `unreadable`, by
     file_id with the reason."""
-    for file in files:
-        if not file.is_local and file.size_bytes > _LARGEST_REMOTE_BYTES:
-            unreadable[file.file_id] = (
-                "larger than 1 GiB, and not plain UTF-8 text without quotes: on an object store such a file is read in "
-                "one piece; split it, or land Parquet"
-            )
+    unreadable.update(too_large(files))
     rows = _rows(spark, [file for file in files if file.file_id not in unreadable], dialect)
     damage = F.when(F.col(LINE_NUMBER) == 0, F.col(PROBLEM))
     counted = rows.groupBy(FILE_ID).agg(
@@ -104,13 +99,23 @@ def whole_files(
     return rows, {file.file_id: counts.get(file.file_id, 0) for file in good}, values
 
 
+def too_large(files: list[LandedFile]) -> dict[str, str]:
+    """Why files of an object store cannot be read in one piece, by file_id."""
+    return {
+        file.file_id: "larger than 1 GiB, and not plain UTF-8 text without quotes: on an object store such a file is read in "
+        "one piece; split it, or land Parquet"
+        for file in files
+        if not file.is_local and file.size_bytes > _LARGEST_REMOTE_BYTES
+    }
+
+
 def first_records(file: LandedFile, dialect: Dialect | None, count: int) -> list[Record]:
     """The first records of a local file. Raises DamagedFile where damage comes before them, OSError."""
     return list(islice(_records(partial(open, file.path, "rb"), file.name, dialect), count))
 
 
-def _rows(spark: SparkSession, files: list[LandedFile], dialect: Dialect | None) -> DataFrame:
-    """The records of all files; a damaged file ends with a record of number 0 whose problem is the reason."""
+def contents(spark: SparkSession, files: list[LandedFile]) -> DataFrame:
+    """`__file_id`, `name`, `path` and `content` of files, one row each; `content` is null where a task opens the path."""
     local = [file for file in files if file.is_local]
     remote = [file for file in files if not file.is_local]
     columns = f"{FILE_ID} string, name string, path string"
@@ -131,7 +136,12 @@ def _rows(spark: SparkSession, files: list[LandedFile], dialect: Dialect | None)
         names = [(file.file_id, file.name, spellings[file.key]) for file in remote]
         named = scan.join(F.broadcast(local_rows(spark, names, columns)), on="path", how="inner")
         given = given.unionByName(named)
-    rows = given.mapInArrow(_reading(dialect), _SCHEMA)
+    return given
+
+
+def _rows(spark: SparkSession, files: list[LandedFile], dialect: Dialect | None) -> DataFrame:
+    """The records of all files; a damaged file ends with a record of number 0 whose problem is the reason."""
+    rows = contents(spark, files).mapInArrow(_reading(dialect), _SCHEMA)
     return rows.select(
         FILE_ID,
         LINE_NUMBER,

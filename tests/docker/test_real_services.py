@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,16 +26,10 @@ from pipeline.local.services import Service
 from pipeline.orchestration import task_for
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.workflows.refresh_cycle import refresh_cycle
+from tests.cluster.services import PROGRAMS, driver_environment, free_port, standalone_cluster
 
 COMPOSE = CHECKOUT / "docker" / "compose.yaml"
 PASSWORD = "secret-of-postgres"
-PROGRAMS = Path(sys.executable).parent
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def environment_of(service: str, replaced: dict[str, str]) -> dict[str, str]:
@@ -145,6 +138,12 @@ item = "item"
 time = "time"
 [schedule]
 window_days = 2
+[spark]
+eventLog.enabled = true
+eventLog.dir = "file://{folder}/event-log"
+eventLog.compress = false
+sql.extensions = "no.such.Extension"
+executor.memory = "512m"
 """
 
 
@@ -155,39 +154,25 @@ def test_a_stage_runs_on_a_spark_cluster_by_a_change_of_connection(
     (tmp_path / "log.csv").write_text(
         "user,item,time\n" + "".join(f"u{n % 3},i{n % 5},{1_700_000_000 + n * 3600}\n" for n in range(120))
     )
-    mapping = tmp_path / "tiny.toml"
+    mapping, log = tmp_path / "tiny.toml", tmp_path / "event-log"
     mapping.write_text(SOURCE.format(folder=tmp_path))
-    port = free_port()
-    master = f"spark://127.0.0.1:{port}"
-    environment = service_settings.base_environment(home) | {"SPARK_LOCAL_IP": "127.0.0.1"}
-    started = [spark_service("master", environment, ["--host", "127.0.0.1", "--port", str(port)])]
-    started.append(
-        spark_service(
-            "worker", environment, ["--cores", "1", "--memory", "1g", "--work-dir", str(tmp_path), master]
-        )
-    )
-
-    for name, value in {**environment, "REPRISE_HOME": str(home.home)}.items():
+    log.mkdir()
+    for name, value in driver_environment(home).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AIRFLOW_CONN_SPARK_REPRISE", json.dumps({"conn_type": "spark", "host": master}))
-    try:
-        control.start(home, started, say=print)
+    monkeypatch.setenv("PATH", str(PROGRAMS), prepend=os.pathsep)
+    with standalone_cluster(home, tmp_path, workers=2) as master:
+        monkeypatch.setenv("AIRFLOW_CONN_SPARK_REPRISE", json.dumps({"conn_type": "spark", "host": master}))
         words = ["--source", str(mapping), "--cutoff", "2023-11-19"]
         subprocess.run([sys.executable, "-m", "pipeline", "resolve", *words], cwd=CHECKOUT, check=True)
         operator = task_for(refresh_cycle(["25k"])["events"], str(mapping))
         params = {"preset": None, "cutoff": "2023-11-19", "cold_start": False}
         run = SimpleNamespace(run_type="manual", data_interval_start=None, data_interval_end=None)
         operator.execute({"params": params, "dag_run": run, "task_reschedule_count": 0})
-    finally:
-        control.stop(home)
     record = json.loads((home.cycle_folder("tiny", "2023-11-19") / "stage-events.json").read_text())
     assert record["versions"]["events"] >= 0
-    # The worker's folder has one of an executor: the work was done there and not in the driver.
-    assert list(tmp_path.glob("app-*/0/stderr"))
-
-
-def spark_service(kind: str, environment: dict[str, str], arguments: list[str]) -> Service:
-    page = free_port()
-    name = f"org.apache.spark.deploy.{kind}.{kind.capitalize()}"
-    command = (str(PROGRAMS / "spark-class"), name, "--webui-port", str(page), *arguments)
-    return Service(f"spark-{kind}", command, environment, f"http://127.0.0.1:{page}/json/")
+    # The workers' folders have one of an executor each: the work was done there and not in the driver.
+    assert len(list(tmp_path.glob("worker-*/app-*/*/stderr"))) == 2
+    # What `[spark]` says has reached the cluster.
+    told = "".join(path.read_text() for path in log.rglob("*") if path.is_file())
+    assert '"spark.sql.extensions":"io.delta.sql.DeltaSparkSessionExtension,no.such.Extension"' in told
+    assert '"spark.executor.memory":"512m"' in told

@@ -12,10 +12,12 @@ from pipeline import presets
 from pipeline.cycle import lease
 from pipeline.cycle.definition import cycle_name
 from pipeline.cycle.figures import ValidateEventsFigures
+from pipeline.cycle.records import read_records
 from pipeline.runner import run_stage
 from pipeline.settings import Settings
 from pipeline.stages.resolve import pin_cycle
 from pipeline.stages.validate import ExpectationsFailed
+from spark_jobs.figures import EventsFigures
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 EVENTS = 60
@@ -35,7 +37,7 @@ window_days = 7
 """
 
 
-def line(day: int, number: int, **changes: str | None) -> dict:
+def line(day: int, number: int, **changes: object) -> dict:
     at = FIRST + timedelta(days=day, minutes=10 * number)
     whole = {
         "u": f"u{number % 20}",
@@ -60,7 +62,7 @@ class Log:
     def land(self, name: str, lines: list[dict]) -> None:
         (self.folder / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
 
-    def day(self, day: int, lines: int = EVENTS, **changes: str | None) -> None:
+    def day(self, day: int, lines: int = EVENTS, **changes: object) -> None:
         """Lands the file of a day; every line has these changes."""
         self.land(f"day-{day:02d}", [line(day, number, **changes) for number in range(lines)])
 
@@ -72,6 +74,11 @@ class Log:
             for stage in ("events", "items", "validate_events"):
                 outcome = run_stage(stage, config, cycle, self.settings, lambda text: None)
         return outcome.record.figures
+
+    def events(self, days: int) -> EventsFigures:
+        """What the cycle with this cutoff ingested last."""
+        folder = self.settings.cycle_folder("losing", cycle_name(FIRST + timedelta(days=days)))
+        return read_records(folder)["events"].figures
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +130,36 @@ def test_each_loss_ends_the_next_cycle_and_mended_files_let_it_pass(log):
     assert not [row for row in figures.judgements if row.outcome not in ("passed", "not_applicable")]
     late = figures.late
     assert (late.new, late.by_lateness["up to 30 days"], late.context_only) == (8 * EVENTS, EVENTS, 0)
+
+
+def test_a_retyped_column_and_a_lost_one_end_the_next_cycle_by_name(log):
+    log.land(
+        "day-28", [line(28, number) | {"t": f"2026-01-29T00:{number:02d}:00Z"} for number in range(EVENTS)]
+    )
+    log.day(29, c={"code": "NL"})
+    log.day(30)
+    with pytest.raises(ExpectationsFailed) as failure:
+        log.judge(31)
+    told = str(failure.value).replace("\u00a0", " ")
+    for words in (
+        "losses.columns_keep_their_kind (failed, 2 rows: ",
+        "column t of day-28.jsonl was seconds since 1970 and is dates on 100.0 % of its lines",
+        "column c of day-29.jsonl was text and is objects on 100.0 % of its lines; land the file again",
+    ):
+        assert words in told, words
+    assert len(log.events(31).retyped) == 2 and log.events(31).accepted == 2 * EVENTS
+
+    for day in (28, 29, 30):
+        log.day(day, u=None)
+    with pytest.raises(ExpectationsFailed) as failure:
+        log.judge(31)
+    told = str(failure.value)
+    assert (
+        "events.file_readable (failed, 3 rows: day-28.jsonl: events.user = 'u' names column u, which" in told
+    )
+    assert "its columns are: c, i, kind, t; name what it is called by now too (coalesce)" in told
+    assert "repair, replace or remove the file" in told
+    for day in (28, 29, 30):
+        log.day(day)
+    log.judge(31)
+    assert log.events(31).retyped == () and log.events(31).accepted == 3 * EVENTS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from expectations.bounds import Bounds, LossBounds, NullBounds
+from expectations.bounds import Bounds, FirstBounds, LossBounds, NullBounds
 from expectations.figures import Days, FileLines
 from expectations.losses import Limits, Losses, Past
 from expectations.losses_of_files import measures_of_files
@@ -53,7 +53,7 @@ def test_a_file_is_judged_by_those_before_it(file, broken):
 
 
 def test_without_enough_of_a_past_only_what_holds_of_every_healthy_log_is_judged():
-    broken, why_not = judged([landed("d-9.jsonl", 40, nulls={"country": 40})], daily(2))
+    broken, why_not = judged([landed("d-9.jsonl", 40, nulls={"country": 39})], daily(2))
     few = "fewer than 3 past files"
     assert broken == set()
     assert [
@@ -68,6 +68,16 @@ def test_without_enough_of_a_past_only_what_holds_of_every_healthy_log_is_judged
         "events_of_file",
     }
     assert judged([landed("a.jsonl", 60, repeats=30)])[0] == {"repeats_of_file"}
+
+
+def test_a_column_that_is_empty_and_a_where_that_keeps_nothing_are_found_in_first_files_too():
+    empty = [landed("a.jsonl", 40, nulls={"country": 40}), landed("b.jsonl", 4, nulls={"country": 4})]
+    assert judged(empty)[0] == {"null_country_of_file"}
+    assert judged([*empty, landed("c.jsonl", 40)])[0] == set()
+    assert judged(empty, nulls=NullBounds(country=Bounds(ceiling=1.0)))[0] == set()
+    nothing = [landed(name, 100, 100, excluded=100) for name in ("a.jsonl", "b.jsonl")]
+    assert judged(nothing)[0] == {"excluded_lines_of_file"}
+    assert judged(nothing, first=FirstBounds(all_excluded=1.0, excluded=1.0))[0] == set()
 
 
 def test_what_an_earlier_release_did_not_record_is_not_judged():
@@ -120,8 +130,9 @@ def test_bounds_of_the_source_win_over_the_past():
     small = landed("d-9.jsonl", 40, nulls={"country": 40})
     own = {"lines": Bounds(floor=10), "nulls": NullBounds(country=Bounds(ceiling=1.0))}
     assert judged([small], daily(3), **own)[0] == set()
-    assert judged([small], lines=Bounds(floor=100))[0] == {"lines_of_file"}
-    assert judged([small], bytes_per_event=Bounds(ceiling=10))[0] == {"bytes_per_event_of_file"}
+    whole = landed("d-9.jsonl", 40)
+    assert judged([whole], lines=Bounds(floor=100))[0] == {"lines_of_file"}
+    assert judged([whole], bytes_per_event=Bounds(ceiling=10))[0] == {"bytes_per_event_of_file"}
 
 
 def test_a_file_that_cannot_be_read_is_another_expectation_s():

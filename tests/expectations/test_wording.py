@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from expectations.wording import by_frequency, listing, megabytes, number, percent, seconds
+from expectations.wording import by_frequency, listing, megabytes, number, percent, seconds, size
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,20 @@ def test_lists_end_in_and():
 
 def test_the_most_frequent_comes_first_and_equal_counts_go_by_name():
     assert by_frequency({"b": 1, "c": 3, "a": 1}) == [("c", 3), ("a", 1), ("b", 1)]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1_000, "1.0 kB"),
+        (9_940, "9.9 kB"),
+        (9_960, "10 kB"),
+        (999_600, "1.0 MB"),
+        (1_234_567_890, "1.2 GB"),
+        (5 * 10**18, "5,000 PB"),
+    ],
+)
+def test_sizes_have_the_largest_unit_of_which_there_is_one(value, text):
+    assert size(value) == text

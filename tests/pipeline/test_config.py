@@ -56,7 +56,7 @@ def test_one_line_names_every_problem():
         ({"evaluation": {"tasks": [{"name": "x", "gap": 1}]}}, "evaluation.tasks.0.gap is unknown, allowed are name,"),
         ({"trainings": {}}, "trainings is unknown, allowed are preset, source, schedule,"),
         ({"source": {**MINIMAL["source"], "items": [{"files": ["x"], "format": "csv", "item": "i", "tilte": "t"}]}},
-         "source.items.0.tilte is unknown, allowed are files, format, delimiter, quote, escape, where, item, title"),
+         "source.items.0.tilte is unknown, allowed are files, table, format, delimiter, quote, escape, where, item, title"),
     ],
 )  # fmt: skip
 def test_an_unknown_key_is_refused_with_the_keys_of_its_section(content, words):

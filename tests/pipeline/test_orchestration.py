@@ -12,6 +12,7 @@ import pytest
 from airflow.api_fastapi.execution_api.routes.task_instances import _is_eligible_to_retry
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.taskreschedule import TaskReschedule
+from airflow.providers.apache.spark.hooks import spark_submit
 from airflow.sdk import DAG, CronTriggerTimetable
 from airflow.sdk.exceptions import (
     AirflowException,
@@ -297,7 +298,7 @@ def test_a_stage_on_a_local_master_is_a_process_that_shares_warm_jvms(
     assert_without_secrets(tmp_path / "environment.json")
     environment = json.loads((tmp_path / "environment.json").read_text())
     assert environment["REPRISE_SPARK_MASTER"] == "local[2]"
-    assert environment["REPRISE_WARM_JVM_SECONDS"] == (seconds or "300")
+    assert environment["REPRISE_WARM_JVM_SECONDS"] == (seconds or "600")
 
 
 @pytest.mark.parametrize("master", ["spark://spark-master:7077", "yarn"])
@@ -318,6 +319,47 @@ def test_spark_submit_has_no_variable_of_airflow(
     # Where the driver may run on another machine, its environment is part of the command.
     in_command = {"spark.yarn.appMasterEnv.PYTHONSAFEPATH": "1"} if master == "yarn" else {}
     assert in_command.items() <= task.conf.items()
+
+
+@pytest.mark.parametrize(
+    ("master", "given"),
+    [
+        ("yarn", {"spark.executor.instances": "4", "spark.yarn.queue": "night"}),
+        ("k8s://https://host:443", {"spark.kubernetes.container.image": "registry/reprise:1"}),
+    ],
+)
+def test_a_cluster_is_given_the_sources_settings_beside_the_persons_defaults(
+    master: str, given: dict[str, str], home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    mapping = tmp_path / "my.toml"
+    lines = "".join(f'"{name}" = "{value}"\n' for name, value in given.items())
+    mapping.write_text(f'extends = "ml-100k"\n[source]\nname = "mine"\n[spark]\n{lines}')
+    monkeypatch.setenv("REPRISE_HOME", str(home.home))
+    monkeypatch.setenv("AIRFLOW_CONN_SPARK_REPRISE", json.dumps({"conn_type": "spark", "host": master}))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    if master.startswith("k8s"):
+        with pytest.raises(AirflowFailException, match="apache-airflow-providers-cncf-kubernetes"):
+            orchestration.spark_master()
+        # As with that package, which only cluster mode calls.
+        monkeypatch.setattr(spark_submit, "kube_client", object(), raising=False)
+    words = tmp_path / "words.json"
+    program = tmp_path / "spark-submit"
+    program.write_text(
+        f"#!{sys.executable}\nimport json, sys\nopen({str(words)!r}, 'w').write(json.dumps(sys.argv))\n"
+    )
+    program.chmod(0o755)
+    orchestration.task_for(STAGES["events"], str(mapping)).execute(context(cutoff="2026-03-01"))
+    submitted = json.loads(words.read_text())
+    # With such a file, spark-submit reads no spark-defaults.conf.
+    assert "--properties-file" not in submitted
+    assert submitted[submitted.index("--master") + 1] == master
+    conf = dict(
+        submitted[place + 1].split("=", 1) for place, word in enumerate(submitted) if word == "--conf"
+    )
+    prefix = "spark.yarn.appMasterEnv" if master == "yarn" else "spark.kubernetes.driverEnv"
+    assert given.items() <= conf.items()
+    assert conf[f"{prefix}.PYTHONPATH"] == str(CHECKOUT)
+    assert conf["spark.sql.session.timeZone"] == "UTC" and "delta-spark" in conf["spark.jars"]
 
 
 def test_a_failed_submit_is_reported_by_the_stages_own_line():

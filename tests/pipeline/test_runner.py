@@ -22,7 +22,8 @@ from pipeline.cycle.records import StageRecord, StageResult, read_records, write
 from pipeline.runner import StageError, is_finished, run_cycle, run_stage
 from pipeline.settings import Settings
 from pipeline.workflows.refresh_cycle import workflow
-from spark_jobs.figures import ItemSignalsFigures
+from spark_jobs.config import Continued
+from spark_jobs.figures import SEQUENCES_RULES, ItemSignalsFigures, SequencesFigures
 from tests.factories import CUTOFFS, tiny_config
 
 CYCLE = Cycle("tiny", CUTOFFS[0], timedelta(days=10), None)
@@ -38,7 +39,7 @@ def calls(monkeypatch):
 
     def call(stage, context):
         names.append(stage.name)
-        return StageResult(FIGURES, dict.fromkeys(stage.writes, 1), refusals.get(stage.name))
+        return StageResult(FIGURES, dict.fromkeys(stage.writes, 1), refusals.get(stage.name)), None
 
     refusals: dict[str, str] = {}
     monkeypatch.setattr(runner, "_call", call)
@@ -93,7 +94,7 @@ def test_a_new_parent_repeats_only_the_stages_that_continue_it_or_read_what_they
     names.clear()
     parent = AcceptedVersion(1, "2024-01-01", CUTOFFS[0], "digest")
     run(tiny_config(), settings, replace(CYCLE, parent=parent, reference=parent))
-    kept = {"events", "items", "item_features", "sequences", "evaluation_sequences", "successors"}
+    kept = {"events", "items", "item_features", "evaluation_sequences", "successors"}
     assert names == [stage.name for stage in STAGES if stage.name not in kept]
 
 
@@ -261,7 +262,8 @@ def test_a_stage_that_the_configuration_lacks_says_so(calls, settings):
 
 
 def test_a_table_that_a_stage_does_not_declare_to_write_is_an_error(calls, settings, monkeypatch):
-    monkeypatch.setattr(runner, "_call", lambda stage, context: StageResult(FIGURES, {"items": 1}))
+    result = StageResult(FIGURES, {"items": 1})
+    monkeypatch.setattr(runner, "_call", lambda stage, context: (result, None))
     with pytest.raises(UndeclaredError, match="events does not declare that it writes items"):
         run_stage("events", tiny_config(), CYCLE, settings, say=lambda text: None)
     assert read_records(settings.cycle_folder("tiny", CYCLE.name)) == {}
@@ -298,11 +300,38 @@ def test_signals_continue_the_half_lives_of_the_version_before_where_its_record_
     assert job.versions == {}
 
 
+@pytest.mark.parametrize(
+    ("rules", "sequences", "kept"),
+    [
+        (SEQUENCES_RULES, {}, Continued(events_version=7, events=9)),
+        (SEQUENCES_RULES - 1, {}, None),
+        (SEQUENCES_RULES, {"max_targets": 3}, None),
+    ],
+)
+def test_sequences_continue_those_of_the_version_before_where_rules_and_configuration_are_the_same(
+    settings, rules, sequences, kept
+):
+    made, config = replace(CYCLE, cutoff=CUTOFFS[0] - timedelta(days=5)), tiny_config()
+    stage = workflow(config)["sequences"]
+    folder = settings.cycle_folder("tiny", made.name)
+    inputs = {"configuration": config.digest_of(*stage.sections)}
+    figures = SequencesFigures(9, 1, 1, 9, 9, 1, 0, 90, 10.0, 0.0, rules)
+    write_record(folder, StageRecord("events", "", {}, {"events": 7}, FIGURES, None, 0.0, "1", 0.0))
+    write_record(folder, StageRecord("sequences", "", inputs, {"sequences": 4}, figures, None, 0.0, "2", 0.0))
+    accepted.keep(settings, made, "digest")
+    reference = AcceptedVersion(1, made.name, made.split, "digest")
+    cycle = replace(CYCLE, parent=reference, reference=reference)
+    today = tiny_config(sequences=config.sequences.model_copy(update=sequences))
+    job = runner.spark_job(StageContext(stage, today, cycle, settings, {}))
+    assert job.continued == kept
+    assert job.versions == ({"sequences": 4} if kept else {})
+
+
 def test_a_job_is_given_only_what_its_stage_declares(settings):
     versions = {"events": 3, "items": 4, "ranks": 5}
     finished = {"items": StageRecord("items", "", {}, versions, FIGURES, None, 0.0, "", 0.0)}
     reference = AcceptedVersion(1, "2024-01-31", CYCLE.split, "digest")
     stages, cycle = workflow(tiny_config()), replace(CYCLE, reference=reference)
-    job = runner.spark_job(StageContext(stages["sequences"], tiny_config(), cycle, settings, finished))
+    job = runner.spark_job(StageContext(stages["item_features"], tiny_config(), cycle, settings, finished))
     assert job.versions == {"events": 3, "items": 4}
     assert (job.parent_cycle, job.parent_split) == (None, None)

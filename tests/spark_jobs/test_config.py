@@ -53,11 +53,6 @@ def test_a_name_is_safe_in_paths(name):
         SourceConfig(name=name, events=EventMapping(**EVENTS))
 
 
-def test_a_mapping_needs_a_file():
-    with pytest.raises(ValidationError, match="at least 1 item"):
-        source({"files": ()})
-
-
 def test_the_widths_are_those_of_the_vector_columns():
     widths = FeaturesConfig(graph_width=16).widths
     assert widths == {"language": 384, "graph": 16, "annotation": 64}
@@ -130,3 +125,18 @@ def test_delimiter_quote_and_escape_must_fit_together(changes, message):
 def test_an_empty_pattern_of_files_is_refused():
     with pytest.raises(ValidationError, match="files has an empty pattern"):
         EventMapping(files=("a.csv", " "), format="csv", user="u", item="i", time="t")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, "either files or table must say where the lines are"),
+        ({"files": ("a.csv",), "format": "csv", "table": "a.b"}, "either files or table"),
+        ({"files": ("a.csv",)}, "format is missing; files need one of jsonl, csv"),
+        ({"table": "a.b", "format": "parquet"}, "format is for files; a table knows its own"),
+        ({"table": " "}, "table is empty"),
+    ],
+)
+def test_a_mapping_names_files_or_a_table(changes, why):
+    with pytest.raises(ValidationError, match=why):
+        EventMapping(user="u", item="i", time="t", **changes)

@@ -216,3 +216,19 @@ def test_a_mapping_that_names_an_absent_column_says_so(spark, landing):
         MappingError, match=r"items\.title = 'title' names column title.*columns are: id, name"
     ):
         refresh(spark, landing, wrong)
+
+
+def test_a_catalogue_that_lost_the_column_of_its_items_is_an_unreadable_file(spark, landing):
+    jsonl(landing / "log.jsonl", {"u": "a", "i": "x", "t": T})
+    jsonl(landing / "films.json", {"id": "x", "name": "Up"})
+    config = source(items=(ItemMapping(files=("films.json",), format="jsonl", item="id", title="name"),))
+    refresh(spark, landing, config)
+    jsonl(landing / "films.json", {"film": "x", "name": "Up"})
+    result = refresh(spark, landing, config)
+    (row,) = content(spark, job(landing, config), ITEMS)
+    assert (row["title"], [counts.unreadable for counts in result.figures.catalogue]) == ("Up", [1])
+    ((reason, _),) = result.figures.rejected_by_reason.items()
+    assert reason.startswith("items.item = 'id' names column id, which this file does not have")
+    jsonl(landing / "films.json", {"id": "x", "title": "Up"})
+    with pytest.raises(MappingError, match="correct the expression, or land files with that column"):
+        refresh(spark, landing, config)

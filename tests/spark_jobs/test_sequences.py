@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
+from dataclasses import replace
 from datetime import timedelta
+from unittest.mock import ANY
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import functions as F
 
 from expectations import tables
 from expectations.instants import microseconds
 from spark_jobs import sequences
-from spark_jobs.config import EventMapping, SequencesConfig, SourceConfig
+from spark_jobs.config import Continued, EventMapping, SequencesConfig, SourceConfig
 from spark_jobs.histories import tokens
-from tests.factories import START, events_frame, items_frame
+from spark_jobs.lake import delta
+from tests.factories import CUTOFFS, START, events_frame, items_frame, lake_of, tiny_job, tiny_log
 
 SOURCE = SourceConfig(
     name="literal",
@@ -208,3 +215,133 @@ def test_an_event_whose_item_is_unknown_is_an_error(spark, plain_lake):
     before_any_item = plain_lake.job(versions={"items": 0})
     with pytest.raises(ValueError, match="is `items` older than `events`"):
         sequences.main(spark, before_any_item)
+
+
+@st.composite
+def changed_logs(draw):
+    """A log and what became of it, as rows of `events_frame`, and the seconds of the parent's split. Events come late
+    or on time, leave, or give way to others; a user may lose all or be new."""
+    whole = random_log(draw(st.integers(0, 10_000)), users=draw(st.integers(1, 8)), longest=40)
+    until = draw(st.integers(0, 200))
+    became = draw(st.lists(st.sampled_from("kkkkkkkklrc"), min_size=len(whole), max_size=len(whole)))
+    gone = draw(st.sampled_from(("u0", "u1", "nobody")))
+    before, after = [], []
+    for (user, item, seconds, action), what in zip(whole, became, strict=True):
+        row = (user, item, seconds, action)
+        if seconds <= until and what != "l":
+            before.append(row)
+        if user != gone and what != "r":
+            after.append((user, item, seconds, "seen" if what == "c" and seconds <= until else action))
+    return before, after, until
+
+
+def numbered_tokens(spark, rows):
+    """Tokens of an empty or filled log; every event is of a file of its own, in whose order ties are."""
+    frame = events_frame(spark, rows) if rows else events_frame(spark, [("u", "i1", 1, "seen")]).limit(0)
+    named = frame.withColumn("file_id", F.sha2(F.concat_ws("|", "user_id", "item_id", "event_at"), 256))
+    return tokens.tokens(
+        named.withColumn("line_number", F.lit(1).cast("bigint")), items_frame(spark, ITEMS), SOURCE, 8
+    )
+
+
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(changed_logs(), st.sampled_from([(8, 3, 2), (8, 0, 40), (16, 15, 4)]))
+def test_rows_that_continue_the_parents_equal_rows_made_from_all_events(spark, log, sizes):
+    # One event a user, item and instant, so that no two events are tied in everything.
+    before, after = ([*{row[:3]: row for row in rows}.values()] for rows in log[:2])
+    until = log[2]
+    cut = config(*sizes)
+
+    def made(rows):
+        return sequences.sequences(tokens.numbered(numbered_tokens(spark, rows)), "second", SOURCE, cut)
+
+    old, now = ({row for row in rows if row[2] <= until} for rows in (before, after))
+    users = sorted({row[0] for row in old ^ now})
+    changed = spark.createDataFrame([(user,) for user in users], "user_id string")
+    rows = sequences.continuing(
+        made(before).withColumn("cycle", F.lit("first")),
+        numbered_tokens(spark, [row for row in after if row[2] > until]),
+        numbered_tokens(spark, [row for row in after if row[0] in users]),
+        changed,
+        "second",
+        SOURCE,
+        cut,
+    )
+    assert sorted(rows.collect(), key=repr) == sorted(made(after).collect(), key=repr)
+
+
+@pytest.fixture(scope="module")
+def grown_lake(spark, tmp_path_factory):
+    """A lake of its own, and the job of a first cycle whose sequences are written."""
+    folder = tmp_path_factory.mktemp("grown")
+    log = tiny_log(folder / "landing")
+    path, versions = lake_of(spark, log, folder / "lake")
+    job = tiny_job(log, path, CUTOFFS[0], versions=versions)
+    return log, job, sequences.main(spark, job)
+
+
+def next_job(log, first, made, events_version):
+    """The job of the second cycle, which continues the first."""
+    versions = first.versions | made.versions | {"events": events_version}
+    job = tiny_job(log, first.lake, CUTOFFS[1], parent=CUTOFFS[0], versions=versions)
+    continued = Continued(events_version=first.versions["events"], events=made.figures.events)
+    return job.model_copy(update={"continued": continued})
+
+
+def test_a_cycle_without_corrections_reads_only_the_events_since_its_parent(spark, grown_lake, rows_of):
+    log, first, made = grown_lake
+    job = next_job(log, first, made, first.versions["events"])
+    again = sequences.main(spark, job.model_copy(update={"continued": None}))
+    rows, events = sequences._rows(spark, job, sequences._parent(spark, job))
+    assert sorted(rows.collect(), key=repr) == sorted(
+        rows_of(job, tables.SEQUENCES, again).collect(), key=repr
+    )
+    assert events == again.figures.events == sum(event["ts"] <= job.split.timestamp() for event in log.events)
+    # Every scan of `events` skips files by the parent's split.
+    plan = rows._jdf.queryExecution().optimizedPlan().toString().split("\n")
+    scans = [number for number, line in enumerate(plan) if "Relation [event_id#" in line]
+    assert scans
+    for number in scans:
+        assert re.search(r"event_at#\d+ > ", plan[number - 1]), plan[number - 1]
+
+
+def test_late_corrected_and_erased_events_change_the_rows_of_their_users_only(spark, grown_lake, rows_of):
+    log, first, made = grown_lake
+    place, events = (first.lake, first.source.name), delta.read_pinned(spark, first, tables.EVENTS)
+    users = sorted({event["user"] for event in log.events})
+    late = (
+        events.where(F.col("user_id") == users[3])
+        .limit(4)
+        .withColumns(
+            {
+                "event_id": F.concat("event_id", F.lit("-late")),
+                "event_at": F.col("event_at") - F.expr("interval 90 minutes"),
+                "file_id": F.lit("late"),
+            }
+        )
+    )
+    late = late.withColumn("event_date", F.to_date("event_at"))
+    delta.append_once(spark, late, tables.EVENTS, *place, "late")
+    delta.delete(spark, F.col("user_id") == users[0], tables.EVENTS, *place)
+    delta.delete(spark, (F.col("user_id") == users[1]) & (F.minute("event_at") < 20), tables.EVENTS, *place)
+    now = delta.compact(spark, tables.EVENTS, *place, 2**30, 2**30)
+    job = next_job(log, first, made, now)
+    parent = sequences._parent(spark, job)
+    assert {row[0] for row in parent.changed.collect()} == {users[0], users[1], users[3]}
+    parent.earlier.unpersist()
+    result = sequences.main(spark, job)
+    continued = rows_of(job, tables.SEQUENCES, result).collect()
+    again = sequences.main(spark, job.model_copy(update={"continued": None}))
+    assert again.figures == replace(result.figures, bytes_on_disk=ANY, bytes_per_token=ANY)
+    assert sorted(continued, key=repr) == sorted(rows_of(job, tables.SEQUENCES, again).collect(), key=repr)
+
+
+@pytest.mark.parametrize("gone", ["sequences", "events"])
+def test_where_the_parents_rows_or_events_are_gone_all_rows_are_made(spark, grown_lake, gone):
+    log, first, made = grown_lake
+    job = next_job(log, first, made, first.versions["events"])
+    if gone == "sequences":
+        lost = {"versions": job.versions | {"sequences": 1000}}
+    else:
+        lost = {"continued": job.continued.model_copy(update={"events_version": 1000})}
+    assert sequences._parent(spark, job.model_copy(update=lost)) is None

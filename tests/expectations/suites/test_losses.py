@@ -8,7 +8,7 @@ import pytest
 
 from expectations.bounds import LossBounds
 from expectations.figures import DayLines, Days, FileLines, LateEvents
-from expectations.losses import Limits, Losses, Past
+from expectations.losses import Compared, Limits, Losses, Past, Retyped
 from expectations.runner import judge
 from expectations.suites import losses as suite
 from tests.expectations.suites.frames import failing, names, outcomes
@@ -36,8 +36,9 @@ def judged(spark, losses):
     return judge("losses", batches, suite.expectations(LIMITS, losses), suite.AGGREGATES)
 
 
-def losses(files, days, late=ON_TIME, past=PAST, after_the_last=0):
-    return Losses(tuple(files), Days(tuple(days), DAYS_BEFORE, after_the_last), late, past)
+def losses(files, days, late=ON_TIME, past=PAST, after_the_last=0, retyped=()):
+    whole = Days(tuple(days), DAYS_BEFORE, after_the_last)
+    return Losses(tuple(files), whole, late, past, columns=Compared(8, retyped))
 
 
 def test_a_sound_log_passes_and_says_what_was_measured(spark):
@@ -67,12 +68,17 @@ def test_each_kind_of_loss_is_found(spark):
         day(23, duplicates=300, labels=0, nulls={"country": 100}),
     ]
     late = LateEvents(ON_TIME.since, 400, {"up to a day": 100, "more than 30 days": 200}, 200, 150)
-    whole = losses(files, days, late, after_the_last=1)
+    retyped = tuple(Retyped(f"d-{n}.jsonl", "ts", "numbers", "text", 1.0) for n in range(4, 8))
+    whole = losses(files, days, late, after_the_last=1, retyped=retyped)
     result = judged(spark, whole)
     assert outcomes(result) == dict.fromkeys(names(suite.expectations(LIMITS, whole)), "failed")
     assert failing(result, "lines_of_file") == [("d-4.jsonl", 40, 40.0, 100.0, None, False)]
     assert [row[0] for row in failing(result, "events_of_day")] == ["2026-01-22"]
     by_name = {judgement.expectation.name: judgement for judgement in result.judgements}
+    columns = by_name["columns_keep_their_kind"]
+    assert "column ts of d-4.jsonl was numbers and is text on 100.0\u00a0% of its lines; " in columns.observed
+    assert columns.observed.endswith("; and 1 more") and "read both" in columns.expectation.remedy
+    assert failing(result, "columns_keep_their_kind")[3] == ("d-7.jsonl", "ts", "numbers", "text", 1.0, False)
     excluded = by_name["excluded_lines_of_file"]
     assert "100.0\u00a0% of 400 lines excluded by where in d-5.jsonl, allowed at most" in excluded.observed
     assert "compare the columns that events.where names" in excluded.expectation.remedy
@@ -93,4 +99,5 @@ def test_what_cannot_be_judged_says_why(spark, files):
         f"not judged: {'no new file can be read' if files else 'no new file'}",
         "not judged: the window has no whole day",
         "not judged: no earlier cycle to compare with",
+        "not judged: no earlier file that this mapping read",
     }

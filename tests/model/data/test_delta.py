@@ -11,7 +11,15 @@ from deltalake import write_deltalake
 from deltalake.exceptions import DeltaError
 
 from expectations.tables import ITEMS, RANKS, SEQUENCES, VOCABULARY, location
-from model.data.delta import PinnedTable, TableError, arrow_schema, arrow_type, latest, replace_partition
+from model.data.delta import (
+    PinnedTable,
+    TableError,
+    arrow_schema,
+    arrow_type,
+    latest,
+    replace_partition,
+    storage_options,
+)
 from tests.model import lake as tiny
 
 
@@ -111,3 +119,16 @@ def test_arrow_types_are_those_of_the_contract():
     assert arrow_type("timestamp") == pa.timestamp("us", tz="UTC")
     with pytest.raises(ValueError, match="struct<a: int>' has no Arrow type here"):
         arrow_type("array<struct<a: int>>")
+
+
+def test_s3_is_told_to_refuse_a_second_commit_and_a_folder_nothing(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    assert storage_options("/lake/log/events") == storage_options("gs://bucket/lake") == {}
+    assert storage_options("s3a://bucket/lake") == {
+        "aws_endpoint_url": "http://127.0.0.1:9000",
+        "aws_allow_http": "true",
+        "aws_conditional_put": "etag",
+    }
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://store")
+    assert "aws_allow_http" not in storage_options("s3://bucket/lake")

@@ -14,10 +14,11 @@ from pipeline.cycle.identity import IdentityError
 from tests.factories import CUTOFFS, WINDOW, tiny_config
 
 
-def config(folder, files='["a-*.csv"]'):
+def config(folder, files='["a-*.csv"]', table=None):
     folder.mkdir(exist_ok=True)
+    where = f'table = "{table}"' if table else f'files = {files}\nformat = "csv"'
     (folder / "my.toml").write_text(
-        f'[source]\nname = "my-log"\n[source.events]\nfiles = {files}\nformat = "csv"\nuser = "u"\nitem = "i"\ntime = "t"\n'
+        f'[source]\nname = "my-log"\n[source.events]\n{where}\nuser = "u"\nitem = "i"\ntime = "t"\n'
     )
     return presets.load(str(folder / "my.toml"))
 
@@ -60,3 +61,14 @@ def test_a_home_may_move_with_its_landing_folder(home, tmp_path):
     assert corrections.read(home, "tiny").landed_at == ("REPRISE_HOME/landing/tiny/events-*.jsonl",)
     home.home.rename(tmp_path / "elsewhere")
     identity.check(packaged, replace(home, home=tmp_path / "elsewhere"))
+
+
+def test_a_table_is_a_place_too(home, tmp_path):
+    identity.claim(config(tmp_path / "one"), home)
+    for table, where in (("./views", f"{tmp_path}/one/views"), ("lake.logs.views", "table lake.logs.views")):
+        with pytest.raises(IdentityError, match="this configuration takes them from "):
+            identity.claim(config(tmp_path / "one", table=table), home)
+        assert identity.move(config(tmp_path / "one", table=table), home, Said("ann", "2026", "moved"))[
+            1
+        ] == (where,)
+        identity.check(config(tmp_path / "one", table=table), home)

@@ -20,7 +20,7 @@ from pipeline.cycle.figures import (
 from pipeline.cycle.formats import FORMAT, RecordFormatError
 from pipeline.cycle.records import StageRecord, plain_figures, read_records, write_record
 from pipeline.gates.rules import Verdict
-from spark_jobs.figures import EventsFigures
+from spark_jobs.figures import EventsFigures, SparkWork
 
 ESTIMATE = Estimate(0.05, 0.04, None)
 MEASURES = Measures(
@@ -61,6 +61,17 @@ def record(figures, stage: str = "events", started_at: str = "2024-02-20T00:00:0
 def test_a_record_is_read_back_typed(tmp_path, figures):
     write_record(tmp_path, record(figures))
     assert read_records(tmp_path) == {"events": record(figures)}
+
+
+def test_what_spark_did_is_kept_and_older_records_have_none(tmp_path):
+    work = SparkWork(4, 100, 2_000, 90, 1_800, 80, 700, 0, 1.25)
+    write_record(tmp_path, replace(record(FIGURES[0]), spark=work))
+    assert read_records(tmp_path)["events"].spark == work
+    path = tmp_path / "stage-events.json"
+    content = json.loads(path.read_text())
+    del content["spark"]
+    path.write_text(json.dumps(content))
+    assert read_records(tmp_path)["events"].spark is None
 
 
 def test_records_come_in_the_order_in_which_stages_started(tmp_path):

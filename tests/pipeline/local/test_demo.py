@@ -79,10 +79,10 @@ def test_finished_cycles_are_not_run_again(
 def test_a_second_demo_prints_the_same_screen(
     home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refused: str | None
 ):
-    def call(stage: Stage, context: StageContext) -> StageResult:
+    def call(stage: Stage, context: StageContext) -> tuple[StageResult, None]:
         why = "worse than popularity" if stage.name == refused else None
         figures = cycle_records.figures_by_stage()[stage.name]
-        return StageResult(figures, dict.fromkeys(stage.writes, 1), why)
+        return StageResult(figures, dict.fromkeys(stage.writes, 1), why), None
 
     config = tiny_config()
     names = [cycle_name(cutoff) for cutoff in CUTOFFS]

@@ -84,7 +84,7 @@ def test_small_files_are_written_together_and_what_was_newest_stays(spark, home)
     config, place, said = tiny_config(), (home.lake, "tiny"), []
     write_cycle(home, Cycle("tiny", CUTOFFS[0], WINDOW, None), config, cold_start=False)
     for number in range(3):
-        row = (f"f{number}", f"{number}.jsonl", 1, 0, 0, 0, "d.d", NEWEST, 0, *(None,) * 5)
+        row = (f"f{number}", f"{number}.jsonl", 1, 0, 0, 0, "d.d", NEWEST, 0, *(None,) * 6)
         delta.append_new(spark, local_rows(spark, [row], INGESTED_FILES.ddl), INGESTED_FILES, *place)
     pinned = delta.latest_version(spark, *place, INGESTED_FILES)
     options = MaintenanceConfig(small_files=3, vacuum_hours=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.cycle import corrections
+from pipeline.cycle import corrections, identity
 from pipeline.cycle.corrections import CorrectionError
 from pipeline.mending.files import mending_job, replay_rejected, undo_withdrawal, withdraw
 from spark_jobs.landing import ingestion
@@ -61,3 +61,20 @@ def test_nothing_is_mended_before_a_first_cycle(log):
     other = log.config.model_copy(update={"source": log.config.source.model_copy(update={"name": "other"})})
     with pytest.raises(CorrectionError, match="no cycle of other has run"):
         mending_job(other, log.settings)
+
+
+def test_a_part_of_a_tables_history_is_withdrawn_as_a_file_is(log):
+    path = str(log.landing / "views")
+    for user in ("a", "bot"):
+        rows = log.spark.createDataFrame([(user, "1", 1_767_225_600)], "u string, i string, t long")
+        rows.write.format("delta").mode("append").save(path)
+    config = log.mapped(files=(), format=None, table="./views")
+    identity.move(config, log.settings, WHY)
+    log.ingest(config)
+    withdraw(config, log.settings, "views@1", WHY, log.lines.append)
+    assert log.lines[0] == "views@1 is withdrawn: 2 events and 0 refused lines left"
+    log.ingest(config)
+    assert log.users == []
+    undo_withdrawal(config, log.settings, "views@1", log.lines.append)
+    log.ingest(config)
+    assert log.users == ["a", "bot"]

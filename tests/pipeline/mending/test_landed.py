@@ -6,6 +6,8 @@ import gzip
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+from pyarrow import orc
 
 from pipeline.mending.files import mending_job
 from pipeline.mending.landed import rewrite_without
@@ -30,11 +32,27 @@ def test_lines_leave_plain_and_compressed_text_and_other_files_stay_untouched(lo
     assert rewrite_without(log.spark, mending_job(log.config, log.settings), ANN).files == ()
 
 
-def test_rows_leave_a_parquet_file(log):
+@pytest.mark.parametrize(
+    ("form", "write", "read"),
+    [("parquet", pq.write_table, pq.read_table), ("orc", orc.write_table, orc.read_table)],
+)
+def test_rows_leave_a_file_of_typed_columns(log, form, write, read):
     table = pa.table(
         {"u": ["ann", "bob", "ann"], "i": ["1", "2", "3"], "t": [1_767_225_600] * 3, "x": [1, 2, 3]}
     )
-    pq.write_table(table, log.landing / "a.parquet")
-    config = log.mapped(files=("*.parquet",), format="parquet")
+    write(table, log.landing / f"a.{form}")
+    config = log.mapped(files=(f"*.{form}",), format=form)
     assert rewrite_without(log.spark, mending_job(config, log.settings), ANN).lines == 2
-    assert pq.read_table(log.landing / "a.parquet").to_pydict()["x"] == [2]
+    assert read(log.landing / f"a.{form}").to_pydict()["x"] == [2]
+
+
+def test_a_table_is_left_to_its_owner(log):
+    rows = log.spark.createDataFrame(
+        [("ann", "1", 1_767_225_600), ("bob", "2", 1_767_225_600)], "u string, i string, t long"
+    )
+    rows.write.format("delta").save(str(log.landing / "views"))
+    config = log.mapped(files=(), format=None, table="./views")
+    log.ingest(config)
+    assert log.users == ["ann", "bob"]
+    found = rewrite_without(log.spark, mending_job(config, log.settings), ANN)
+    assert (found.lines, found.kept) == (0, (("views@0", "it is a table, which is not rewritten"),))

@@ -12,6 +12,7 @@ from pipeline.cycle.figures import AcceptedData, PromoteFigures
 from pipeline.cycle.records import read_records
 from pipeline.report.page import cycle_page
 from pipeline.report.table_facts import RejectedLine, TableFacts
+from spark_jobs.figures import SparkWork
 from tests.pipeline import cycle_records
 from tests.pipeline.cycle_records import FOUR_RUNGS, ONE_RUNG, accepted, record
 
@@ -258,12 +259,15 @@ def test_records_read_back_from_json_make_the_same_page(home, records):
 def test_what_was_accepted_and_what_left_is_told():
     records = accepted()
     word = AcceptedData(("events.volume_drift",), "ann@host", "2024-02-11T00:00:00", "the source was down")
-    judged = replace(records["validate_events"].figures, accepted=word)
+    judged = replace(
+        records["validate_events"].figures, accepted=word, cautions=("every event is of no country",)
+    )
     events = replace(
         records["events"].figures,
         outdated_by_reason={"withdrawn": 2},
         files_withdrawn=1,
         new_columns=("device",),
+        retyped=("column ts of 2.csv was numbers and is text",),
         empty_files=("1.csv", "2.csv"),
     )
     text = words(
@@ -279,4 +283,13 @@ def test_what_was_accepted_and_what_left_is_told():
         "1 landed file is withdrawn and was not read.",
         "Columns that no file had before: device.",
         "Files without a line: 1.csv, 2.csv.",
+        "Column ts of 2.csv was numbers and is text.",
+        "Every event is of no country.",
     )
+
+
+def test_costs_say_what_spark_read_shuffled_and_wrote():
+    records = accepted()
+    work = SparkWork(4, 3_500_000, 2_000, 90, 1_800_000, 80, 700, 0, 1.25)
+    records["events"] = replace(records["events"], spark=work)
+    assert_has(words(page(records)), "3,500,000 rows, 2.0 kB 90 rows, 1.8 MB 80 rows, 700 B")

@@ -69,7 +69,8 @@ def test_an_accepted_cycle_is_shown_whole(settings):
     )
     assert "           4 accepted lines repeat another of their file exactly" in lines
     assert "           2 events of earlier files replaced by later lines" in lines
-    assert "           6 of 700 new events came late, 1 as context only" in lines
+    late = "6 of 700 new events came late (4 up to an hour, 2 up to a day), 1 of them as context only"
+    assert f"           {late}" in lines
     assert "           2 of 33 lines of items files refused" in lines
     assert "           5 of 33 lines of items files used without a field" in lines
     assert "           (5 kept without launched_at, which is a year without a day; 2 missing item)" in lines
@@ -228,12 +229,15 @@ def test_the_map_names_every_stage_of_the_funnel():
 def test_what_was_accepted_and_what_left_is_told(settings):
     records = accepted()
     word = AcceptedData(("events.volume_drift",), "ann@host", "2024-02-11T00:00:00", "the source was down")
-    judged = replace(records["validate_events"].figures, accepted=word)
+    judged = replace(
+        records["validate_events"].figures, accepted=word, cautions=("every event is of no country",)
+    )
     events = replace(
         records["events"].figures,
         outdated_by_reason={"withdrawn": 1},
         files_withdrawn=1,
         new_columns=("device",),
+        retyped=("column ts of 2.csv was numbers and is text on 100.0 % of its lines",),
         empty_files=("1.csv", "2.csv", "3.csv", "4.csv"),
     )
     items = replace(records["items"].figures, empty_files=("titles.csv",))
@@ -245,6 +249,8 @@ def test_what_was_accepted_and_what_left_is_told(settings):
         "columns that no file had before: device",
         "without a line: 1.csv, 2.csv, 3.csv and 1 more",
         "without a line: titles.csv",
+        "column ts of 2.csv was numbers and is text on 100.0 % of its lines",
+        "every event is of no country",
         "not met: events.volume_drift; accepted by ann@host on 2024-02-11: the source was down",
     ):
         assert part in told

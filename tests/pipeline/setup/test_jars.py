@@ -32,12 +32,12 @@ def test_the_jars_of_this_checkout_have_the_pinned_digests():
 
 def test_a_jar_with_other_content_counts_as_missing(tmp_path):
     (tmp_path / "delta-storage-4.4.0.jar").write_bytes(b"not a jar")
-    assert "delta-storage" in jars.missing_jars(tmp_path)
+    assert "io.delta:delta-storage:4.4.0" in jars.missing_jars(tmp_path)
 
 
 def test_no_network_is_one_line_and_leaves_nothing(home, monkeypatch):
     home.jars.unlink()
-    monkeypatch.setattr(jars, "_ivy_command", lambda ivy: ["false"])
+    monkeypatch.setattr(jars, "_ivy_command", lambda ivy, chosen: ["false"])
     with pytest.raises(jars.SetupError, match="the first set-up needs the network"):
         jars.prepare(home, lambda line: None)
     assert list(home.jars.iterdir()) == []
@@ -51,7 +51,7 @@ def test_a_full_disk_is_one_line(home, monkeypatch):
 
 
 def test_a_second_set_up_fetches_nothing(home, monkeypatch):
-    monkeypatch.setattr(jars, "fetch", lambda folder: pytest.fail("the network was used"))
+    monkeypatch.setattr(jars, "fetch", lambda folder, name: pytest.fail("the network was used"))
     lines: list[str] = []
     jars.prepare(home, lines.append)
     assert lines == []

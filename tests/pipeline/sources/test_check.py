@@ -52,6 +52,28 @@ def test_a_log_with_only_user_item_and_time(spark, home, tmp_path):
     assert not (home.home / "lake").exists()
 
 
+def test_a_table_is_read_where_it_lies(spark, home, tmp_path):
+    mapping = PLAIN.replace('files = ["log/*.jsonl"]\nformat = "jsonl"', 'table = "./log"')
+    (tmp_path / "mine.toml").write_text(
+        mapping + '[[source.items]]\ntable = "./log"\nitem = "what"\ntitle = "name"\n'
+    )
+    rows = spark.range(40).selectExpr(
+        "CONCAT('u', id % 3) AS who",
+        "IF(id = 7, NULL, CONCAT('f', id % 5)) AS what",
+        f"{T} + id AS at",
+        "'Up' AS name",
+    )
+    rows.write.format("delta").save(str(tmp_path / "log"))
+    text = page(load(str(tmp_path / "mine.toml")), home)
+    assert "events: a table, " in text and re.search(r"  log@0  .*40 lines", text)
+    assert "who → user, what → item, at → time" in text
+    assert "of 40 sampled lines 39 would be accepted, 1 rejected" in text and "1  missing item" in text
+    assert "items: a table, " in text and "100% have title" in text
+    (tmp_path / "mine.toml").write_text(PLAIN)
+    with pytest.raises(ConfigError, match=r"is the folder of a Delta table: .* name it as table = …"):
+        page(load(str(tmp_path / "mine.toml")), home)
+
+
 def test_items_are_shown_too(spark, home, tmp_path):
     described = '[[source.items]]\nfiles = ["films.csv"]\nformat = "csv"\nitem = "id"\ntitle = "name"\nlaunched_at = "out"\n'
     (tmp_path / "mine.toml").write_text(PLAIN + described)
@@ -115,12 +137,14 @@ def test_packed_files_and_arrays_are_sampled_and_files_that_cannot_be_read_are_n
     (log / "packed.jsonl").write_bytes(packed)
     (log / "torn.jsonl").write_bytes(packed[:30])
     (log / "zip.jsonl").write_bytes(b"PK\x03\x04")
-    jsonl(log / "retyped.jsonl", *2 * [{"who": "u", "what": "f", "at": "2026-03-01"}])
+    jsonl(log / "retyped.jsonl", *6 * [{"who": "u", "what": "f", "at": "2026-03-01"}])
     text = page(load(str(tmp_path / "mine.toml")), home)
-    assert "of 22 sampled lines 20 would be accepted, 2 rejected" in text
+    assert "of 26 sampled lines 20 would be accepted, 6 rejected" in text
+    retyped = "column at of log/retyped.jsonl was seconds since 1970 and is dates on 100.0 % of its lines"
+    assert retyped in text.replace("\u00a0", " ")
     assert "2 of the 5 sampled events files cannot be read, the first is log/torn.jsonl" in text
     assert "no sampled line of log/retyped.jsonl can be used" in text
-    assert "time is not an instant, on all 2; has a column another type" in text
+    assert "time is not an instant, on all 6; has a column another type" in text
     assert re.search(r"torn\.jsonl  30 B  damaged gzip file: ", text)
     assert re.search(r"zip\.jsonl  4 B  this is a zip archive", text)
 
@@ -174,6 +198,15 @@ def test_what_does_not_fit_is_named(spark, home, tmp_path):
         in text
     )
     assert "those of the items files '0108', '77'" in text
+
+
+def test_large_losses_are_named_before_the_first_cycle(spark, home, tmp_path):
+    (tmp_path / "mine.toml").write_text(PLAIN + 'country = "where_from"\nwhere = "kind = \'prod\'"\n')
+    lines = [{"who": f"u{n}", "what": "f", "at": T + n, "where_from": "", "kind": "prod"} for n in range(20)]
+    jsonl(tmp_path / "log" / "1.jsonl", *lines, *[lines[0] | {"kind": "test"}] * 300)
+    text = page(load(str(tmp_path / "mine.toml")), home).replace("\u00a0", " ")
+    assert "events.where excludes 93.8 % of 320 lines" in text
+    assert "100.0 % of the events have no country: compare what events.country names" in text
 
 
 def test_a_session_id_as_event_id_is_pointed_at(spark, home, tmp_path):

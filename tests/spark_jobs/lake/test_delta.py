@@ -158,8 +158,13 @@ def test_spark_reads_and_writes_delta_here_only():
         for path in (CHECKOUT / folder).rglob("*.py")
         if 'format("delta")' in path.read_text(encoding="utf-8")
     }
-    # `jars` runs a script once that records the classes Spark loads; it has no table of ours.
-    assert users == {"spark_jobs/lake/delta.py", "pipeline/setup/jars.py"}
+    # `jars` runs a script once that records the classes Spark loads, and `table_rows` reads the change feed of a
+    # source's own table; neither has a table of ours.
+    assert users == {
+        "spark_jobs/lake/delta.py",
+        "spark_jobs/landing/table_rows.py",
+        "pipeline/setup/jars.py",
+    }
 
 
 def test_counts_and_predicates(spark, lake):
@@ -266,3 +271,31 @@ def test_values_of_chosen_rows_are_set(spark, lake):
     delta.replace(spark, rows(spark, ("c1", "ann", 5), ("c1", "bob", 5)), RUNS, lake, "club", "true")
     delta.set_values(spark, F.col("runner") == "bob", {"metres": F.lit(1)}, RUNS, lake, "club")
     assert content(spark, lake) == [("c1", "ann", 5), ("c1", "bob", 1)]
+
+
+def test_changes_between_versions_are_rows_and_not_files(spark, lake):
+    table = replace(RUNS, partitions=())
+    place = (table, lake, "club")
+    first = delta.append_once(spark, rows(spark, ("c1", "ann", 5), ("c1", "bob", 2)), *place, "one")
+    delta.append_once(spark, rows(spark, ("c2", "ann", 7), ("c2", "cy", 1)), *place, "two")
+    delta.set_values(spark, F.col("metres") == 5, {"metres": F.lit(6)}, *place)
+    delta.delete(spark, F.col("runner") == "cy", *place)
+    last = delta.compact(spark, *place, 2**30, 2**30)
+
+    def between(before, after):
+        found = delta.changes(spark, lake, "club", table, before, after)
+        return [
+            sorted(tuple(row) for row in side.select("cycle", "runner", "metres").collect())
+            for side in (found.added, found.removed)
+        ]
+
+    assert between(first, last) == [[("c1", "ann", 6), ("c2", "ann", 7)], [("c1", "ann", 5)]]
+    assert between(last - 1, last) == [[], []]
+    assert between(first, first + 1) == [[("c2", "ann", 7), ("c2", "cy", 1)], []]
+    assert delta.changes(spark, lake, "club", table, first, last + 5) is None
+    for name in delta.files_of(spark, lake, "club", table, first):
+        next(Path(lake).rglob(name)).unlink()
+    assert not delta.can_be_read(spark, lake, "club", table, first)
+    assert delta.changes(spark, lake, "club", table, first, last) is None
+    with pytest.raises(ValueError, match="runs is partitioned"):
+        delta.changes(spark, lake, "club", RUNS, first, last)

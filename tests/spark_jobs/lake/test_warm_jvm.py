@@ -24,7 +24,7 @@ from pathlib import Path
 from spark_jobs.lake import warm_jvm
 from spark_jobs.lake.session import get_session
 folder, jars, how = sys.argv[1:]
-spark = get_session("local[1]", "test", jars, warm_jvm.WarmJvms(Path(folder), 60))
+spark = get_session("local[1]", "test", jars, warm=warm_jvm.WarmJvms(Path(folder), 60))
 table = str(Path(folder).parent / "table")
 if not Path(table).exists():
     spark.range(3).write.format("delta").save(table)
@@ -33,6 +33,7 @@ print(json.dumps({
     "application": spark.sparkContext.applicationId,
     "views": [view.name for view in spark.catalog.listTables()],
     "setting": spark.conf.get("spark.test", None),
+    "default": spark.conf.get("spark.sql.broadcastTimeout"),
     "rows": spark.read.format("delta").load(table).count(),
 }), flush=True)
 spark.range(1).createOrReplaceTempView("left_behind")
@@ -80,11 +81,17 @@ def run(folder: Path, how: str) -> dict:
     return result
 
 
-def test_a_stage_takes_the_jvm_of_one_that_ended_well_and_finds_nothing_of_it(folder: Path):
+def test_a_stage_takes_the_jvm_of_one_that_ended_well_and_finds_nothing_of_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
+    (tmp_path / "spark-defaults.conf").write_text("spark.sql.broadcastTimeout 77\n")
     first, second = run(folder, "ends well"), run(folder, "ends well")
     assert first["jvm"] == second["jvm"]
     assert first["application"] != second["application"]
     assert (second["views"], second["setting"], second["rows"]) == ([], None, 3)
+    # The person's own defaults hold in it.
+    assert first["default"] == second["default"] == "77"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     WarmJvms(folder, 60).end()
     assert ended(first["jvm"])

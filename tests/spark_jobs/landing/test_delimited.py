@@ -147,6 +147,7 @@ def test_a_wide_header_is_read(spark, landing):
     [
         (b"\n\n", "the first line, which should name the columns, is blank"),
         (b"  \nu,i\n", "the first line, which should name the columns, is blank"),
+        (b"sep=;\nu;i\n", "the first line is sep=;, as Excel writes it, and names no columns; remove it"),
         (b"u;i\na;1\n", 'a semicolon seems to be the delimiter: give the mapping delimiter = ";"'),
         (b'"u";"i"\n"a";"1"\n', 'a semicolon seems to be the delimiter: give the mapping delimiter = ";"'),
         (b"u\x01i\na\x011\n", 'seems to be the delimiter: give the mapping delimiter = "\\u0001"'),

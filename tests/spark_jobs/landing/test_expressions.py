@@ -138,6 +138,19 @@ def test_text_compared_with_a_number_stays_text_to_its_last_digit(spark, sql, ex
         ("cast(r AS string COLLATE UNICODE_CI)", "it has a collation"),
         ("cast(r AS variant)", "its value is a variant"),
         ("repeat(r, n)", r"repeat\(\) needs a whole number up to 10,000"),
+        ("repeat(repeat(r, 200), 200)", "more than 10,000 times its length"),
+        ("repeat(concat(r, lpad(r, 9000)), 9000)", "more than 10,000 times its length"),
+        ("array_join(array_repeat(repeat(r, 1000), 1000), '')", "more than 10,000 times its length"),
+        ("replace(r, '0', replace(r, '1', repeat(repeat('x', 1000), 1000)))", "more than 10,000 times"),
+        (
+            "regexp_replace(regexp_replace(r, '.', repeat('ab', 200)), '.', repeat(r, 200))",
+            "more than 10,000",
+        ),
+        (
+            "aggregate(array_repeat(1, 99), r, (all, x) -> concat(all, all))",
+            "more than 10,000 times its length",
+        ),
+        ("reduce(array(1), r, (all, x) -> all || ',' || all)", "more than 10,000 times its length"),
         ("lpad(r, 2147483647, 'x')", r"lpad\(\) needs a whole number"),
         ("format_string('%99999d', n)", r"format_string\(\) needs a pattern"),
         ("x -> x", "unresolved"),
@@ -149,6 +162,19 @@ def test_text_compared_with_a_number_stays_text_to_its_last_digit(spark, sql, ex
 def test_an_expression_is_a_function_of_its_line_alone(spark, sql, words):
     with pytest.raises(MappingError, match=rf"events\.it = .* cannot be used: .*{words}"):
         values(spark, sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "concat(lpad(n, 20, '0'), lpad(n, 20, '0'), lpad(n, 20, '0'), lpad(n, 20, '0'))",
+        "replace(replace(replace(replace(r, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '\\'', '&#39;')",
+        "aggregate(array(r, n), '', (all, x) -> if(all = '', x, concat(all, '|', x)))",
+        "aggregate(array('0', '1'), concat('x', r), (all, x) -> replace(all, x, ''))",
+    ],
+)
+def test_an_expression_that_makes_little_more_of_a_line_may_be_used(spark, sql):
+    assert any(values(spark, sql))
 
 
 def test_a_row_on_which_an_expression_fails_is_marked(spark):

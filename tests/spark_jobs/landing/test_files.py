@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -122,3 +127,37 @@ def test_files_of_another_file_system_are_read_through_hadoop(spark, landing):
         assert list(unreadable) == [b.file_id] and unreadable[b.file_id].startswith("damaged gzip file: ")
     finally:
         settings.unset("fs.viewfs.mounttable.tests.link./landed")
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Files are opened without the rights of root, who may read everything."""
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(own)
+
+
+def test_what_this_user_may_not_read_is_told_and_the_others_are_found(spark):
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o755)
+        for file in ("good.jsonl", "locked.jsonl", "closed/c.jsonl"):
+            jsonl(root / file, {"u": file})
+        locked, closed = root / "locked.jsonl", root / "closed"
+        locked.chmod(0)
+        closed.chmod(0)
+        try:
+            with another_user():
+                found = find(spark, name, ("*.jsonl",))
+                with pytest.raises(
+                    LandingError, match=r"folder .*closed cannot be listed: Permission denied"
+                ):
+                    find(spark, name, ("**/*.jsonl",))
+        finally:
+            closed.chmod(0o755)
+    why = {file.name: file.unreadable for file in found}
+    assert why == {"good.jsonl": None, "locked.jsonl": "the file cannot be read: Permission denied"}

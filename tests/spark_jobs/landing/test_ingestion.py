@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from expectations.figures import KindLines
 from expectations.tables import EVENTS, INGESTED_FILES, REJECTED_EVENTS, location
 from spark_jobs import events
 from spark_jobs.lake import delta
@@ -33,7 +34,7 @@ from spark_jobs.landing.reading import EXCLUDED, Mapped
 from tests.spark_jobs.landed import content, job, jsonl, source
 
 T = 1_767_225_600  # 2026-01-01 00:00:00 UTC
-NOT_SAID = (None,) * 5
+NOT_SAID = (None,) * 6
 """Columns of `ingested_files` that may be null, but for the first."""
 
 
@@ -133,10 +134,28 @@ def test_lines_that_do_not_add_up_are_an_error(landing):
         Mapped([], {"id of a": 5, "id of bad": 1}, {"id of bad": "damaged"}),
     )
     digest = mapping_digest(this.source)
-    counts = {"id of a": FileCounts({None: 3, EXCLUDED: 1, DUPLICATE: 1}, repeats=2, nulls={"page": 3})}
+    kinds = {"u": {"text": KindLines(5, 1)}}
+    counted = FileCounts({None: 3, EXCLUDED: 1, DUPLICATE: 1}, repeats=2, nulls={"page": 3}, kinds=kinds)
+    counts = {"id of a": counted}
     assert log_rows([file("a"), file("bad")], mapped, counts, this, 4) == [
-        ("id of a", "a", 10, 5, 3, 2, digest, "2026-03-01", 4, None, 1, 1, 2, '{"page": 3}'),
-        ("id of bad", "bad", 10, 1, 0, 1, "", "2026-03-01", 4, None, 0, 0, 0, "{}"),
+        (
+            "id of a",
+            "a",
+            10,
+            5,
+            3,
+            2,
+            digest,
+            "2026-03-01",
+            4,
+            None,
+            1,
+            1,
+            2,
+            '{"page": 3}',
+            '{"u": {"text": [5, 1]}}',
+        ),
+        ("id of bad", "bad", 10, 1, 0, 1, "", "2026-03-01", 4, None, 0, 0, 0, "{}", None),
     ]
     with pytest.raises(RuntimeError, match=r"a: 3 accepted \+ 1 refused lines do not add up to its 5 lines"):
         log_rows([file("a")], mapped, {"id of a": FileCounts({None: 3, "bad": 1})}, this, 4)

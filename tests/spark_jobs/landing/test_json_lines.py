@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spark_jobs.landing.files import find
-from spark_jobs.landing.json_lines import json_groups
+from spark_jobs.landing.json_lines import NOT_JSON, REPEATED_KEY, TOO_LONG, json_groups
 from tests.spark_jobs.landed import jsonl, mapped, mapped_lines, source
 
 
@@ -100,3 +100,37 @@ def test_keys_that_differ_in_case_are_told_apart(spark, landing):
     jsonl(landing / "a.jsonl", {"u": "a", "U": "b"})
     told = source(events={"item": "U", "time": "u"})
     assert [(row["user"], row["item"]) for row in mapped_lines(mapped(spark, landing, told))] == [("a", "b")]
+
+
+def test_a_line_too_long_to_look_for_repeated_keys_says_so(spark, landing):
+    lines = [{"u": 1, "pad": "x" * 21_000_000}, '{"u": 1, "u": 2}', {"u": 3}]
+    assert parsed(spark, landing, lines, ("u",)) == [(TOO_LONG, "1"), (REPEATED_KEY, "2"), (None, "3")]
+
+
+# A line that is no JSON object, as loggers and copies leave it, and why it is refused; the line after it is read.
+LEFTOVERS = [
+    (b'{"u": 1, "l": [{"a": 1, "a": 2}]}', REPEATED_KEY),
+    (b'{"u": 1, "\\u0075": 2}', REPEATED_KEY),
+    (b'{"u": 1, "c": {"d": {"e": 1, "e": 1}}}', REPEATED_KEY),
+    (b'{"u": 1}{"u": 2}', NOT_JSON),
+    (b'{"u": 1} {"u": 2}', NOT_JSON),
+    (b'{"u": 1}\r{"u": 2}', NOT_JSON),
+    (b'{"u": 007}', NOT_JSON),
+    (b'{"u": 1,}', NOT_JSON),
+    (b"{'u': 1}", NOT_JSON),
+    (b"// a comment", NOT_JSON),
+    (b"\0" * 64, NOT_JSON),
+    (b"\0" * 64 + b'{"u": 1}', NOT_JSON),
+    (b'\x1e{"u": 1}', NOT_JSON),
+    (b'{"u": "Jos\xe9"}', "not valid UTF-8"),
+    (b"null", "not a JSON object"),
+    (b"[]", "not a JSON object"),
+    (b"  ", "empty line"),
+]
+
+
+def test_what_loggers_and_copies_leave_is_refused_line_by_line(spark, landing):
+    lines = [line for leftover, _ in LEFTOVERS for line in (leftover, b'  {"u": "good"}\t\r')]
+    rows = parsed(spark, landing, [b'{"u": "first"}', *lines], ("u",))
+    assert [problem for problem, _ in rows[1::2]] == [why for _, why in LEFTOVERS]
+    assert {row for row in rows[2::2]} == {(None, "good")}

@@ -7,6 +7,7 @@ import pytest
 from pyarrow.parquet import write_table
 
 from spark_jobs.landing.expressions import FAILED
+from spark_jobs.landing.kinds import KIND_LETTERS
 from spark_jobs.landing.layouts import META, spelled
 from tests.spark_jobs.landed import jsonl, mapped, mapped_lines, source
 
@@ -26,7 +27,7 @@ def test_every_format_gives_the_same_columns(spark, landing, kind, line_number):
     write(landing / f"a.{kind}", kind)
     files = mapped(spark, landing, source(events={"files": (f"*.{kind}",), "format": kind}))
     (part,) = files.parts
-    assert part.columns == [*META, "user", "item", "time", FAILED]
+    assert part.columns == [*META, KIND_LETTERS, "user", "item", "time", FAILED]
     assert set(files.columns) == {"u", "i", "t"} and list(files.line_counts.values()) == [1]
     (row,) = mapped_lines(files)
     assert (row["__line_number"], row["__problem"]) == (line_number, None)

@@ -82,6 +82,12 @@ def test_empty_files_and_blank_lines():
         (b"BZh9", "a.jsonl.bz2", "damaged bz2 file: "),
         (b"\xff\x06\x00\x00sNaPpY", "a.jsonl", "this is a snappy file; land it as text"),
         (
+            gzip.compress(gzip.compress(TEXT)),
+            "a.gz",
+            "it is packed twice, as gzip within gzip; unpack it once",
+        ),
+        (bz2.compress(b"PK\x03\x04"), "a.bz2", "this is a zip archive"),
+        (
             TEXT.decode().encode("utf-16")[:-1],
             "a.csv",
             "not valid UTF-16-LE: truncated data; land it as UTF-8",
@@ -92,6 +98,25 @@ def test_other_kinds_of_files_are_named_with_the_remedy(content, name, why):
     with pytest.raises(DamagedFile) as refused:
         read(content, name)
     assert str(refused.value).startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            b"\n<!DOCTYPE HTML>\n<html>502</html>",
+            "this is an HTML page, as a failed download leaves it; land the log",
+        ),
+        (b"<html>", "this is an HTML page"),
+        (b"<?xml version='1.0'?>", "this is an XML document"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "this is a pointer of Git LFS"),
+    ],
+)
+def test_text_of_another_kind_is_named_packed_or_not(text, why):
+    for content in (text, gzip.compress(text), text.decode().encode("utf-16")):
+        with pytest.raises(DamagedFile) as refused:
+            head_of(io.BytesIO(content), "a.jsonl")
+        assert str(refused.value).startswith(why)
 
 
 def test_an_archive_is_no_text():
