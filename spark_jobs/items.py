@@ -77,7 +77,8 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     damaged: Counter[str] = Counter()
     without_lines: set[str] = set()
     # Under mappings that have read files before, it is the files that have lost a column.
-    may_be_absent = NEEDED if note.get("mappings") == _mappings_digest(job) else frozenset()
+    digest = _mappings_digest(job)
+    may_be_absent = NEEDED if note.get("mappings") == digest else frozenset()
     for number, (mapping, files) in enumerate(zip(mappings, landed, strict=True)):
         kind = KINDS[type(mapping)]
         mapped = read_mapped(spark, files, mapping, mapped_expressions(mapping), kind, may_be_absent)
@@ -111,7 +112,7 @@ def main(spark: SparkSession, job: Job) -> JobResult:
     note = json.dumps(
         {
             "inputs": inputs,
-            "mappings": _mappings_digest(job),
+            "mappings": digest,
             "catalogue": [asdict(counts) for counts in catalogue],
             "empty_files": empty,
         }

@@ -75,7 +75,7 @@ class WarmJvms:
     def end(self) -> None:
         """Ends every idle JVM; one that a stage has is left to it."""
         for name in self._names(""):
-            with suppress(OSError), _connected(self.folder, name) as connection:
+            with suppress(OSError), _socket_to(self.folder, name) as connection:
                 _hello(connection)
                 connection.sendall(_END)
 
@@ -196,13 +196,6 @@ def _socket_to(folder: Path, name: str) -> socket.socket:
         connection.close()
         raise
     return connection
-
-
-@contextmanager
-def _connected(folder: Path, name: str) -> Iterator[socket.socket]:
-    connection = _socket_to(folder, name)
-    with connection:
-        yield connection
 
 
 @contextmanager

@@ -9,19 +9,9 @@ from pyspark.sql.types import DataType, StructType
 from spark_jobs.landing.instants import from_nanoseconds
 
 _AS_JSON = {
-    "boolean",
-    "byte",
-    "short",
-    "integer",
-    "long",
-    "float",
-    "double",
-    "decimal",
-    "string",
-    "binary",
-    "date",
-}
-_AS_JSON |= {"timestamp", "timestamp_ntz", "struct", "array", "map"}
+    "boolean", "byte", "short", "integer", "long", "float", "double", "decimal", "string", "binary", "date",
+    "timestamp", "timestamp_ntz", "struct", "array", "map",
+}  # fmt: skip
 
 
 def shown(value: Column, kind: DataType) -> Column:
