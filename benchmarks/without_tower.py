@@ -12,26 +12,23 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.finished import train_again
 from model.evaluation.bootstrap import interval, pooled, resample, stack
 from model.evaluation.names import CANDIDATE, COLD_START
 from model.evaluation.ranking import rank_examples
 from pipeline import presets
 from pipeline.config import Config, overlay
-from pipeline.cycle import accepted
 from pipeline.cycle.context import StageContext
-from pipeline.cycle.definition import AcceptedVersion, cutoff_of, cycle_name, load_cycle
+from pipeline.cycle.definition import cutoff_of, cycle_name, load_cycle
 from pipeline.cycle.records import read_records
 from pipeline.evaluation.models import open_contender
 from pipeline.evaluation.window import Window, open_window
 from pipeline.settings import Settings
-from pipeline.training.fit import fit
-from pipeline.training.search import found_passes
 from pipeline.workflows.refresh_cycle import workflow
 
 
@@ -73,23 +70,6 @@ def train_cycles(settings: Settings, scratch: Settings, config: Config) -> Stage
     for cutoff in config.schedule.demo_cutoffs:
         parent, context = train_again(settings, scratch, config, cycle_name(cutoff_of(cutoff)), parent)
     return context
-
-
-def train_again(
-    settings: Settings, scratch: Settings, config: Config, cycle: str, parent: AcceptedVersion | None
-) -> tuple[AcceptedVersion, StageContext]:
-    """Trains a cycle's candidate in the scratch home; returns it as a parent, and its context."""
-    source = config.source.name
-    records = read_records(settings.cycle_folder(source, cycle))
-    resolved = replace(load_cycle(settings, source, cycle), parent=parent, reference=parent)
-    context = StageContext(workflow(config)["train"], config, resolved, scratch, records)
-    digest = fit(context, CANDIDATE, config.model.size, passes=found_passes(context)).checkpoint_digest
-    folder = scratch.cycle_folder(source, cycle)
-    folder.mkdir(parents=True)
-    for path in settings.cycle_folder(source, cycle).glob("*.json"):
-        (folder / path.name).write_bytes(path.read_bytes())
-    accepted.keep(scratch, resolved, digest)
-    return AcceptedVersion(0, cycle, resolved.split, digest), context
 
 
 def ranks_of(context: StageContext, window: Window) -> np.ndarray:

@@ -3,7 +3,7 @@
     REPRISE_CRASH_AT=events:before-ingested_files python -m pipeline events --source my.toml --cutoff 2026-03-01
 
 Whatever writes state calls `reach` before and after it does. Nothing is cleaned up on the way out, as by a kill. Which
-points there are is in `pipeline.workflows.crash_points`. Without the variable a point is one comparison.
+points there are is in `pipeline.workflows.crash_points`.
 """
 
 from __future__ import annotations
@@ -33,15 +33,12 @@ def inside(stage: str) -> Iterator[None]:
 
 def wanted() -> str | None:
     """The point at which this process is to end, `stage:point`; None: at none."""
-    return _WANTED
+    return os.environ.get(VARIABLE) or None
 
 
 def reach(point: str) -> None:
     """Ends the process if this is the point that is wanted, of the stage that runs."""
-    if _WANTED is not None and f"{_stage}:{point}" == _WANTED:
+    if wanted() == f"{_stage}:{point}":
         sys.stdout.flush()
-        print(f"ends at {_WANTED}, as {VARIABLE} says", file=sys.stderr, flush=True)
+        print(f"ends at {_stage}:{point}, as {VARIABLE} says", file=sys.stderr, flush=True)
         os._exit(EXIT_CODE)
-
-
-_WANTED = os.environ.get(VARIABLE) or None

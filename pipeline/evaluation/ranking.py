@@ -127,14 +127,29 @@ def exchange(user: Ints) -> Ints:
 
 
 def rank_yardsticks(context: StageContext, window: Window) -> RankedYardsticks:
-    """Ranks the window by every yardstick, unless `ranks` holds their rows already, counted from the same
-    tables."""
-    cycle, lake, versions = context.cycle, context.settings.lake, context.versions
-    examples, eligible, split_us = window.examples, window.eligible, microseconds(cycle.split)
-    key, path = _yardsticks_key(context), _yardsticks_path(context)
-    stored = [ranked_with(lake, cycle.source, cycle.name, name, key) for name in YARDSTICKS]
+    """Ranks the window by every yardstick and writes the rows, unless `ranks` holds them already, counted from the
+    same tables."""
+    cycle, key, path = context.cycle, _yardsticks_key(context), _yardsticks_path(context)
+    stored = [ranked_with(context.settings.lake, cycle.source, cycle.name, name, key) for name in YARDSTICKS]
     if None not in stored and (known := _read_yardsticks(path, key)) is not None:
         return RankedYardsticks(max(stored), known)
+    ranks, described = yardstick_ranks(context, window)
+    version = 0
+    for name, by_condition in ranks.items():
+        version = _write(context, window, name, key, by_condition)
+    content = plain_figures(YardsticksFigures(key, described))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(content, indent=1))
+    return RankedYardsticks(version, described)
+
+
+def yardstick_ranks(
+    context: StageContext, window: Window
+) -> tuple[dict[ModelName, dict[Condition, Ranking]], tuple[Yardstick, ...]]:
+    """Ranks of the window's labels by every yardstick under every condition, without writing them, and what each
+    yardstick counts."""
+    cycle, lake, versions = context.cycle, context.settings.lake, context.versions
+    examples, eligible, split_us = window.examples, window.eligible, microseconds(cycle.split)
     items = window.items.launched_at_us.size
     log = read_events(
         lake, cycle.source, versions["events"], window.items.item_id, None, microseconds(cycle.cutoff)
@@ -177,18 +192,11 @@ def rank_yardsticks(context: StageContext, window: Window) -> RankedYardsticks:
         )
         ranked = yardsticks.markov_now_ranks(examples, eligible, log, now, ends, split_us, days[FROZEN])
         ranks[MARKOV_NOW][condition] = Ranking(ranked.rank, no_probability, ranked.rank_unseen)
-    version = 0
-    for name, by_condition in ranks.items():
-        version = _write(context, window, name, key, by_condition)
-    described = tuple(figures.values())
-    content = plain_figures(YardsticksFigures(key, described))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(content, indent=1))
     context.say(
         f"yardsticks: {log.item_index.size:,} events and {chain.nnz:,} transitions counted; "
         f"half-life {half_life.hours:g} h"
     )
-    return RankedYardsticks(version, described)
+    return ranks, tuple(figures.values())
 
 
 def _yardstick_figures(

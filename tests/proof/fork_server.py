@@ -86,13 +86,18 @@ class ForkServer:
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
-    def start(self, words: list[str], log: Path) -> Process:
-        """Starts `python -m pipeline` with these words."""
-        return Process(self, self.ask({"run": words, "log": str(log)}))
+    def start(self, words: list[str], log: Path, **variables: str) -> Process:
+        """Starts `python -m pipeline` with these words and further variables of the environment."""
+        return Process(self, self.ask({"run": words, "log": str(log), "variables": variables}))
 
-    def call(self, function: str, words: list[str], log: Path) -> Process:
-        """Starts a function `module:name` of texts."""
-        return Process(self, self.ask({"run": words, "log": str(log), "function": function}))
+    def state(self, home: Path, folder: Path) -> dict[str, Any]:
+        """What a home holds of the tiny log (`tiny_home.state`), read by a process of its own: MLflow keeps a database
+        open, whose file may be put back meanwhile. `folder` is for its files."""
+        target, log = folder / "state.json", folder / "state.log"
+        words = [str(home), "tiny", str(target)]
+        request = {"run": words, "log": str(log), "function": "tests.proof.tiny_home:write_state"}
+        assert self.ask({"wait": self.ask(request)}) == 0, log.read_text()
+        return json.loads(target.read_text())
 
     def close(self) -> None:
         self._process.stdin.close()
@@ -114,6 +119,7 @@ def _forked(request: dict[str, Any]) -> int:
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         sys.stdout = os.fdopen(1, "w", buffering=1)
+        os.environ |= request.get("variables", {})
         code = _function(request)(request["run"]) or 0
         sys.stdout.flush()
     finally:

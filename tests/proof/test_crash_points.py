@@ -1,26 +1,24 @@
 """A stage that ends at any of its points, and is run again, leaves what an undisturbed stage leaves.
 
-The tiny log's first cycle runs stage by stage, each a process. Before each point the home is put back to what it was
+The tiny log's first cycle runs stage by stage, each a process of its own. Before each point the home is put back to what it was
 before the stage, so that every point is reached by a stage that starts afresh.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from expectations.crash_points import EXIT_CODE, VARIABLE
-from pipeline.settings import CHECKOUT
 from pipeline.workflows.crash_points import points_of
 from pipeline.workflows.refresh_cycle import workflow
 from tests.end_to_end.conftest import configuration
 from tests.factories import CUTOFFS
-from tests.proof.tiny_home import TinyHome, state
+from tests.proof.fork_server import ForkServer
+from tests.proof.tiny_home import TinyHome
 
 CUTOFF = CUTOFFS[0].date().isoformat()
 STAGES = workflow(configuration())
@@ -30,40 +28,41 @@ class Cycle:
     """A home in which the first cycle runs, and what each of its stages began with and left."""
 
     def __init__(self, folder: Path) -> None:
-        self.home, self.before = TinyHome(folder), folder / "before"
+        self.folder, self.home = folder, TinyHome(folder)
+        self.server = ForkServer(self.home.settings.home)
         self.left: dict[str, dict[str, Any]] = {}
         for stage in STAGES:
-            self.home.put_away(self.before / stage.name)
+            self.home.put_away(self.before(stage.name))
             code, text = self.run(stage.name)
             assert code == 0, text
             self.left[stage.name] = self.state()
 
-    def run(self, stage: str, point: str = "") -> tuple[int, str]:
-        """Exit code and output of one stage's command."""
-        words = [sys.executable, "-m", "pipeline", *self.home.words(stage, CUTOFF)]
-        environment = os.environ | {"REPRISE_HOME": str(self.home.settings.home), VARIABLE: point}
-        done = subprocess.run(
-            words, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
-        )
-        return done.returncode, f"{point}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    def before(self, stage: str) -> Path:
+        return self.folder / "before" / stage
 
-    def put_back(self, stage: str) -> None:
-        """The home as the stage found it."""
-        self.home.put_back(self.before / stage)
+    def run(self, stage: str, point: str = "") -> tuple[int, str]:
+        """Exit code and the end of the output of one stage's command."""
+        log = self.folder / "stage.log"
+        process = self.server.start(self.home.words(stage, CUTOFF), log, **{VARIABLE: point})
+        code = process.wait()
+        process.end_group()
+        return code, f"{point}\n{log.read_text()[-3000:]}"
 
     def state(self) -> dict[str, Any]:
-        return state(self.home.settings)
+        return self.server.state(self.home.settings.home, self.folder)
 
 
 @pytest.fixture(scope="module")
-def cycle(tmp_path_factory) -> Cycle:
-    return Cycle(tmp_path_factory.mktemp("cycle"))
+def cycle(tmp_path_factory) -> Iterator[Cycle]:
+    made = Cycle(tmp_path_factory.mktemp("cycle"))
+    yield made
+    made.server.close()
 
 
 @pytest.mark.parametrize("point", [point for stage in STAGES for point in points_of(stage)])
 def test_a_stage_that_ends_at_a_point_and_is_run_again_leaves_what_it_would_have(cycle, point):
     stage = point.partition(":")[0]
-    cycle.put_back(stage)
+    cycle.home.put_back(cycle.before(stage))
     code, text = cycle.run(stage, point)
     assert code == EXIT_CODE, text
     code, text = cycle.run(stage)

@@ -92,11 +92,7 @@ class Bench:
         return self.server.start(self.home.words(command, cycle), self.log)
 
     def state(self) -> dict[str, Any]:
-        target = self.folder / "state.json"
-        words = [str(self.home.settings.home), "tiny", str(target)]
-        log = self.folder / "state.log"
-        assert self.server.call("tests.proof.tiny_home:write_state", words, log).wait() == 0, log.read_text()
-        return json.loads(target.read_text())
+        return self.server.state(self.home.settings.home, self.folder)
 
 
 def _taken_out(landing: Path) -> list[str]:

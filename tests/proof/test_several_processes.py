@@ -51,11 +51,7 @@ class House:
         return code, log.read_text()
 
     def state(self, server: int, home: TinyHome) -> dict:
-        target, log = self.folder / "state.json", self.folder / "state.log"
-        words = [str(home.settings.home), "tiny", str(target)]
-        process = self.servers[server].call("tests.proof.tiny_home:write_state", words, log)
-        assert process.wait() == 0, log.read_text()
-        return json.loads(target.read_text())
+        return self.servers[server].state(home.settings.home, self.folder)
 
 
 @pytest.fixture(scope="module")

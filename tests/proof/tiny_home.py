@@ -103,7 +103,6 @@ def state(home: Settings, name: str = "tiny") -> dict[str, Any]:
 
 
 def write_state(words: list[str]) -> None:
-    """The state of a home as a JSON file, in a process of its own: MLflow keeps a database open whose file is put
-    back meanwhile. `words`: the home, the source, the file."""
+    """The state of a home as a JSON file. `words`: the home, the source, the file."""
     home, name, target = words
     Path(target).write_text(json.dumps(state(Settings.at(Path(home)), name), indent=1))

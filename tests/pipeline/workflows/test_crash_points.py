@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from expectations import crash_points as process
+from expectations.crash_points import VARIABLE
 from expectations.tables import TABLES
 from pipeline.__main__ import main
 from pipeline.errors import Exit
@@ -48,9 +48,9 @@ def test_every_table_and_every_record_has_a_point_before_and_after_it():
 
 def test_a_name_that_is_no_point_is_refused_with_those_that_are(monkeypatch, capsys):
     check()
-    monkeypatch.setattr(process, "_WANTED", "events:before-events")
+    monkeypatch.setenv(VARIABLE, "events:before-events")
     check()
-    monkeypatch.setattr(process, "_WANTED", "events:before-evnts")
+    monkeypatch.setenv(VARIABLE, "events:before-evnts")
     with pytest.raises(CrashPointError, match="'events:before-evnts', which is no point of a stage"):
         check()
     assert main(["status"]) == Exit.FAILED
