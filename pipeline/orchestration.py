@@ -42,6 +42,7 @@ from pipeline.config import Config, ScheduleConfig
 from pipeline.cycle.definition import cutoff_of
 from pipeline.errors import Exit
 from pipeline.local.service_settings import SPARK_CONNECTION
+from pipeline.local.warm_python import VARIABLE as WARM_PYTHON
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.timetable import CutoffTimetable
 from pipeline.workflows.stage import Stage
@@ -50,8 +51,9 @@ QUEUE_PAUSE = timedelta(seconds=60)
 """Time between two tries of a stage whose source is busy with another cycle."""
 QUEUE_TRIES = 60
 """Times a stage waits for a busy source before its task fails."""
-WARM_JVM_SECONDS = "600"
-"""How long the JVM of a local Spark master waits for the next stage, unless `REPRISE_WARM_JVM_SECONDS` says."""
+WARM_SECONDS = "600"
+"""How long the JVM of a local Spark master, and Python's loaded libraries, wait for the next stage, unless
+`REPRISE_WARM_JVM_SECONDS` and `REPRISE_WARM_PYTHON_SECONDS` say."""
 RETRY_DELAY = timedelta(seconds=10)
 """Wait before a crashed stage is run again; what killed a process is mostly gone in seconds."""
 
@@ -262,7 +264,8 @@ def run_command(
     hook: SubprocessHook, command: str, source: str, context: Context, environment: dict[str, str]
 ) -> None:
     """Runs a command of the pipeline in a process of its own and judges its exit code."""
-    words = [sys.executable, "-m", "pipeline", *arguments(command, source, context)]
+    words = [sys.executable, "-m", "pipeline.local.warm_python", *arguments(command, source, context)]
+    environment = {WARM_PYTHON: WARM_SECONDS, **environment}
     result = hook.run_command(words, env=environment, cwd=str(CHECKOUT))
     judge(result.exit_code, result.output, context["task_reschedule_count"])
 
@@ -340,7 +343,7 @@ class SparkStageOperator(SparkSubmitOperator):
         master = spark_master()
         if master.startswith("local"):
             environment = {
-                "REPRISE_WARM_JVM_SECONDS": WARM_JVM_SECONDS,
+                "REPRISE_WARM_JVM_SECONDS": WARM_SECONDS,
                 **stage_environment(),
                 "REPRISE_SPARK_MASTER": master,
             }

@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from pipeline.cycle import lease
+from pipeline.local import warm_python
 from pipeline.local.airflow_api import open_directly
 from pipeline.local.processes import end_families, is_alive
 from pipeline.local.running import digests, register, running, stage_is_running
@@ -131,6 +132,7 @@ def stop(settings: Settings) -> list[str]:
     end_families(list(processes.values()))
     register(settings, {})
     WarmJvms(settings.warm_jvm_folder, 0).end()
+    warm_python.end(warm_python.folder_of(settings.home))
     return list(processes)
 
 

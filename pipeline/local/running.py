@@ -18,6 +18,9 @@ from pipeline.local.processes import descendants, is_alive, started_ticks
 from pipeline.local.services import SCHEDULER
 from pipeline.settings import Settings
 
+_STAGES = ("pipeline", "pipeline.local.warm_python")
+"""Modules that run a stage: it, or the command that stands for one."""
+
 
 def running(settings: Settings) -> dict[str, psutil.Process]:
     """The live processes of this home's services, by the service's name."""
@@ -64,9 +67,10 @@ def stage_is_running(settings: Settings) -> bool:
 
 def _is_stage(process: psutil.Process) -> bool:
     try:
-        return any(part == "pipeline" or part.endswith("pipeline/__main__.py") for part in process.cmdline())
+        words = process.cmdline()
     except psutil.Error:
         return False
+    return any(word in _STAGES or word.endswith("pipeline/__main__.py") for word in words)
 
 
 def _read(settings: Settings) -> dict[str, list]:

@@ -183,7 +183,8 @@ def _forget_objects(gateway: object) -> None:
 def _key(master: str, properties: str) -> str:
     """Digest of what a JVM was started with: only one started with the same may serve a stage."""
     environment = {name: value for name, value in os.environ.items() if name not in _OTHER_EACH_TIME}
-    content = [sys.executable, version("pyspark"), master, properties, environment]
+    # Machines may share a home.
+    content = [socket.gethostname(), sys.executable, version("pyspark"), master, properties, environment]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

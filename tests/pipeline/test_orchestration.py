@@ -276,13 +276,19 @@ def assert_without_secrets(output: Path) -> None:
     assert environment["PATH"] == os.environ["PATH"]
 
 
-def test_a_stages_process_has_no_variable_of_airflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for name, value in {**SECRETS, **KEPT}.items():
+@pytest.mark.parametrize("seconds", [None, "0"])
+def test_a_stages_process_has_no_variable_of_airflow_and_shares_loaded_libraries(
+    seconds: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kept = {"REPRISE_WARM_PYTHON_SECONDS": seconds} if seconds else {}
+    for name, value in {**SECRETS, **KEPT, **kept}.items():
         monkeypatch.setenv(name, value)
     seen_by(tmp_path / "python", tmp_path / "environment.json")
     monkeypatch.setattr(orchestration.sys, "executable", str(tmp_path / "python"))
     orchestration.task_for(STAGES["train"], "ml-100k").execute(context(cutoff="2026-03-01"))
     assert_without_secrets(tmp_path / "environment.json")
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    assert environment["REPRISE_WARM_PYTHON_SECONDS"] == (seconds or "600")
 
 
 @pytest.mark.parametrize("seconds", [None, "0"])
