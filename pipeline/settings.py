@@ -77,6 +77,10 @@ class Settings:
         """Weights and resumable state of one model of one cycle."""
         return self.home / "checkpoints" / source / cycle / model
 
+    def pairs_folder(self, source: str, cycle: str) -> Path:
+        """Pair lists that the models of one cycle share until its report is written."""
+        return self.home / "checkpoints" / source / cycle / "pairs"
+
     def accepted_folder(self, source: str, checkpoint_digest: str) -> Path:
         """What later cycles need from an accepted version (`pipeline.cycle.accepted`)."""
         return self.home / "accepted" / source / checkpoint_digest[:16]

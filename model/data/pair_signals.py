@@ -47,6 +47,9 @@ STRONGEST = 16
 """Pairs with the best sums, which a training step always keeps; of the others it keeps …"""
 OTHERS = 8
 """… about this many a request at random, each weighted by 1 / its probability."""
+RULES = 1
+"""Number of what lists hold, raised with a change of anything above or of how they are counted: kept lists of another
+number are not used."""
 HIGH_VALUE, OTHERWISE, LAST, STRONG = 1, 2, 4, 8
 FIRST_ACTION_BIT = 4
 MOST_ACTIONS = 28
@@ -74,12 +77,35 @@ class Requests:
     """Time of the request, microseconds since 1970-01-01 UTC."""
 
 
+COLUMNS = {
+    "item_index": np.dtype(np.int32),
+    "flags": np.dtype(np.uint32),
+    "recency": np.dtype(np.float16),
+    "counts": np.dtype((np.float16, COUNTS)),
+}
+"""Columns of a pair, in the order of `PairLists`: 18 bytes."""
+
+
+@dataclass(frozen=True)
+class PairPart:
+    """N(u) of some of the requests, end to end."""
+
+    request: Ints
+    """int64 [x]; their numbers."""
+    size: Ints
+    """int64 [x]; pairs of each."""
+    columns: tuple[NDArray, ...]
+    """As in COLUMNS."""
+
+
 @dataclass(frozen=True)
 class PairLists:
-    """N(u) of some requests, end to end: 18 bytes a pair."""
+    """N(u) of some requests: 18 bytes a pair."""
 
-    offset: Ints
-    """int64 [X + 1]"""
+    first: Ints
+    """int64 [X]; where the pairs of a request begin …"""
+    count: Ints
+    """… and how many they are, int64 [X]."""
     item_index: NDArray[np.int32]
     """int32 [Z]; distinct within a request, ascending."""
     flags: NDArray[np.uint32]
@@ -93,7 +119,12 @@ class PairLists:
     @property
     def size(self) -> int:
         """X"""
-        return self.offset.size - 1
+        return self.first.size
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of all requests."""
+        return int(self.count.sum())
 
     def signals(self, pair: Ints, actions: int) -> NDArray[np.float32]:
         """φ of some pairs: int64 [z] → float32 [z, φ], see `model.network.pair_signals`."""
@@ -123,17 +154,32 @@ def pair_lists(
     An event at or after the start of the request's bucket is in no count, whoever made it; one at or after
     `end` is in no history. Costs the successors' pairs, and for a request the successors of ten items.
     """
+    requested = requests.user.size
+    first, size = np.zeros(requested, np.int64), np.zeros(requested, np.int64)
+    columns = [_EMPTY]
+    total = 0
+    for part in pair_parts(log, requests, successors, items, bucket_us, counts):
+        first[part.request] = total + np.cumsum(part.size) - part.size
+        size[part.request] = part.size
+        total += int(part.size.sum())
+        columns.append(part.columns)
+    return PairLists(first, size, *(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+
+def pair_parts(
+    log: Log,
+    requests: Requests,
+    successors: SuccessorLog,
+    items: int,
+    bucket_us: int,
+    counts: Counts | None = None,
+) -> Iterator[PairPart]:
+    """The lists of `pair_lists` in the order of time, some requests at once: no more is held in memory."""
     floor_us = requests.at_us // bucket_us * bucket_us
     order = np.argsort(floor_us, kind="stable")
     counts = Counts(successors, items) if counts is None else counts
-    parts = [_EMPTY]
     for chosen in _in_blocks(order, floor_us, counts, items):
-        parts.append(_lists(log, requests, chosen, floor_us[chosen], counts, items))
-    size, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-    place = np.argsort(order)  # back from the order of time to that of the requests
-    _, pair = stretches((np.cumsum(size) - size)[place], size[place])
-    offset = np.concatenate([[0], np.cumsum(size[place])])
-    return PairLists(offset, *(column[pair] for column in columns))
+        yield _lists(log, requests, chosen, floor_us[chosen], counts, items)
 
 
 def pairs_of(
@@ -149,7 +195,7 @@ def pairs_of(
     With a `stream` only the strongest pairs, labels and a random sample of the others are kept. A sampled pair
     is weighted by 1 / its probability, so that the normaliser is unbiased.
     """
-    first, count = lists.offset[request], lists.offset[request + 1] - lists.offset[request]
+    first, count = lists.first[request], lists.count[request]
     position, pair = stretches(first, count)
     found = _places(lists.item_index, first, count, label_item)  # [P, K]
     label = np.where(
@@ -209,18 +255,10 @@ def _in_blocks(order: Ints, at_us: Ints, counts: Counts, items: int) -> Iterator
         yield chosen
 
 
-_Part = tuple[NDArray, NDArray, NDArray, NDArray, NDArray]
-_EMPTY: _Part = (
-    np.empty(0, np.int64),
-    np.empty(0, np.int32),
-    np.empty(0, np.uint32),
-    np.empty(0, np.float16),
-    np.empty((0, COUNTS), np.float16),
-)
+_EMPTY = tuple(np.empty((0, *kind.shape), kind.base) for kind in COLUMNS.values())
 
 
-def _lists(log: Log, requests: Requests, chosen: Ints, at_us: Ints, counts: Counts, items: int) -> _Part:
-    """Lengths of the lists of some requests, and their columns end to end."""
+def _lists(log: Log, requests: Requests, chosen: Ints, at_us: Ints, counts: Counts, items: int) -> PairPart:
     user, end = requests.user[chosen], requests.end[chosen]
     scores = np.zeros((COUNTS, chosen.size, items))
     _add_followed(scores[:FOLLOWED_COUNTS], log, user, end, at_us, counts)
@@ -251,8 +289,8 @@ def _lists(log: Log, requests: Requests, chosen: Ints, at_us: Ints, counts: Coun
     flags[strong & kept] |= np.uint32(STRONG)
     row, item = np.nonzero(kept)
     logs = np.log1p(scores[:, row, item] / SCALES[:, None]).T.astype(np.float16)
-    size = kept.sum(axis=1)
-    return size, item.astype(np.int32), flags[row, item], recency[row, item], logs
+    columns = (item.astype(np.int32), flags[row, item], recency[row, item], logs)
+    return PairPart(chosen, kept.sum(axis=1), columns)
 
 
 def _event_flags(log: Log, event: Ints) -> NDArray[np.uint32]:

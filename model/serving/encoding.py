@@ -113,7 +113,7 @@ def pair_scores(
 
     `users` [Q, U] are the queries' vectors, `request` int64 [Q] their numbers in `lists`.
     """
-    query, pair = stretches(lists.offset[request], lists.offset[request + 1] - lists.offset[request])
+    query, pair = stretches(lists.first[request], lists.count[request])
     item = lists.item_index[pair].astype(np.int64)
     _, _, weights = recommender.split(users)
     values = None

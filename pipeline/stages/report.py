@@ -4,11 +4,12 @@
 
 Reads the records of every finished stage and, at their pinned versions, the tables that hold rejected
 lines, histories and the vocabulary. Leaves `cycle.html` in the cycle's report folder and the figures of
-its runs in MLflow. A refused cycle has a report too.
+its runs in MLflow, and removes the pair lists that the cycle's models shared. A refused cycle has a report too.
 """
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def report(context: StageContext) -> StageResult:
     reach("after-report")
     _close_runs(context, outcome, origin, path)
     reach("after-runs")
+    # No model of the cycle is left to train.
+    shutil.rmtree(context.settings.pairs_folder(cycle.source, cycle.name), ignore_errors=True)
     context.say(f"{outcome.title}; {path}")
     return StageResult(ReportFigures(outcome.outcome, outcome.title, path.name))
 

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ from model.data.cycle_items import CycleItems, load_items
 from model.data.cycle_tables import READABLE, CycleTables
 from model.data.eligible_items import eligible_for_training
 from model.data.items import UNKNOWN_LAUNCH
-from model.data.pair_signals import pair_lists
+from model.data.kept_pairs import KeptPairs
+from model.data.pair_signals import RULES as PAIR_RULES
+from model.data.pair_signals import pair_parts
 from model.data.sequences import Sequences, load_sequences
 from model.data.signals import Signals, training_signals
 from model.data.user_log import load_user_log
@@ -254,14 +257,31 @@ def _pair_signals(
     signals: Signals,
     sequences: Sequences,
 ) -> Callable[[PositionRequests], PositionPairs]:
-    log = load_user_log(tables)
+    log, shape = load_user_log(tables), signals_shape(context)
+    content = {
+        "rules": PAIR_RULES,
+        "versions": {table.name: context.versions.get(table.name) for table in READABLE},
+        "signals": asdict(shape),
+        "items": signals.items.count,
+    }
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    kept = KeptPairs(context.settings.pairs_folder(context.cycle.source, context.cycle.name) / digest)
+    count = partial(
+        pair_parts,
+        log,
+        successors=signals.successors,
+        items=signals.items.count,
+        bucket_us=signals.items.bucket_us,
+    )
 
     def of(positions: PositionRequests) -> PositionPairs:
         started = time.perf_counter()
         requests = requests_of(sequences, log, positions)
-        lists = pair_lists(log, requests, signals.successors, signals.items.count, signals.items.bucket_us)
+        new = kept.missing(requests)
+        lists = kept.lists(requests, count)
         took = wording.seconds(round(time.perf_counter() - started))
-        context.say(f"pair signals: {lists.item_index.size:,} pairs of {lists.size:,} requests in {took}")
+        counted = f", {new:,} of them counted in {took}" if new else ", all counted before"
+        context.say(f"pair signals: {lists.pairs:,} pairs of {lists.size:,} requests{counted}")
         return PositionPairs(positions, lists, config.actions)
 
     return of

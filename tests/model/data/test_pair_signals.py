@@ -72,7 +72,7 @@ def test_lists_are_those_of_a_loop(events, at):
                 first = followed[item] / (followed[item].sum() + FOLLOWED_PRIOR)
             close += SKIP_DECAY**back * near[item] / (near[item].sum() + NEAR_PRIOR)
         expected = sorted({*history.tolist(), *np.flatnonzero(close + chain).tolist()})
-        own = slice(lists.offset[user], lists.offset[user + 1])
+        own = slice(lists.first[user], lists.first[user] + lists.count[user])
         assert lists.item_index[own].tolist() == expected
         signals = lists.signals(np.arange(own.start, own.stop), actions=3)
         for item, values in zip(expected, signals, strict=True):
@@ -92,7 +92,7 @@ def test_events_at_or_after_the_request_change_no_list():
     plain, later = user_log(events), user_log(events + planted)
     before = pair_lists(plain, requests_at(plain, 9), log_of(events), ITEMS, BUCKET)
     after = pair_lists(later, requests_at(later, 9), log_of(events + planted), ITEMS, BUCKET)
-    for name in ("offset", "item_index", "flags", "recency", "counts"):
+    for name in ("first", "count", "item_index", "flags", "recency", "counts"):
         assert np.array_equal(getattr(before, name), getattr(after, name))
 
 
@@ -102,7 +102,7 @@ def test_of_many_successors_the_best_are_kept(monkeypatch):
     events += [(2, 0, 30), (2, 3, 31), (2, 0, 40)]
     log = user_log(events)
     lists = pair_lists(log, requests_at(log, 60), log_of(events), ITEMS, BUCKET)
-    own = lists.item_index[lists.offset[2] : lists.offset[3]]
+    own = lists.item_index[lists.first[2] : lists.first[2] + lists.count[2]]
     assert own.tolist() == [0, 1, 2, 3]  # 0 and 3 were had before; of the others 1 and 2 are the best
 
 
@@ -124,7 +124,7 @@ def test_a_sample_keeps_the_strongest_pairs_and_labels_and_stands_for_all():
     items, wanted = 300, 90
     flags = np.where(np.arange(items) < 20, STRONG, 0).astype(np.uint32)
     lists = PairLists(
-        np.array([0, items]), np.arange(items, dtype=np.int32), flags,
+        np.array([0]), np.array([items]), np.arange(items, dtype=np.int32), flags,
         np.zeros(items, np.float16), rng.random((items, 4)).astype(np.float16),
     )  # fmt: skip
     label, is_label, request = np.array([[wanted]]), np.array([[True]]), np.zeros(1, np.int64)

@@ -64,7 +64,7 @@ def _by_definition(model, users: torch.Tensor) -> torch.Tensor:
         if model.item_term is not None:
             scores[user] += model.item_term.features(values) @ item_weights[user]
         if model.pair_term is not None:
-            for pair in range(lists.offset[user], lists.offset[user + 1]):
+            for pair in lists.first[user] + np.arange(lists.count[user]):
                 item = int(lists.item_index[pair])
                 pair_values = torch.from_numpy(lists.signals(np.array([pair]), 3))
                 own = values[item, None] if model.item_term is not None else None

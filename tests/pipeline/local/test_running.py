@@ -47,11 +47,17 @@ def test_a_process_number_used_again_is_not_a_service(empty_home: Settings):
     assert control.stop(empty_home) == []
 
 
-def test_a_stage_is_recognised_by_its_command_under_the_scheduler(empty_home: Settings):
-    script = empty_home.home / "pipeline" / "__main__.py"
-    script.parent.mkdir(parents=True)
-    script.write_text("import time; time.sleep(60)")
-    code = f"import subprocess, sys; subprocess.run([sys.executable, {str(script)!r}, 'events'])"
+@pytest.mark.parametrize(
+    "words", [["pipeline/__main__.py"], ["-m", "pipeline"], ["-m", "pipeline.local.warm_python"]]
+)
+def test_a_stage_is_recognised_by_its_command_under_the_scheduler(empty_home: Settings, words: list[str]):
+    package = empty_home.home / "pipeline"
+    (package / "local").mkdir(parents=True)
+    for name in ("__init__", "local/__init__"):
+        (package / f"{name}.py").touch()
+    for name in ("__main__", "local/warm_python"):
+        (package / f"{name}.py").write_text("import time; time.sleep(60)")
+    code = f"import subprocess, sys; subprocess.run([sys.executable, *{words!r}, 'events'], cwd={str(empty_home.home)!r})"
     scheduler = subprocess.Popen([sys.executable, "-c", code])
     try:
         assert not running.stage_is_running(empty_home)

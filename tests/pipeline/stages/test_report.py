@@ -63,7 +63,10 @@ def no_tables(monkeypatch):
 
 def test_a_refused_cycle_closes_its_runs_and_leaves_a_page(home, runs, page):
     said = []
+    pairs = home.pairs_folder("tiny", "2024-02-20") / "0123"
+    pairs.mkdir(parents=True)
     result = run(home, cycle_records.refused_by_first_rung(), ("25k", "50k"), said)
+    assert not pairs.exists()
     title = "Refused by rung 25k: nothing was registered"
     assert result.figures == ReportFigures("refused", title, "cycle.html")
     assert result.refused is None and result.versions == {}

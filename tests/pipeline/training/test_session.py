@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -71,9 +72,27 @@ def test_a_model_with_signals_is_given_them_and_counts_pairs_of_positions(finetu
     assert pairs.lists.size == positions.index.size and pairs.lists.item_index.size > 0
     # The item of the position itself is the last one of its history.
     event = data.sequences.first[positions.sequence[-1]] + positions.index[-1]
-    own = pairs.lists.item_index[pairs.lists.offset[-2] :]
-    last = pairs.lists.flags[pairs.lists.offset[-2] :] & 4 > 0
-    assert own[last].tolist() == [data.sequences.events.item_index[event]]
+    own = slice(pairs.lists.first[-1], pairs.lists.first[-1] + pairs.lists.count[-1])
+    last = pairs.lists.flags[own] & 4 > 0
+    assert pairs.lists.item_index[own][last].tolist() == [data.sequences.events.item_index[event]]
+
+
+def test_the_models_of_a_cycle_count_the_pairs_of_a_position_once(finetuned, monkeypatch):
+    lines = []
+    second = replace(finetuned.context, config=with_signals(finetuned.context.config), say=lines.append)
+    shutil.rmtree(second.settings.pairs_folder(second.cycle.source, second.cycle.name), ignore_errors=True)
+    found = []
+    for _ in range(2):
+        data = load_data(second, network(second), find_start(second, CANDIDATE, network(second)))
+        positions = coverage(data.sequences, second.config.objective, data.interval).requests
+        found.append(data.pair_signals(positions).lists)
+    first, again = (line for line in lines if line.startswith("pair signals: "))
+    assert f"{positions.index.size:,} of them counted in" in first and again.endswith(", all counted before")
+    assert np.array_equal(found[0].counts, found[1].counts)
+    monkeypatch.setattr("pipeline.training.session.PAIR_RULES", 0)
+    data = load_data(second, network(second), find_start(second, CANDIDATE, network(second)))
+    data.pair_signals(positions)
+    assert "of them counted in" in lines[-1]
 
 
 def test_a_model_without_signals_reads_none(finetuned):
