@@ -361,8 +361,10 @@ class SparkStageOperator(SparkSubmitOperator):
         judge(code, line, context["task_reschedule_count"])
 
     def on_kill(self) -> None:
-        self._process.send_sigterm()
-        super().on_kill()
+        if self._hook is None:  # nothing was submitted
+            self._process.send_sigterm()
+        else:
+            super().on_kill()
 
     def _get_hook(self) -> SparkSubmitHook:
         hook = super()._get_hook()

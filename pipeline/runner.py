@@ -227,6 +227,8 @@ def job_of(config: Config, settings: Settings, cycle: Cycle, **more: Any) -> Job
         split=cycle.split,
         window_seconds=int(cycle.window.total_seconds()),
         source=config.source,
+        losses=config.expectations.losses,
+        max_faulty_fraction=config.expectations.max_faulty_fraction,
         **more,
     )
 

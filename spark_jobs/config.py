@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
+from expectations.bounds import MAX_FAULTY_FRACTION, LossBounds
 from expectations.instants import DAY_US, SECOND_US
 from expectations.section import Section
 from expectations.tables import TOKEN_FIELDS
@@ -360,3 +361,6 @@ class Job(Section):
     features: FeaturesConfig = FeaturesConfig()
     sequences: SequencesConfig = SequencesConfig()
     signals: SignalsConfig = SignalsConfig()
+    losses: LossBounds = LossBounds()
+    """By which a column of the new files is said to hold values of another kind; the suite judges by the same."""
+    max_faulty_fraction: float = MAX_FAULTY_FRACTION

@@ -1,4 +1,4 @@
-"""Delta tables at pinned versions, read by delta-rs as Arrow data. No other module imports `deltalake`.
+"""Delta tables at pinned versions, read by delta-rs as Arrow data.
 
     items = PinnedTable(lake, source, ITEMS, version)
     items.read(["item_id", "title"])                                # an Arrow table
@@ -11,7 +11,6 @@ writes, for the one table that the model's side of the lake writes (`ranks`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ from pyarrow.dataset import Dataset
 from pyarrow.fs import FileType
 
 from expectations.crash_points import reach
+from expectations.delta_log import open_table, storage_options
 from expectations.tables import Table, location
 
 ROWS_AT_ONCE = 131_072
@@ -66,7 +66,7 @@ class PinnedTable:
     def dataset(self) -> Dataset:
         """The table as an Arrow dataset. Raises TableError when it is missing or has no such version."""
         try:
-            return _table(self.address, self.version).to_pyarrow_dataset()
+            return open_table(self.address, self.version).to_pyarrow_dataset()
         except DeltaError as error:
             reason = str(error).splitlines()[0]
             raise TableError(f"{self.address} cannot be read at version {self.version}: {reason}") from None
@@ -136,7 +136,7 @@ class PinnedTable:
 def latest(lake: str, source: str, table: Table) -> PinnedTable | None:
     """The newest version of a table; None when the table does not exist."""
     try:
-        version = _table(location(lake, source, table.name)).version()
+        version = open_table(location(lake, source, table.name)).version()
     except TableNotFoundError:
         return None
     return PinnedTable(lake, source, table, version)
@@ -150,7 +150,7 @@ def replace_partition(lake: str, source: str, table: Table, rows: pa.Table, **pa
     """
     address = location(lake, source, table.name)
     try:
-        stored = _table(address)
+        stored = open_table(address)
     except TableNotFoundError:
         stored = DeltaTable.create(
             address,
@@ -164,22 +164,7 @@ def replace_partition(lake: str, source: str, table: Table, rows: pa.Table, **pa
     # A table from before a column was added takes the column on.
     write_deltalake(stored, rows, mode="overwrite", predicate=predicate, schema_mode="merge")
     reach(f"after-{table.name}")
-    return PinnedTable(lake, source, table, _table(address).version())
-
-
-def storage_options(address: str) -> dict[str, str]:
-    """What delta-rs is told of the store of an address. Server, region and keys of S3 it takes from the environment
-    (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID` and others), as Spark does."""
-    if not address.startswith(("s3://", "s3a://")):
-        return {}
-    server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
-    options = {"aws_endpoint_url": server, "aws_allow_http": "true" if server.startswith("http://") else ""}
-    # A commit is refused when another writer has made its version.
-    return {name: value for name, value in options.items() if value} | {"aws_conditional_put": "etag"}
-
-
-def _table(address: str, version: int | None = None) -> DeltaTable:
-    return DeltaTable(address, version=version, storage_options=storage_options(address))
+    return PinnedTable(lake, source, table, open_table(address).version())
 
 
 def arrow_schema(table: Table) -> pa.Schema:

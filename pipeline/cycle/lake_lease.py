@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expectations.delta_log import storage_options
 from expectations.files import write_atomically
 from expectations.tables import location
-from model.data.delta import storage_options
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:

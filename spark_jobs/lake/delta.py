@@ -15,15 +15,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameWriter, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, StructType
 
+from expectations import delta_log
 from expectations.crash_points import reach
 from expectations.files import write_atomically
 from expectations.tables import TABLES, Table, location
@@ -324,7 +324,7 @@ def purge(spark: SparkSession, table: Table, lake: str, source: str, holds: Colu
     reader = spark.read.option("recursiveFileLookup", "true")
     rows = reader.parquet(*[file.path for file in old.values()])
     held = rows.select("_metadata.file_name", column).where(holds).select("file_name").distinct().collect()
-    delete_files(spark, [old[_file_name(row["file_name"])] for row in held])
+    delete_files(spark, [old[delta_log.file_name(row["file_name"])] for row in held])
     return len(held)
 
 
@@ -355,7 +355,11 @@ def files_of(
     spark: SparkSession, lake: str, source: str, table: Table, version: int | None = None
 ) -> set[str]:
     """Names of the files of a version, by default the newest. Raises as `read`."""
-    return {_file_name(path) for path in read(spark, lake, source, table, version).inputFiles()}
+    try:
+        return delta_log.file_names(lake, source, table, version)
+    except delta_log.LogError:
+        files = read(spark, lake, source, table, version).inputFiles()
+        return {delta_log.file_name(path) for path in files}
 
 
 @dataclass(frozen=True)
@@ -493,10 +497,6 @@ def _without_bounds(line: str) -> str:
     return json.dumps(action, separators=(",", ":"))
 
 
-def _file_name(path: str) -> str:
-    return unquote(path.rsplit("/", 1)[-1])
-
-
 def last_note(spark: SparkSession, lake: str, source: str, table: Table) -> str | None:
     """The note of the table's newest commit; None when the commit has no note or there is no table."""
     if latest_version(spark, lake, source, table) is None:
@@ -536,9 +536,23 @@ def within(column: str, values: list[str]) -> str:
 
 def row_count(spark: SparkSession, lake: str, source: str, table: Table) -> int:
     """Number of rows of the newest version, from Delta's statistics; 0 when the table does not exist."""
-    if latest_version(spark, lake, source, table) is None:
-        return 0
-    return read(spark, lake, source, table).agg(F.count(F.lit(1))).first()[0]
+    try:
+        counted = delta_log.row_count(lake, source, table)
+    except delta_log.LogError:  # a store, or a feature of the table, that delta-rs does not know
+        counted = None
+    if counted is not None:
+        return counted
+    return (
+        0 if latest_version(spark, lake, source, table) is None else read(spark, lake, source, table).count()
+    )
+
+
+def small_table(spark: SparkSession, lake: str, source: str, table: Table) -> list[Row]:
+    """Every row of the newest version of a table of few rows. Raises as `read`."""
+    try:
+        return [Row(**row) for row in delta_log.rows(lake, source, table)]
+    except delta_log.LogError:
+        return read(spark, lake, source, table).collect()
 
 
 def _laid_out(rows: DataFrame, table: Table) -> DataFrameWriter:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from expectations.bounds import MAX_FAULTY_FRACTION, LossBounds
 from expectations.figures import FileLines, KindLines
 from expectations.kinds import KINDS
 from expectations.losses_of_columns import compared
@@ -100,7 +99,7 @@ def ingested_files(spark: SparkSession, lake: str, source: str) -> dict[str, Row
         return {}
     for table in (EVENTS, REJECTED_EVENTS, INGESTED_FILES):
         delta.create(spark, lake, source, table)
-    return {row["file_id"]: row for row in delta.read(spark, lake, source, INGESTED_FILES).collect()}
+    return {row["file_id"]: row for row in delta.small_table(spark, lake, source, INGESTED_FILES)}
 
 
 _NOT_READ = {"name", "title", "landing", "items", "tags", "edges", "high_value", "reward"}
@@ -379,7 +378,7 @@ def retyped_columns(
         )
         for row in sorted(before.values(), key=lambda row: (row["ingestion"] or 0, row["file_path"]))
     ]
-    return tuple(one.words for one in compared(new, known, LossBounds(), MAX_FAULTY_FRACTION).retyped)
+    return tuple(one.words for one in compared(new, known, job.losses, job.max_faulty_fraction).retyped)
 
 
 def unreadable_rows(spark: SparkSession, files: list[LandedFile], mapped: Mapped) -> DataFrame:

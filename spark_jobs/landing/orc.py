@@ -73,7 +73,7 @@ def orc_groups(
 ) -> list[Group]:
     """One group per set of columns and types of the columns that `paths` name. Damaged files, and files with one of these
     columns of a type that cannot be read, are added to `unreadable`, by file_id with the reason."""
-    unreadable.update(too_large(files))
+    unreadable.update(too_large(files, "ORC"))
     heads = contents(spark, [file for file in files if file.file_id not in unreadable]).mapInArrow(
         _each(_head), _HEADS
     )

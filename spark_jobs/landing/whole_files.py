@@ -99,11 +99,13 @@ def whole_files(
     return rows, {file.file_id: counts.get(file.file_id, 0) for file in good}, values
 
 
-def too_large(files: list[LandedFile]) -> dict[str, str]:
-    """Why files of an object store cannot be read in one piece, by file_id."""
+def too_large(
+    files: list[LandedFile], kind: str = "text that is not plain UTF-8 without quotes"
+) -> dict[str, str]:
+    """Why files of an object store cannot be read in one piece, by file_id; `kind` says what they are."""
     return {
-        file.file_id: "larger than 1 GiB, and not plain UTF-8 text without quotes: on an object store such a file is read in "
-        "one piece; split it, or land Parquet"
+        file.file_id: f"larger than 1 GiB, and {kind}: on an object store such a file is read in one piece; split it, or "
+        "land Parquet"
         for file in files
         if not file.is_local and file.size_bytes > _LARGEST_REMOTE_BYTES
     }

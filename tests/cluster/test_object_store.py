@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from expectations.delta_log import open_table, storage_options
 from expectations.tables import EVENTS, SEQUENCES
 from model.data import delta
 from pipeline.cycle import lake_lease
@@ -106,14 +107,14 @@ def test_writers_of_several_processes_and_engines_lose_no_commit(store: dict[str
 
     def with_delta_rs(_: int) -> None:
         for _ in range(20):
-            write_deltalake(address, rows, mode="append", storage_options=delta.storage_options(address))
+            write_deltalake(address, rows, mode="append", storage_options=storage_options(address))
 
     with_delta_rs(0)
     with ThreadPoolExecutor(3) as pool:
         done = [pool.submit(with_spark, 0), pool.submit(with_spark, 1), pool.submit(with_delta_rs, 0)]
         for one in done:
             one.result()
-    table = delta._table(address)
+    table = open_table(address)
     assert (table.version(), table.to_pyarrow_dataset().count_rows()) == (49, 7 * 50)
 
 

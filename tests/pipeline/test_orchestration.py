@@ -307,6 +307,15 @@ def test_a_stage_on_a_local_master_is_a_process_that_shares_warm_jvms(
     assert environment["REPRISE_WARM_JVM_SECONDS"] == (seconds or "600")
 
 
+def test_a_killed_task_ends_its_process_where_nothing_was_submitted(monkeypatch: pytest.MonkeyPatch):
+    ended = []
+    monkeypatch.setattr(orchestration.SubprocessHook, "send_sigterm", lambda hook: ended.append("process"))
+    monkeypatch.setattr(orchestration.SparkSubmitHook, "on_kill", lambda hook: ended.append("submitted"))
+    for stage in ("train", "events"):
+        orchestration.task_for(STAGES[stage], "ml-100k").on_kill()
+    assert ended == ["process", "process"]
+
+
 @pytest.mark.parametrize("master", ["spark://spark-master:7077", "yarn"])
 def test_spark_submit_has_no_variable_of_airflow(
     master: str, home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

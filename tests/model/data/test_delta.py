@@ -18,7 +18,6 @@ from model.data.delta import (
     arrow_type,
     latest,
     replace_partition,
-    storage_options,
 )
 from tests.model import lake as tiny
 
@@ -119,16 +118,3 @@ def test_arrow_types_are_those_of_the_contract():
     assert arrow_type("timestamp") == pa.timestamp("us", tz="UTC")
     with pytest.raises(ValueError, match="struct<a: int>' has no Arrow type here"):
         arrow_type("array<struct<a: int>>")
-
-
-def test_s3_is_told_to_refuse_a_second_commit_and_a_folder_nothing(monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
-    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
-    assert storage_options("/lake/log/events") == storage_options("gs://bucket/lake") == {}
-    assert storage_options("s3a://bucket/lake") == {
-        "aws_endpoint_url": "http://127.0.0.1:9000",
-        "aws_allow_http": "true",
-        "aws_conditional_put": "etag",
-    }
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://store")
-    assert "aws_allow_http" not in storage_options("s3://bucket/lake")

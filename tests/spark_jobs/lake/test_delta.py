@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import functions as F
 
+from expectations import delta_log
 from expectations.tables import Column, Table
 from pipeline.settings import CHECKOUT
 from spark_jobs.lake import delta, migrations
@@ -174,6 +175,27 @@ def test_counts_and_predicates(spark, lake):
     assert delta.within("runner", []) == "false"
     kept = delta.read(spark, lake, "club", RUNS).where(delta.within("runner", ["o'ann", "bob"]))
     assert [row["runner"] for row in kept.collect()] == ["bob"]
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_the_log_answers_alike_where_delta_rs_cannot_read_it(spark, lake, monkeypatch, reachable):
+    if not reachable:
+
+        def refused(address: str, version: int | None = None):
+            raise OSError("no such store")
+
+        monkeypatch.setattr(delta_log, "open_table", refused)
+    assert delta.row_count(spark, lake, "club", RUNS) == 0
+    before = delta.append_new(spark, rows(spark, ("c1", "ann", 5)), RUNS, lake, "club")
+    delta.append_new(spark, rows(spark, ("c2", "bob", 2)), RUNS, lake, "club")
+    assert delta.row_count(spark, lake, "club", RUNS) == 2
+    found = {row["runner"]: row.asDict() for row in delta.small_table(spark, lake, "club", RUNS)}
+    assert found["ann"] == {"cycle": "c1", "runner": "ann", "metres": 5} and len(found) == 2
+    stored = delta.data_files(spark, lake, "club", RUNS)
+    assert delta.files_of(spark, lake, "club", RUNS) == set(stored)
+    assert len(delta.files_of(spark, lake, "club", RUNS, before)) == 1
+    with pytest.raises(delta.TableError, match="has no version 9"):
+        delta.files_of(spark, lake, "club", RUNS, 9)
 
 
 def properties(spark, lake):
