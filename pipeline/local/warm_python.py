@@ -51,7 +51,7 @@ CRASHED = 70
 REQUEST_SECONDS = 10.0
 """Longest wait for a command that has connected to say what it wants."""
 
-_READ_BY_LIBRARIES = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "PYTHON", "TORCH", "CUDA_", "LD_")
+_OTHER_EACH_TIME = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES"})
 _FORK, _END = b"f", b"e"
 
 
@@ -140,7 +140,12 @@ def _start(folder: Path, seconds: float) -> None:
 def _key() -> str:
     """Digest of what loaded libraries depend on: only stages with the same are forks of one server."""
     packages = Path(sysconfig.get_path("purelib"))
-    variables = {name: value for name, value in os.environ.items() if name.startswith(_READ_BY_LIBRARIES)}
+    # Which variables a library reads when it is loaded nobody knows; none reads this project's.
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _OTHER_EACH_TIME and not name.startswith("REPRISE_")
+    }
     # Machines may share a home.
     content = [socket.gethostname(), sys.executable, packages.stat().st_mtime_ns, os.getcwd(), variables]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
