@@ -415,7 +415,8 @@ def _check_upstream(stages: Workflow, stage: Stage, records: Records, config: Co
 
 
 def _peak_megabytes() -> float:
-    """Largest resident memory of this process, its live children (Spark's JVM is one) and its warm JVM, summed."""
+    """Largest resident memory of this process, its live children (Spark's JVM is one) and its warm JVM, summed. In it are
+    the libraries that a fork found loaded and shares with others."""
     total = 0.0
     process = psutil.Process()
     numbers = {process.pid, *(child.pid for child in process.children(recursive=True)), warm_jvm.process_id()}
