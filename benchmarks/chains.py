@@ -111,7 +111,7 @@ def print_table(source: str, window: Window, seeds: list[Reciprocal], yardsticks
             cells += [f"{mixture.mean():.4f}", compared(window, mean, mixture)]
         else:
             cells += ["–", "–"]
-        cells += [f"{name}: {other.mean():.4f}", compared(window, mean, other)]
+        cells += [f"{name.words}: {other.mean():.4f}", compared(window, mean, other)]
         print("| " + " | ".join(cells) + " |", flush=True)
 
 
