@@ -46,8 +46,6 @@ LIBRARIES = (
     "scipy.sparse",
 )
 """What the slower stages import; together 10 s of CPU and 1 GB, most of which forks share."""
-CRASHED = 70
-"""Exit code of a stage whose fork server has ended before it."""
 REQUEST_SECONDS = 10.0
 """Longest wait for a command that has connected to say what it wants."""
 
@@ -111,9 +109,12 @@ def _run_there(server: socket.socket, words: list[str]) -> int:
             signal.signal(name, pass_on)
         answer = _received(server, 4)
     if len(answer) < 4:
+        # Here and not above: a fork server loads this module, and no other of the project.
+        from pipeline.errors import Exit
+
         pass_on(signal.SIGKILL)
         print("error: the fork server has ended, and the stage with it; run it again", file=sys.stderr)
-        return CRASHED
+        return Exit.CRASHED
     code = int.from_bytes(answer, "big", signed=True)
     if code < 0:
         # Whoever waits for this process is told of the stage's signal.

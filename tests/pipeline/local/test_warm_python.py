@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.errors import Exit
 from pipeline.local import warm_python
 from pipeline.settings import CHECKOUT
 
@@ -47,6 +48,7 @@ class Checkout:
         for package in ("pipeline", "pipeline/local", "model"):
             (folder / package / "__init__.py").touch()
         (folder / "pipeline" / "__main__.py").write_text(STAND_IN)
+        (folder / "pipeline" / "errors.py").write_text("class Exit:\n    CRASHED = 70\n")
         text = Path(warm_python.__file__).read_text()
         first, last = text.index("LIBRARIES = ("), text.index(")\n", text.index("LIBRARIES = (")) + 1
         (folder / "pipeline" / "local" / "warm_python.py").write_text(
@@ -154,7 +156,7 @@ def test_a_stage_whose_fork_server_is_killed_ends_as_a_crash_and_the_next_is_a_p
     number = said(command)["number"]
     for server in checkout.servers():
         server.kill()
-    assert command.wait() == warm_python.CRASHED
+    assert command.wait() == Exit.CRASHED
     assert "run it again" in command.stderr.read().splitlines()[-1]
     wait_until(lambda: not psutil.pid_exists(number))
     assert not said(checkout.start("0"))["loaded"]
