@@ -108,8 +108,9 @@ def _check(batches: Mapping[str, DataFrame], expectations: Sequence[Expectation]
 
 
 def _context() -> EphemeralDataContext:
-    """Great Expectations' context in memory: no folder, no store, no progress bars."""
+    """Great Expectations' context in memory: no folder, no store, no progress bars, no report to its makers."""
     config = DataContextConfig(
+        analytics_enabled=False,
         store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
         progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
     )

@@ -46,6 +46,8 @@ LIBRARIES = (
     "scipy.sparse",
 )
 """What the slower stages import; together 10 s of CPU and 1 GB, most of which forks share."""
+SETTERS = ("model", "pipeline.registry")
+"""Packages that set what torch and MLflow read when they are loaded, and do nothing else; a stage loads them again."""
 REQUEST_SECONDS = 10.0
 """Longest wait for a command that has connected to say what it wants."""
 
@@ -282,13 +284,12 @@ def _request(connection: socket.socket) -> dict[str, Any] | None:
 
 def _serve(folder: Path, name: str, seconds: float) -> list[str] | None:
     """Runs a fork server; returns as `_Server.serve`."""
-    if os.fork():
-        os._exit(
-            0
-        )  # else it would be a child of the first stage, whose memory is measured with its children's
-    for library in ("model", *LIBRARIES):  # `model` sets what torch reads when it is loaded
-        importlib.import_module(library)
-    del sys.modules["model"]
+    if os.fork():  # else it would be a child of the first stage, whose memory is measured with its children's
+        os._exit(0)
+    for module in (*SETTERS, *LIBRARIES):
+        importlib.import_module(module)
+    for module in SETTERS:
+        del sys.modules[module]
     gc.collect()
     # Else the collector of each fork would write to, and so copy, every page of the loaded libraries.
     gc.freeze()

@@ -8,6 +8,7 @@ twice makes two versions.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -18,11 +19,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
@@ -57,11 +53,21 @@ class RegistryError(RuntimeError):
     """A registry that cannot be used; the message says what to do."""
 
 
+_made: set[str] = set()
+"""Addresses of embedded stores whose tables this process has seen."""
+
+
 def client(settings: Settings) -> MlflowClient:
-    """A client of the configured store; creates the folder of the embedded one."""
+    """A client of the configured store; makes the embedded one, its folder and its tables."""
     uri = settings.tracking_uri
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    database = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and (uri not in _made or not database.exists()):
+        database.parent.mkdir(parents=True, exist_ok=True)
+        # MLflow makes its tables one by one: of two processes that start in a new home one would fail.
+        with (database.parent / ".making.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+        _made.add(uri)
     inherited = os.environ.get(_ADDRESS)
     mlflow.set_tracking_uri(uri)
     # MLflow also exports the address to every later child process, which may serve another home.

@@ -24,7 +24,7 @@ import json, os, sys, threading
 print(json.dumps({
     "number": os.getpid(), "parent": os.getppid(), "words": sys.argv[1:], "folder": os.getcwd(),
     "variable": os.environ.get("REPRISE_TEST"), "loaded": "email.mime.text" in sys.modules,
-    "group": os.getpgid(0) == os.getpid(), "own": [name for name in sys.modules if name.startswith("model")],
+    "group": os.getpgid(0) == os.getpid(), "own": sorted({"model", "pipeline.registry"} & set(sys.modules)),
 }), flush=True)
 print("said on the other stream", file=sys.stderr)
 how = sys.argv[1]
@@ -44,8 +44,9 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.folder, self.home = folder, folder / ("long" * 30)
         (folder / "pipeline" / "local").mkdir(parents=True)
-        (folder / "model").mkdir()
-        for package in ("pipeline", "pipeline/local", "model"):
+        for package in ("model", "pipeline/registry"):
+            (folder / package).mkdir()
+        for package in ("pipeline", "pipeline/local", "model", "pipeline/registry"):
             (folder / package / "__init__.py").touch()
         (folder / "pipeline" / "__main__.py").write_text(STAND_IN)
         (folder / "pipeline" / "errors.py").write_text("class Exit:\n    CRASHED = 70\n")
@@ -181,6 +182,18 @@ def test_a_stage_for_which_libraries_would_be_loaded_otherwise_is_no_fork(
 def test_nothing_is_left_running_by_the_first_stage_when_it_is_switched_off(checkout: Checkout):
     assert said(checkout.start("0", seconds="0"))["words"] == ["0"]
     assert not checkout.servers() and not warm_python.folder_of(checkout.home).exists()
+
+
+def test_what_libraries_read_when_they_are_loaded_is_set_by_packages_that_load_nothing_else():
+    code = (
+        "import sys, os; before = set(sys.modules)\n"
+        f"for name in {warm_python.SETTERS!r}: __import__(name)\n"
+        "print(sorted(set(sys.modules) - before), os.environ['MLFLOW_DISABLE_TELEMETRY'], os.environ['GOMP_SPINCOUNT'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "['model', 'pipeline', 'pipeline.registry'] true 10000"
 
 
 def test_the_real_pipeline_runs_in_a_fork(home):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 
 import mlflow
@@ -13,7 +15,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from pipeline.registry import tracking
-from pipeline.settings import Settings
+from pipeline.settings import CHECKOUT, Settings
 
 
 @pytest.mark.parametrize("told", [None, "http://elsewhere:5000"])
@@ -25,6 +27,24 @@ def test_a_client_speaks_to_its_home_and_tells_no_child_of_it(tmp_path, monkeypa
     tracking.client(settings)
     assert mlflow.get_tracking_uri() == settings.tracking_uri
     assert os.environ.get("MLFLOW_TRACKING_URI") == told
+
+
+def test_processes_that_start_together_in_a_new_home_make_its_tables_once(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from pipeline.registry import tracking; "
+        "from pipeline.settings import Settings; sys.stdin.readline(); "
+        "print(len(tracking.client(Settings.at(Path(sys.argv[1]))).search_experiments()))"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    started = [
+        subprocess.Popen(words, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for process in started:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert [process.communicate()[0].strip() for process in started] == ["1", "1", "1"]
+    assert [process.returncode for process in started] == [0, 0, 0]
 
 
 def test_a_served_context_field_has_the_type_of_its_column():
