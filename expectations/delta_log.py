@@ -44,9 +44,9 @@ def storage_options(address: str) -> dict[str, str]:
 def row_count(lake: str, source: str, table: Table) -> int | None:
     """Rows of the newest version, 0 where there is no table; None where a file's statistics do not say. Raises LogError."""
     newest = _newest(location(lake, source, table.name))
-    counts = (
-        [] if newest is None else pa.table(newest.get_add_actions(flatten=True))["num_records"].to_pylist()
-    )
+    if newest is None:
+        return 0
+    counts = pa.table(newest.get_add_actions(flatten=True))["num_records"].to_pylist()
     return None if None in counts else sum(counts)
 
 

@@ -1,7 +1,7 @@
 """Pair lists on disk: the models of a cycle count the pairs of each request once, and none holds all lists in memory.
 
     kept = KeptPairs(folder)
-    lists = kept.lists(requests, partial(pair_parts, log, successors=successors, items=items, bucket_us=bucket_us))
+    lists, counted = kept.lists(requests, partial(pair_parts, log, successors=successors, items=items, bucket_us=bucket_us))
 
 Lists of requests that the folder lacks are counted block by block and appended to its files, whose content is then
 mapped into memory. The index is replaced last, in one step: what a killed run has appended before is not in it, and is
@@ -33,21 +33,20 @@ class KeptPairs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def lists(self, requests: Requests, count: Callable[[Requests], Iterator[PairPart]]) -> PairLists:
-        """The lists of the requests; `count` makes those that are not kept yet."""
+    def lists(
+        self, requests: Requests, count: Callable[[Requests], Iterator[PairPart]]
+    ) -> tuple[PairLists, int]:
+        """The lists of the requests, and how many of them were not kept yet: those `count` makes."""
         index, wanted = self._index(), np.stack([requests.user, requests.end, requests.at_us], axis=1)
-        missing = np.flatnonzero(_rows(index[:, :3], wanted) < 0)
+        row = _rows(index[:, :3], wanted)
+        missing = np.flatnonzero(row < 0)
         if missing.size:
             # One that is wanted twice is counted once.
             asked = np.unique(wanted[missing], axis=0)
             index = self._append(index, Requests(*asked.T), count)
-        row = _rows(index[:, :3], wanted)
-        return PairLists(index[row, 3], index[row, 4], *self._columns(_pairs(index)))
-
-    def missing(self, requests: Requests) -> int:
-        """How many of the requests are not kept."""
-        wanted = np.stack([requests.user, requests.end, requests.at_us], axis=1)
-        return int((_rows(self._index()[:, :3], wanted) < 0).sum())
+            row = _rows(index[:, :3], wanted)
+        lists = PairLists(index[row, 3], index[row, 4], *self._columns(_pairs(index)))
+        return lists, missing.size
 
     def _index(self) -> Ints:
         path = self.folder / INDEX

@@ -277,8 +277,7 @@ def _pair_signals(
     def of(positions: PositionRequests) -> PositionPairs:
         started = time.perf_counter()
         requests = requests_of(sequences, log, positions)
-        new = kept.missing(requests)
-        lists = kept.lists(requests, count)
+        lists, new = kept.lists(requests, count)
         took = wording.seconds(round(time.perf_counter() - started))
         counted = f", {new:,} of them counted in {took}" if new else ", all counted before"
         context.say(f"pair signals: {lists.pairs:,} pairs of {lists.size:,} requests{counted}")

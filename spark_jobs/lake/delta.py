@@ -540,11 +540,9 @@ def row_count(spark: SparkSession, lake: str, source: str, table: Table) -> int:
         counted = delta_log.row_count(lake, source, table)
     except delta_log.LogError:  # a store, or a feature of the table, that delta-rs does not know
         counted = None
-    if counted is not None:
-        return counted
-    return (
-        0 if latest_version(spark, lake, source, table) is None else read(spark, lake, source, table).count()
-    )
+    if counted is None and latest_version(spark, lake, source, table) is not None:
+        counted = read(spark, lake, source, table).count()
+    return counted or 0
 
 
 def small_table(spark: SparkSession, lake: str, source: str, table: Table) -> list[Row]:
