@@ -19,7 +19,7 @@ from pipeline.local.services import SCHEDULER
 from pipeline.settings import Settings
 
 _STAGES = ("pipeline", "pipeline.local.warm_python")
-"""Modules that run a stage: it, or the command that stands for one."""
+"""Modules whose process is a stage, or waits for one."""
 
 
 def running(settings: Settings) -> dict[str, psutil.Process]:

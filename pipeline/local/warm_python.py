@@ -7,8 +7,8 @@ Lightning, MLflow and Great Expectations. The first stage imports them itself an
 them meanwhile; later stages are forks of it, with their own arguments, environment, folder and standard streams. Only
 libraries are imported there, no module of this project, so that no stage runs other code than the checkout's.
 
-A stage is still a process of its own. It ends when the command that stands for it ends in whatever way, and the
-command ends as the stage did. The fork server ends when nothing was asked of it for some time
+A stage is still a process of its own. It is killed when its command ends first, and the command ends with the
+stage's exit code or signal. The fork server ends when nothing was asked of it for some time
 (`REPRISE_WARM_PYTHON_SECONDS`; 0 switches it off), and with `make stop`. On systems other than Linux a stage is an
 ordinary process: loaded libraries do not survive a fork everywhere.
 """
@@ -90,7 +90,7 @@ def _run_here(words: list[str]) -> NoReturn:
 
 
 def _run_there(server: socket.socket, words: list[str]) -> int:
-    """The stage as a fork; this process stands for it."""
+    """Runs the stage as a fork and waits for it; passes signals on."""
     content = {"words": words, "folder": os.getcwd(), "environment": dict(os.environ)}
     request = json.dumps(content).encode()
     with server:
@@ -119,7 +119,7 @@ def _run_there(server: socket.socket, words: list[str]) -> int:
         return Exit.CRASHED
     code = int.from_bytes(answer, "big", signed=True)
     if code < 0:
-        # Whoever waits for this process is told of the stage's signal.
+        # Whoever waits for this process sees the stage's signal.
         with suppress(OSError):  # nobody handles SIGKILL
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
