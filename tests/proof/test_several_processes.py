@@ -1,8 +1,8 @@
 """Several processes in one home: each pair is in some order, or the second is refused in one line and changes nothing.
 
 Two sources run their first cycles at once in a new home. Beside one of them the same cycle, a later one, an ingestion,
-`maintain` and `withdraw` are started: all are told to wait. Then the next cycle and `maintain` run while a reader outside
-reads every table that passed, without a pause.
+`maintain` and `withdraw` are started: all are told to wait. Then the next cycle, two corrections and `maintain` run while a
+reader outside reads every table that passed, without a pause.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tests.proof.tiny_home import TinyHome
 
 FIRST, SECOND = (cutoff.date().isoformat() for cutoff in CUTOFFS[:2])
 LIMIT_SECONDS = 1800
+WITHDRAWN = ("events-2024-01.jsonl", "events-2024-02.jsonl")
 TIDY = {"keep_cycles": 1, "vacuum_hours": 0, "small_files": 2}
 
 
@@ -92,7 +93,7 @@ def test_whoever_comes_second_is_told_in_one_line_and_two_sources_do_not_meet(ho
         assert time.monotonic() < deadline
         time.sleep(0.1)
     running = f"cycle {FIRST} of tiny is running"
-    withdraw = ["withdraw", "events-2024-01.jsonl", *tiny.words("")[1:]]
+    withdraw = ["withdraw", WITHDRAWN[0], *tiny.words("")[1:]]
     for words in (
         tiny.words("cycle", FIRST),
         tiny.words("cycle", SECOND),
@@ -120,6 +121,11 @@ def test_readers_outside_are_never_let_down_by_a_cycle_or_by_maintenance(house):
     try:
         code, text = house.run(tiny.words("cycle", SECOND))
         assert code in (0, Exit.REFUSED), text
+        # Both cycles stay. What goes is what lay between the first correction and the second.
+        for file in WITHDRAWN:
+            words = tiny.words("withdraw")
+            code, text = house.run([words[0], file, *words[1:], "--reason", "the proof"])
+            assert code == 0, text
         before = house.state(0, tiny)
         code, text = house.run(tiny.words("maintain"))
         assert code == 0 and "deleted" in text, text
