@@ -31,6 +31,7 @@ from model.network.masking import draw_masks, draw_new
 from model.network.multi_token_loss import label_figures, multi_token_loss
 from model.network.pair_signals import Pairs, PairTerm, pair_signal_count
 from model.network.request import Request
+from model.network.row_products import row_products
 from model.network.sampled_softmax import (
     IMPOSSIBLE,
     columns_of,
@@ -41,6 +42,7 @@ from model.network.sampled_softmax import (
     sample_negatives,
     sampling_correction,
 )
+from model.network.young_items import YoungItems
 
 MOST_SHARED = 4
 """Positions of one product, as a multiple of the mean number of positions of an instant."""
@@ -258,37 +260,42 @@ class Recommender(nn.Module):
             exact = torch.promote_types(users.dtype, torch.float32)
             taste, item_weights, pair_weights = self.split(users.to(exact))
             vectors = vectors.to(exact)
+            shared = None
+            label_position = is_label.nonzero()[:, 0]
+            young = self._young(vectors, batch, catalogue, items, masked_output, new_items)
+            if young is not None:
+                vectors = young.vectors
+                label_row = young.rows(label_row, label_position)
+                shared = young.added_scores(taste, negative_row)
+                if pairs is not None:
+                    pair_row = young.rows(pair_row, pairs.position)
             own_row = torch.zeros_like(batch.label_item).masked_scatter(is_label, label_row)
             label_logits = torch.einsum("pd,pkd->pk", taste, _rows(vectors, own_row))
-            shared = signals = None
-            lost = self._lost_logits(taste, batch, catalogue, items, masked_output, new_items)  # [P, M]
-            if lost is not None:
-                label_logits = label_logits + lost.gather(1, own_row)
-                shared = lost.index_select(1, negative_row)
             if self.item_term is not None:
                 of_negatives = self._shared_item_logits(item_weights, batch, catalogue, negatives)
                 shared = of_negatives if shared is None else shared + of_negatives
-                own = self._own_item_logits(item_weights, batch, catalogue, is_label, pairs)
-                of_labels, of_pairs, signals = own
+                of_labels, _ = self._item_logits(
+                    item_weights, batch, catalogue, batch.label_item[is_label], label_position
+                )
                 label_logits = label_logits + torch.zeros_like(label_logits).masked_scatter(
                     is_label, of_labels
                 )
             rejected = _rejected(batch, catalogue, negatives, is_label, pairs)
             rivals = rival_log_sums(taste, _rows(vectors, negative_row), rejected, correction, shared)
             if pairs is not None:
+                of_pairs = signals = None
+                if self.item_term is not None:
+                    of_pairs, signals = self._item_logits(
+                        item_weights, batch, catalogue, pairs.item, pairs.position
+                    )
                 added = self._pair_logits(pair_weights, pairs, signals)  # [z]
                 is_paired = pairs.label >= 0
                 gained = _entries(added, pairs.label[is_paired])
                 label_logits = label_logits + torch.zeros_like(label_logits).masked_scatter(is_paired, gained)
-                logits = (
-                    added
-                    + pairs.log_weight
-                    + (_rows(taste, pairs.position) * _rows(vectors, pair_row)).sum(dim=1)
-                )
-                if signals is not None:
+                products = row_products(taste, vectors, pairs.position, pair_row)
+                logits = added + pairs.log_weight + products
+                if of_pairs is not None:
                     logits = logits + of_pairs
-                if lost is not None:
-                    logits = logits + lost[pairs.position, pair_row]
                 logits = logits.index_fill(0, pairs.label[is_paired], IMPOSSIBLE)
                 if batch.earlier_item is not None:
                     earlier = (batch.earlier_item[pairs.position] == pairs.item[:, None]).any(dim=1)
@@ -296,17 +303,16 @@ class Recommender(nn.Module):
                 rivals = torch.logaddexp(rivals, log_sums_by(logits, pairs.position, rivals.shape[0]))
             return label_log_probabilities(label_logits, is_label, rivals)
 
-    def _lost_logits(
+    def _young(
         self,
-        taste: Tensor,
+        vectors: Tensor,
         batch: Batch,
         catalogue: Catalogue,
         items: Tensor,
         masked_output: Tensor,
         new_items: Tensor | None,
-    ) -> Tensor | None:
-        """What changes in g(h)ᵀ v_i where an item has e_OOV because it is young at the request, [P, M]; None where none
-        is."""
+    ) -> YoungItems | None:
+        """Those of the items that take e_OOV at some request of the batch; None where none does."""
         if new_items is None or batch.label_at_seconds is None:
             return None
         until = catalogue.young_until_seconds[items]
@@ -314,10 +320,10 @@ class Recommender(nn.Module):
         if not len(chosen):
             return None
         tower = self.item_tower
-        lost = tower.loss_of_identity(tower.decoder, items[chosen], catalogue, masked_output).to(taste.dtype)
-        is_young = batch.label_at_seconds[:, None] < until[chosen]
-        products = score(taste[:, : lost.shape[1]], lost) * is_young
-        return products.new_zeros(len(taste), len(items)).index_copy(1, chosen, products)
+        lost = tower.loss_of_identity(tower.decoder, items[chosen], catalogue, masked_output).to(
+            vectors.dtype
+        )
+        return YoungItems.of(vectors, chosen, lost, until, batch.label_at_seconds)
 
     def _shared_item_logits(
         self, weights: Tensor, batch: Batch, catalogue: Catalogue, items: Tensor
@@ -330,22 +336,18 @@ class Recommender(nn.Module):
             values = signals.signals(rows, items, instants[:, None], catalogue.launched_at_seconds)
         return _by_instant(weights, self.item_term.features(values.to(weights.dtype)), at)
 
-    def _own_item_logits(
-        self, weights: Tensor, batch: Batch, catalogue: Catalogue, is_label: Tensor, pairs: Pairs | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """q(h)ᵀ F(a_i(τ)) of the labels and of the pairs, [y] and [z], and a_i(τ) of the pairs, [z, A]."""
-        position, items = is_label.nonzero()[:, 0], batch.label_item[is_label]
-        labels = len(items)
-        if pairs is not None:
-            position, items = torch.cat([position, pairs.position]), torch.cat([items, pairs.item])
+    def _item_logits(
+        self, weights: Tensor, batch: Batch, catalogue: Catalogue, items: Tensor, position: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """q(h)ᵀ F(a_i(τ)) of items as of the requests of some positions, int64 [z] each, positions ascending: [z], and
+        a_i(τ), [z, A]."""
         values = _item_signals(batch, catalogue, items, position).to(weights.dtype)
-        logits = (self.item_term.features(values) * _rows(weights, position)).sum(dim=1)
-        return logits[:labels], logits[labels:], values[labels:]
+        return row_products(weights, self.item_term.features(values), position), values
 
     def _pair_logits(self, weights: Tensor, pairs: Pairs, item_signals: Tensor | None) -> Tensor:
         """r(h)ᵀ G of every pair, [z]; weights [P, ·]."""
         features = self.pair_term.features(pairs.signals.to(weights.dtype), item_signals)
-        return (features * _rows(weights, pairs.position)).sum(dim=1)
+        return row_products(weights, features, pairs.position)
 
 
 def _item_signals(batch: Batch, catalogue: Catalogue, items: Tensor, position: Tensor) -> Tensor:
