@@ -12,7 +12,6 @@ folder. The variants that other data are needed for (half-lives, buckets, reach)
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.finished import add_options, finished_cycle
+from benchmarks.finished import add_options, changes, finished_cycle
 from model.evaluation.names import CANDIDATE
 from pipeline.config import overlay
 from pipeline.cycle.context import StageContext
@@ -51,13 +50,8 @@ def variants(given: list[str]) -> Iterator[tuple[str, dict[str, dict[str, object
     if not given:
         yield from VARIANTS
     for words in given:
-        changes: dict[str, dict[str, object]] = {}
-        for change in words.split(","):
-            place, _, value = change.partition("=")
-            section, _, key = place.partition(".")
-            if change != "mixture":
-                changes.setdefault(section, {})[key] = json.loads(value)
-        yield words, changes, "mixture" not in words.split(",")
+        parts = words.split(",")
+        yield words, changes(",".join(part for part in parts if part != "mixture")), "mixture" not in parts
 
 
 def measure(context: StageContext, window: Window, history: bool) -> tuple[np.ndarray, float, float]:
@@ -79,9 +73,9 @@ def main() -> None:
     print("| variant | MRR | tasks | tokens/s | seconds, pair signals included |")
     print("|---|---|---|---|---|")
     window = None
-    for words, changes, history in variants(options.variant):
+    for words, changed, history in variants(options.variant):
         with tempfile.TemporaryDirectory(prefix="ablation-") as home:
-            context = finished.context(overlay(finished.config, changes, words), Path(home))
+            context = finished.context(overlay(finished.config, changed, words), Path(home))
             window = window or open_window(finished.context(finished.config, finished.settings.home))
             reciprocal, seconds, tokens = measure(context, window, history)
         tasks = ", ".join(

@@ -3,9 +3,11 @@
     make demo SOURCE=ifdb                                          # the tables, once
     python -m benchmarks.chains --source ifdb                      # seeds 1, 2, 3; delays 0, 1, 6, 24, 48 h
     python -m benchmarks.chains --source ifdb --preset paper --seeds 1
+    python -m benchmarks.chains --source ifdb --cycles 2025-03-02 2025-09-02 --changed training.finetune_learning_rate=1e-3
 
 For every seed trains the first demo cycle from scratch and the second from it, the full model and the learned mixture,
-with the passes that the cycles found, and ranks the second window by replay. Nothing of the home is changed:
+with the passes that the cycles found, and ranks the second window by replay. What is tuned is chosen on two earlier
+cycles of the home, by `--cycles` and `--changed`. Nothing of the home is changed:
 checkpoints go to a temporary folder.
 
 The model's MRR is the mean over seeds. Differences are the mean of the model's reciprocal ranks over seeds less that of
@@ -17,12 +19,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.finished import train_again
+from benchmarks.finished import changes, train_again
 from benchmarks.quality import signed
 from model.arrays import Floats
 from model.evaluation.bootstrap import difference, pooled, resample, stack
@@ -47,13 +50,11 @@ Reciprocal = dict[ModelName, dict[Condition, Floats]]
 """Reciprocal ranks of the window's labels, float64 [X], by model and condition."""
 
 
-def chain(settings: Settings, scratch: Settings, config: Config) -> StageContext:
-    """Trains both demo cycles, each with its learned mixture; returns the context of the second."""
+def chain(settings: Settings, scratch: Settings, config: Config, cycles: Sequence[str]) -> StageContext:
+    """Trains the cycles in turn, each with its learned mixture; returns the context of the last."""
     parent = None
-    for cutoff in config.schedule.demo_cutoffs:
-        parent, context = train_again(
-            settings, scratch, config, cycle_name(cutoff_of(cutoff)), parent, beside=train_mixture
-        )
+    for cycle in cycles:
+        parent, context = train_again(settings, scratch, config, cycle, parent, beside=train_mixture)
     return context
 
 
@@ -120,9 +121,13 @@ def main() -> None:
     parser.add_argument("--source", default="ml-100k")
     parser.add_argument("--preset", help="of the models; the tables are those of the cycles that ran")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--cycles", nargs=2, help="names of finished cycles; by default the demo's")
+    parser.add_argument("--changed", default="", help="section.key=value,…")
     options = parser.parse_args()
     settings = Settings.from_environment()
     config = presets.load(options.source, options.preset)
+    config = overlay(config, changes(options.changed), options.changed)
+    cycles = options.cycles or [cycle_name(cutoff_of(day)) for day in config.schedule.demo_cutoffs]
     config = overlay(config, {"evaluation": {"delays_hours": list(DELAYS)}}, "the delays")
     seeds: list[Reciprocal] = []
     window, yardsticks = None, {}
@@ -131,7 +136,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="chains-") as folder:
             scratch = Settings.at(Path(folder), lake=settings.lake)
             seeded = overlay(config, {"training": {"seed": seed}}, f"seed {seed}")
-            context = chain(settings, scratch, seeded)
+            context = chain(settings, scratch, seeded, cycles)
             if window is None:
                 # Without a parent in the scratch home to read vocabularies from, slices are not needed.
                 alone = replace(context, cycle=replace(context.cycle, reference=None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +50,16 @@ def finished_cycle(options: argparse.Namespace) -> FinishedCycle:
     name = options.cutoff or cycle_name(cutoff_of(config.schedule.demo_cutoffs[1]))
     cycle = replace(load_cycle(settings, options.source, name), parent=None)
     return FinishedCycle(settings, config, cycle, read_records(settings.cycle_folder(options.source, name)))
+
+
+def changes(words: str) -> dict[str, dict[str, object]]:
+    """`section.key=value,…` as a layer of configuration; values are JSON."""
+    changed: dict[str, dict[str, object]] = {}
+    for change in words.split(",") if words else ():
+        place, _, value = change.partition("=")
+        section, _, key = place.partition(".")
+        changed.setdefault(section, {})[key] = json.loads(value)
+    return changed
 
 
 def train_again(
