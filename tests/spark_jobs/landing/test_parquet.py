@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 from pyarrow.parquet import write_table
 
+from spark_jobs.landing import parquet
 from spark_jobs.landing.event_lines import checked_lines
-from spark_jobs.landing.files import find
+from spark_jobs.landing.files import LandedFile, find
 from tests.spark_jobs.landed import checked, mapped, source
 
 T = 1_767_225_600  # 2026-01-01 00:00:00 UTC
@@ -162,3 +163,30 @@ def test_the_number_of_queries_does_not_grow_with_the_number_of_files(spark, lan
         assert 0 < len(jobs) < 10
     finally:
         spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+
+
+def test_the_jvm_is_asked_once_a_schema_and_gives_the_same_footers(spark, landing, monkeypatch):
+    for number in range(12):
+        users = (
+            pa.array([f"u{number}", "v"], pa.string()) if number % 2 else pa.array([number, 2], pa.int64())
+        )
+        table = pa.table({"u": users, "i": ["x", "y"], "t": [5, 6], "odd name": [number, 0]})
+        write_table(table, landing / f"{number}.parquet")
+    asked, opened = [], parquet._opened_footer
+
+    def counted(spark, configuration, file, ask):
+        asked.append(file.name)
+        return opened(spark, configuration, file, ask)
+
+    monkeypatch.setattr(parquet, "_opened_footer", counted)
+    many = source(events={"files": ("*.parquet",), "format": "parquet"})
+    by_arrow = mapped(spark, landing, many)
+    assert len(asked) == 2
+    # As for files on an object store, which Arrow is not asked about.
+    monkeypatch.setattr(LandedFile, "is_local", False)
+    configuration = parquet.hadoop_configuration(spark)
+    footers = [
+        parquet._footer(spark, configuration, file) for file in find(spark, str(landing), ("*.parquet",))
+    ]
+    assert len(by_arrow.parts) == len({footer.schema for footer in footers}) == 2
+    assert set(by_arrow.line_counts.values()) == {footer.rows for footer in footers} == {2}
