@@ -229,6 +229,7 @@ def job_of(config: Config, settings: Settings, cycle: Cycle, **more: Any) -> Job
         source=config.source,
         losses=config.expectations.losses,
         max_faulty_fraction=config.expectations.max_faulty_fraction,
+        digests=str(settings.digests(config.source.name)),
         **more,
     )
 

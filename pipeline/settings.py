@@ -69,6 +69,10 @@ class Settings:
         """Raw files of a packaged source."""
         return self.home / "landing" / source
 
+    def digests(self, source: str) -> Path:
+        """Digests of the source's landed files, so that a file is read for its digest once."""
+        return self.home / "landed" / f"{source}.json"
+
     def cycle_folder(self, source: str, cycle: str) -> Path:
         """Records of one cycle: a JSON file for each finished stage."""
         return self.home / "cycles" / source / cycle

@@ -364,3 +364,5 @@ class Job(Section):
     losses: LossBounds = LossBounds()
     """By which a column of the new files is said to hold values of another kind; the suite judges by the same."""
     max_faulty_fraction: float = MAX_FAULTY_FRACTION
+    digests: str | None = None
+    """File that keeps the digests of landed files; None: each is read by every job."""

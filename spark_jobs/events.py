@@ -184,7 +184,7 @@ def landed_files(spark: SparkSession, job: Job, ingested: dict[str, Row] | None 
     `ingested_files`, where they are at hand. Raises LandingError."""
     mapping = by_files(spark, job.source.events)
     if mapping.table is None:
-        return landing.find(spark, job.landing, mapping.files)
+        return landing.find(spark, job.landing, mapping.files, job.digests)
     if ingested is None:
         ingested = ingested_files(spark, job.lake, job.source.name)
     return source_tables.versions(

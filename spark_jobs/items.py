@@ -277,7 +277,7 @@ def _landed(spark: SparkSession, job: Job, mapping: FileMapping) -> list[LandedF
     mapping = by_files(spark, mapping)
     if mapping.table is not None:
         return [source_tables.whole(spark, job.landing, mapping.table)]
-    files = landing.find(spark, job.landing, mapping.files)
+    files = landing.find(spark, job.landing, mapping.files, job.digests)
     if not files:
         raise landing.LandingError(
             f"no file matches {KINDS[type(mapping)]}.files = {', '.join(mapping.files)} under {job.landing}"

@@ -11,19 +11,19 @@ import io
 import json
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from spark_jobs.landing.folders import HadoopFiles, LandingError, LocalFiles, fixed_root, matching
+from spark_jobs.landing.digests import digests_of
+from spark_jobs.landing.folders import Entry, HadoopFiles, LandingError, LocalFiles, fixed_root, matching
 
 __all__ = ["LandedFile", "LandingError", "find", "metadata_key", "open_head", "path_key"]
 
-_READERS = 4
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -73,10 +73,13 @@ def metadata_key(metadata_path: str) -> str:
     return path_key(unquote(metadata_path))
 
 
-def find(spark: SparkSession, landing: str, patterns: tuple[str, ...]) -> list[LandedFile]:
+def find(
+    spark: SparkSession, landing: str, patterns: tuple[str, ...], digests: str | None = None
+) -> list[LandedFile]:
     """The files that match, each once, sorted by name, by the rules of `folders`. A file that cannot be opened is listed
-    as unreadable. Raises LandingError when the landing folder does not exist or a folder cannot be listed."""
-    sizes: dict[str, int] = {}
+    as unreadable. `digests`: the file that keeps the digests, without which each file is read. Raises LandingError when
+    the landing folder does not exist or a folder cannot be listed."""
+    found: dict[str, Entry] = {}
     for pattern in patterns:
         absolute = "://" in pattern or pattern.startswith(("/", "file:"))
         whole = path_key(pattern if absolute else f"{landing.rstrip('/')}/{pattern}")
@@ -87,14 +90,13 @@ def find(spark: SparkSession, landing: str, patterns: tuple[str, ...]) -> list[L
             raise LandingError(
                 f"the landing folder {root} does not exist: mount it or correct its path; nothing was changed"
             )
-        sizes.update(matching(system, root, whole.removeprefix(root).lstrip("/")))
-    root = path_key(landing).rstrip("/") + "/"
-    named = sorted((path.removeprefix(root), path, size) for path, size in _once(sizes).items())
-    with ThreadPoolExecutor(_READERS) as readers:
-        digests = list(readers.map(lambda entry: _digest(spark, entry[1]), named))
+        found.update(matching(system, root, whole.removeprefix(root).lstrip("/")))
+    root, found = path_key(landing).rstrip("/") + "/", _once(found)
+    looked_for = " ".join([root, *patterns])
+    known = digests_of(spark, found, looked_for, None if digests is None else Path(digests))
     files = [
-        LandedFile(path, name, size, file_id, unreadable)
-        for (name, path, size), (file_id, unreadable) in zip(named, digests, strict=True)
+        LandedFile(path, name, found[path].size_bytes, known[path].value, known[path].problem)
+        for name, path in sorted((path.removeprefix(root), path) for path in found)
     ]
     return [replace(file, file_id=_with_partition(file)) if file.partition else file for file in files]
 
@@ -120,36 +122,14 @@ def open_head(spark: SparkSession, file: LandedFile, count: int) -> BinaryIO:
         raise OSError(error.java_exception.getMessage()) from None
 
 
-def _once(sizes: dict[str, int]) -> dict[str, int]:
+def _once(found: dict[str, Entry]) -> dict[str, Entry]:
     """Local files that several patterns reach by different links are kept once, by their own path if it is there."""
     by_real: dict[str, str] = {}
-    for path in sorted(sizes, key=lambda path: ("://" not in path and os.path.realpath(path) != path, path)):
+    for path in sorted(found, key=lambda path: ("://" not in path and os.path.realpath(path) != path, path)):
         by_real.setdefault(path if "://" in path else os.path.realpath(path), path)
-    return {path: sizes[path] for path in by_real.values()}
-
-
-def _digest(spark: SparkSession, path: str) -> tuple[str, str | None]:
-    """A file's digest, and why it cannot be read or None."""
-    try:
-        if "://" in path:
-            return _digest_remote(spark, path), None
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest(), None
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except Py4JJavaError as error:
-        reason = str(error.java_exception.getMessage())
-    return hashlib.sha256(path.encode()).hexdigest(), f"the file cannot be read: {' '.join(reason.split())}"
+    return {path: found[path] for path in by_real.values()}
 
 
 def _open_remote(spark: SparkSession, path: str):
     address = spark._jvm.org.apache.hadoop.fs.Path(path)
     return address.getFileSystem(spark._jsc.hadoopConfiguration()).open(address)
-
-
-def _digest_remote(spark: SparkSession, path: str) -> str:
-    stream = _open_remote(spark, path)
-    try:
-        return spark._jvm.org.apache.commons.codec.digest.DigestUtils.sha256Hex(stream)
-    finally:
-        stream.close()

@@ -43,6 +43,10 @@ class Entry(NamedTuple):
     name: str
     is_folder: bool
     size_bytes: int
+    changed: str = ""
+    """Times of change, and what else tells a file from one that is written in its place, in the file system's words."""
+    changed_at: float = 0.0
+    """Latest of these times, seconds since 1970."""
 
 
 class FileSystem(Protocol):
@@ -75,7 +79,15 @@ class LocalFiles:
                         continue
                     is_folder = stat.S_ISDIR(status.st_mode)
                     if is_folder or stat.S_ISREG(status.st_mode):
-                        found.append(Entry(entry.name, is_folder, 0 if is_folder else status.st_size))
+                        found.append(
+                            Entry(
+                                entry.name,
+                                is_folder,
+                                0 if is_folder else status.st_size,
+                                f"{status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}",
+                                max(status.st_mtime, status.st_ctime),
+                            )
+                        )
         except OSError as error:
             raise LandingError(f"folder {folder} cannot be listed: {error.strerror}") from None
         return sorted(found)
@@ -108,7 +120,14 @@ class HadoopFiles:
                 f"folder {folder} cannot be listed: {error.java_exception.getMessage()}"
             ) from None
         return sorted(
-            Entry(status.getPath().getName(), status.isDirectory(), status.getLen()) for status in statuses
+            Entry(
+                status.getPath().getName(),
+                status.isDirectory(),
+                status.getLen(),
+                str(status.getModificationTime()),
+                status.getModificationTime() / 1000,
+            )
+            for status in statuses
         )
 
     def is_folder(self, path: str) -> bool:
@@ -124,8 +143,8 @@ class HadoopFiles:
         return path
 
 
-def matching(system: FileSystem, root: str, pattern: str) -> dict[str, int]:
-    """Sizes in bytes of the files below `root` that match, by path; each real file once.
+def matching(system: FileSystem, root: str, pattern: str) -> dict[str, Entry]:
+    """The files below `root` that match, by path; each real file once.
 
     Raises LandingError when a folder that the pattern spells out does not exist, when one cannot be listed, and for the
     folder of a Delta or Hudi table, whose files alone are not its rows.
@@ -145,9 +164,9 @@ def matching(system: FileSystem, root: str, pattern: str) -> dict[str, int]:
     found = list(_Walk(system).below(start, parts[spelled:] or ["**"], (system.real(start),)))
     # The way without links is the file's own: it wins over links to it.
     found.sort(key=lambda file: (file[0] != file[1], file[0]))
-    by_real: dict[str, tuple[str, int]] = {}
-    for path, real, size in found:
-        by_real.setdefault(real, (path, size))
+    by_real: dict[str, tuple[str, Entry]] = {}
+    for path, real, entry in found:
+        by_real.setdefault(real, (path, entry))
     return dict(by_real.values())
 
 
@@ -168,8 +187,8 @@ class _Walk:
         self._system = system
         self._listed: dict[str, list[Entry]] = {}
 
-    def below(self, folder: str, parts: list[str], way: tuple[str, ...]) -> Iterator[tuple[str, str, int]]:
-        """(path, real path, size) of the files in `folder` that match the pattern's remaining `parts`."""
+    def below(self, folder: str, parts: list[str], way: tuple[str, ...]) -> Iterator[tuple[str, str, Entry]]:
+        """(path, real path, entry) of the files in `folder` that match the pattern's remaining `parts`."""
         part, *rest = parts
         entries = self._entries(folder)
         if part == "**":
@@ -179,7 +198,7 @@ class _Walk:
                 path = _joined(folder, entry.name)
                 if not entry.is_folder:
                     if not rest:
-                        yield path, self._system.real(path), entry.size_bytes
+                        yield path, self._system.real(path), entry
                 elif (real := self._system.real(path)) not in way:
                     yield from self.below(path, parts, (*way, real))
             return
@@ -190,7 +209,7 @@ class _Walk:
             real = self._system.real(path)
             if not entry.is_folder:
                 if not rest:
-                    yield path, real, entry.size_bytes
+                    yield path, real, entry
             elif real not in way and (rest or part != "*"):
                 yield from self.below(path, rest or ["**"], (*way, real))
 

@@ -66,7 +66,8 @@ def test_patterns(spark, tree, kind, pattern, expected):
     system = LocalFiles() if kind == "local" else HadoopFiles(spark, root)
     found = matching(system, root, pattern)
     assert sorted(path.removeprefix(root + "/") for path in found) == expected
-    assert all(size == len(path.removeprefix(root + "/")) for path, size in found.items())
+    assert all(entry.size_bytes == len(path.removeprefix(root + "/")) for path, entry in found.items())
+    assert all(entry.changed and entry.changed_at > 0 for entry in found.values())
 
 
 def test_the_folder_of_a_table_is_refused_and_another_folders_log_is_not_read(tmp_path):
@@ -93,7 +94,8 @@ def test_a_link_to_itself_is_a_file_that_cannot_be_opened(tmp_path):
     os.symlink("self.jsonl", tmp_path / "self.jsonl")
     os.mkfifo(tmp_path / "pipe.jsonl")
     root = str(tmp_path)
-    assert matching(LocalFiles(), root, "*.jsonl") == {f"{root}/a.jsonl": 1, f"{root}/self.jsonl": 0}
+    found = {path: entry.size_bytes for path, entry in matching(LocalFiles(), root, "*.jsonl").items()}
+    assert found == {f"{root}/a.jsonl": 1, f"{root}/self.jsonl": 0}
 
 
 def test_an_unknown_file_system_is_an_error_with_the_remedy(spark):
