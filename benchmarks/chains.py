@@ -6,8 +6,8 @@
     python -m benchmarks.chains --source ifdb --cycles 2025-03-02 2025-09-02 --changed training.finetune_learning_rate=1e-3
 
 For every seed trains the first demo cycle from scratch and the second from it, the full model and the learned mixture,
-with the passes that the cycles found, and ranks the second window by replay. What is tuned is chosen on two earlier
-cycles of the home, by `--cycles` and `--changed`. Nothing of the home is changed:
+with the passes that the cycles found, and ranks the second window by replay. Choose hyperparameters on two earlier
+cycles of the home, with `--cycles` and `--changed`. Nothing of the home is changed:
 checkpoints go to a temporary folder.
 
 The model's MRR is the mean over seeds. Differences are the mean of the model's reciprocal ranks over seeds less that of

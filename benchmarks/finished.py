@@ -53,7 +53,7 @@ def finished_cycle(options: argparse.Namespace) -> FinishedCycle:
 
 
 def changes(words: str) -> dict[str, dict[str, object]]:
-    """`section.key=value,…` as a layer of configuration; values are JSON."""
+    """`section.key=value,…` as a layer of configuration; values are JSON without commas."""
     changed: dict[str, dict[str, object]] = {}
     for change in words.split(",") if words else ():
         place, _, value = change.partition("=")

@@ -73,9 +73,7 @@ def transformer(epochs: int, **changes: Any) -> dict[str, Any]:
 PEERS: dict[str, Callable[[int], ModelBase]] = {
     "sasrec": lambda epochs: SASRecModel(**transformer(epochs)),
     "esasrec": lambda epochs: SASRecModel(
-        **transformer(
-            epochs, transformer_layers_type=LiGRLayers, loss="sampled_softmax", n_negatives=256, n_factors=128
-        )
+        **transformer(epochs, transformer_layers_type=LiGRLayers, loss="sampled_softmax", n_negatives=256)
     ),
     # Without bias of relative time, which wants the time of each request and so one request a user.
     "hstu": lambda epochs: HSTUModel(**transformer(epochs, relative_time_attention=False)),

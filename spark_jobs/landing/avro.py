@@ -24,8 +24,9 @@ from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.lake.session import silent
 from spark_jobs.landing.cells import microseconds, shown
 from spark_jobs.landing.files import LandedFile, metadata_key
+from spark_jobs.landing.folders import LITERAL
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW, Group, Paths, spelled
-from spark_jobs.landing.scanning import LITERAL, cause, hadoop_configuration, handed_over, reading_session
+from spark_jobs.landing.scanning import cause, hadoop_configuration, handed_over, reading_session
 
 _READERS = 8
 _ERRORS = (PySparkException, Py4JJavaError)

@@ -1,17 +1,19 @@
 """Digests of landed files: who computes them, and which are still known from an earlier look.
 
 A year of logs is read for its digests once, not once a cycle: a file whose size and times of change are those of the last look
-is the same file. Local digests are computed by the driver, those of an object store by the executors, where the bytes go
-through the cluster and not through one machine.
+is taken to be unchanged. The driver computes the digests of local and of large files, executors those of small files on an
+object store.
 
 What is kept is a file of its own in the home, and saves work only: without it, or with one that cannot be read, all files
-are read again.
+are read again, and where it cannot be written they will be.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import re
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,15 +27,16 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from expectations.files import write_atomically
-from spark_jobs.landing.folders import Entry
+from spark_jobs.landing.folders import LITERAL, Entry, open_remote
 
+_LOG = logging.getLogger(__name__)
 TRUSTED_AFTER_SECONDS = 60.0
 """A file that changed less than this before it was read may change again within one tick of its file system's clock, with
 the same size: its digest is not kept."""
 _FORMAT = 1
 _READERS = 4
-_LARGEST_PIECE_BYTES = 256 << 20
-"""Spark holds a file in one piece; larger ones are streamed through the driver."""
+_LARGEST_PIECE_BYTES = 32 << 20
+"""Larger files are streamed through the driver: a task of Spark holds its file in one piece, four times over."""
 
 
 class Digest(NamedTuple):
@@ -52,6 +55,8 @@ class KnownDigests:
 
     def of(self, path: str, entry: Entry) -> Digest | None:
         """The digest, if the file has not changed since it was read."""
+        if not entry.changed:
+            return None
         for files in self._sections.values():
             if (known := files.get(path)) and known[:2] == [entry.size_bytes, entry.changed]:
                 return Digest(known[2], None)
@@ -65,13 +70,17 @@ class KnownDigests:
             path: [entry.size_bytes, entry.changed, digests[path].value]
             for path, entry in found.items()
             if digests[path].problem is None
-            and (self.of(path, entry) or entry.changed_at < read_at - TRUSTED_AFTER_SECONDS)
+            and (self.of(path, entry) or 0 < entry.changed_at < read_at - TRUSTED_AFTER_SECONDS)
         }
         if self._path is None or self._sections.get(section, {}) == files:
             return
         self._sections[section] = files
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._path, json.dumps({"format": _FORMAT, "sections": self._sections}))
+        try:
+            write_atomically(self._path, json.dumps({"format": _FORMAT, "sections": self._sections}))
+        except OSError as error:
+            _LOG.warning(
+                "digests of landed files are not kept, so they will be read again: %s: %s", self._path, error
+            )
 
 
 def _read(path: Path | None) -> dict[str, dict[str, list]]:
@@ -79,8 +88,16 @@ def _read(path: Path | None) -> dict[str, dict[str, list]]:
         return {}
     try:
         content = json.loads(path.read_text())
-        return content["sections"] if content["format"] == _FORMAT else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        sections = content["sections"] if content["format"] == _FORMAT else {}
+        # Of another shape it raises here, and not at a file.
+        return {
+            section: {
+                name: [int(size), str(changed), str(digest)]
+                for name, (size, changed, digest) in files.items()
+            }
+            for section, files in sections.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
@@ -104,15 +121,22 @@ def by_executors(spark: SparkSession, paths: list[str]) -> dict[str, Digest]:
     """Digests by path, or none where one file cannot be read: the driver then finds which."""
     if not paths:
         return {}
-    # Paths are no patterns.
-    options = {"__globPaths__": "false", "recursiveFileLookup": "true"}
     try:
-        files = spark.read.format("binaryFile").options(**options).load(paths)
+        files = spark.read.format("binaryFile").options(**LITERAL).load(paths)
         rows = files.select("path", F.sha2("content", 256).alias("digest")).collect()
     except (PySparkException, Py4JJavaError):
         return {}
-    found = {row["path"]: Digest(row["digest"], None) for row in rows}
-    return {path: found[path] for path in paths if path in found}
+    # Spark names the store in full, which hdfs:///landing does not.
+    found = {_within(row["path"]): Digest(row["digest"], None) for row in rows}
+    if len(found) < len(paths):  # two stores have files of one path
+        found = {row["path"]: Digest(row["digest"], None) for row in rows}
+        return {path: found[path] for path in paths if path in found}
+    return {path: found[_within(path)] for path in paths if _within(path) in found}
+
+
+def _within(path: str) -> str:
+    """A URI's path within its store."""
+    return re.sub(r"^[\w+.-]+:(//[^/]*)?", "", path)
 
 
 def _by_driver(spark: SparkSession, path: str) -> Digest:
@@ -130,8 +154,7 @@ def _by_driver(spark: SparkSession, path: str) -> Digest:
 
 
 def _streamed(spark: SparkSession, path: str) -> str:
-    address = spark._jvm.org.apache.hadoop.fs.Path(path)
-    stream = address.getFileSystem(spark._jsc.hadoopConfiguration()).open(address)
+    stream = open_remote(spark, path)
     try:
         return spark._jvm.org.apache.commons.codec.digest.DigestUtils.sha256Hex(stream)
     finally:

@@ -20,7 +20,15 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from spark_jobs.landing.digests import digests_of
-from spark_jobs.landing.folders import Entry, HadoopFiles, LandingError, LocalFiles, fixed_root, matching
+from spark_jobs.landing.folders import (
+    Entry,
+    HadoopFiles,
+    LandingError,
+    LocalFiles,
+    fixed_root,
+    matching,
+    open_remote,
+)
 
 __all__ = ["LandedFile", "LandingError", "find", "metadata_key", "open_head", "path_key"]
 
@@ -113,7 +121,7 @@ def open_head(spark: SparkSession, file: LandedFile, count: int) -> BinaryIO:
         with open(file.path, "rb") as stream:
             return io.BytesIO(stream.read(count))
     try:
-        stream = _open_remote(spark, file.path)
+        stream = open_remote(spark, file.path)
         try:
             return io.BytesIO(bytes(stream.readNBytes(count)))
         finally:
@@ -128,8 +136,3 @@ def _once(found: dict[str, Entry]) -> dict[str, Entry]:
     for path in sorted(found, key=lambda path: ("://" not in path and os.path.realpath(path) != path, path)):
         by_real.setdefault(path if "://" in path else os.path.realpath(path), path)
     return {path: found[path] for path in by_real.values()}
-
-
-def _open_remote(spark: SparkSession, path: str):
-    address = spark._jvm.org.apache.hadoop.fs.Path(path)
-    return address.getFileSystem(spark._jsc.hadoopConfiguration()).open(address)

@@ -18,9 +18,12 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import NamedTuple, Protocol
 
+from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
+LITERAL = {"__globPaths__": "false", "recursiveFileLookup": "true"}
+"""Options of a reader of Spark: paths are no patterns, and folders such as date=2026-03-01 become no columns."""
 _GLOB = re.compile(r"[*?\[]|\{[^{}]*,[^{}]*\}")
 _TABLE_LOGS = {
     "_delta_log": ("Delta", r".*\.(json|parquet)", "name it as table = …, in place of files"),
@@ -46,7 +49,7 @@ class Entry(NamedTuple):
     changed: str = ""
     """Times of change, and what else tells a file from one that is written in its place, in the file system's words."""
     changed_at: float = 0.0
-    """Latest of these times, seconds since 1970."""
+    """When it last changed by the file system's own clock, seconds since 1970; 0 where that is not known."""
 
 
 class FileSystem(Protocol):
@@ -85,7 +88,7 @@ class LocalFiles:
                                 is_folder,
                                 0 if is_folder else status.st_size,
                                 f"{status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}",
-                                max(status.st_mtime, status.st_ctime),
+                                status.st_ctime,
                             )
                         )
         except OSError as error:
@@ -141,6 +144,12 @@ class HadoopFiles:
 
     def real(self, path: str) -> str:
         return path
+
+
+def open_remote(spark: SparkSession, address: str) -> JavaObject:
+    """Hadoop's stream of a file's bytes. Raises Py4JJavaError."""
+    path = spark._jvm.org.apache.hadoop.fs.Path(address)
+    return path.getFileSystem(spark._jsc.hadoopConfiguration()).open(path)
 
 
 def matching(system: FileSystem, root: str, pattern: str) -> dict[str, Entry]:

@@ -26,9 +26,6 @@ _BLOCKS = 512
 _AS_IT_IS = {"fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem", "fs.file.impl.disable.cache": "true"}
 """Settings of Hadoop that open local files without a checksum."""
 
-LITERAL = {"__globPaths__": "false", "recursiveFileLookup": "true"}
-"""Options of a reader: paths are no patterns, and folders such as date=2026-03-01 become no columns."""
-
 
 def reading_session(spark: SparkSession, files: list[LandedFile]) -> SparkSession:
     """A copy of the session that cuts these files into the same blocks in every query."""

@@ -27,8 +27,9 @@ from spark_jobs.lake.session import silent
 from spark_jobs.landing.cells import shown
 from spark_jobs.landing.expressions import quoted
 from spark_jobs.landing.files import LandedFile, LandingError
+from spark_jobs.landing.folders import LITERAL
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW, Group, Paths, spelled
-from spark_jobs.landing.scanning import LITERAL, cause
+from spark_jobs.landing.scanning import cause
 from spark_jobs.landing.source_tables import CannotFollow, SourceTable, TableVersion, opened
 
 _CHANGE_FEED = "delta.enableChangeDataFeed"

@@ -12,8 +12,9 @@ from pyspark.sql import functions as F
 
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.landing.files import LandedFile, metadata_key
+from spark_jobs.landing.folders import LITERAL
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, RAW
-from spark_jobs.landing.scanning import LITERAL, handed_over, reading_session
+from spark_jobs.landing.scanning import handed_over, reading_session
 
 _BYTE_ORDER_MARK = "cast(X'EFBBBF' AS string)"
 

@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 
 from spark_jobs.lake.local_rows import local_rows
 from spark_jobs.landing.files import LandedFile, metadata_key, open_head
+from spark_jobs.landing.folders import LITERAL
 from spark_jobs.landing.layouts import FILE_ID, LINE_NUMBER, PROBLEM, RAW
 from spark_jobs.landing.records import (
     Dialect,
@@ -31,7 +32,7 @@ from spark_jobs.landing.records import (
     json_values,
     line_records,
 )
-from spark_jobs.landing.scanning import LITERAL, handed_over, reading_session
+from spark_jobs.landing.scanning import handed_over, reading_session
 from spark_jobs.landing.unpacking import HEAD_BYTES, DamagedFile, Head, head_of, lines, text_chunks
 
 FIELDS = "__fields"

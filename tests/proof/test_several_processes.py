@@ -121,7 +121,7 @@ def test_readers_outside_are_never_let_down_by_a_cycle_or_by_maintenance(house):
     try:
         code, text = house.run(tiny.words("cycle", SECOND))
         assert code in (0, Exit.REFUSED), text
-        # Both cycles stay. What goes is what lay between the first correction and the second.
+        # Both cycles stay; `maintain` deletes the versions between the first correction and the second.
         for file in WITHDRAWN:
             words = tiny.words("withdraw")
             code, text = house.run([words[0], file, *words[1:], "--reason", "the proof"])

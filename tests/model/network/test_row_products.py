@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from model.network import row_products as row_products_module
 from model.network.row_products import row_products
 
 
@@ -43,12 +44,27 @@ def test_without_rows_every_entry_has_its_own_vector():
     assert torch.autograd.gradcheck(lambda *given: row_products(*given, position), (users, vectors))
 
 
-def test_only_the_gradients_that_are_needed_are_computed():
+def test_only_the_gradients_that_are_needed_are_computed(monkeypatch):
     position, row = entries(9, 4, 5)
     users, vectors = tensors((4, 3), (5, 3))
+    bags, weighted_sums = [], row_products_module._weighted_sums
+
+    def counted(values, entry, bag, number, weight):
+        bags.append(number)
+        return weighted_sums(values, entry, bag, number, weight)
+
+    monkeypatch.setattr(row_products_module, "_weighted_sums", counted)
     row_products(users.detach(), vectors, position, row).sum().backward()
+    assert bags == [5] and users.grad is None
     row_products(users, vectors.detach(), position, row).sum().backward()
-    assert users.grad.shape == users.shape and vectors.grad.shape == vectors.shape
+    assert bags == [5, 4]
+
+
+def test_no_entries_have_no_products_and_zero_gradients():
+    users, vectors = tensors((4, 3), (0, 3))
+    found = row_products(users, vectors, torch.zeros(0, dtype=torch.int64))
+    found.sum().backward()
+    assert found.shape == (0,) and not users.grad.any() and vectors.grad.shape == (0, 3)
 
 
 def test_gradients_are_the_same_bits_on_any_number_of_threads():

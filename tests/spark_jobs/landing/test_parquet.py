@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
 from datetime import datetime
 
 import pyarrow as pa
 import pytest
-from pyarrow.parquet import write_table
+from py4j.protocol import Py4JJavaError
+from pyarrow.parquet import read_metadata, write_table
 
 from spark_jobs.landing import parquet
 from spark_jobs.landing.event_lines import checked_lines
@@ -190,3 +193,65 @@ def test_the_jvm_is_asked_once_a_schema_and_gives_the_same_footers(spark, landin
     ]
     assert len(by_arrow.parts) == len({footer.schema for footer in footers}) == 2
     assert set(by_arrow.line_counts.values()) == {footer.rows for footer in footers} == {2}
+
+
+def flipped(whole: bytes) -> Iterator[bytes]:
+    """Versions of a file with one byte of its footer changed."""
+    length = int.from_bytes(whole[-8:-4], "little")
+    for place in range(len(whole) - 8 - length, len(whole) - 8):
+        for mask in (0x01, 0x02, 0x10, 0x80):
+            yield whole[:place] + bytes([whole[place] ^ mask]) + whole[place + 1 :]
+
+
+def by_arrow(content: bytes) -> tuple[str, int, int] | None:
+    """Schema, rows that the footer says, and rows of its row groups; None where Arrow refuses it."""
+    try:
+        metadata = read_metadata(io.BytesIO(content))
+        groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+        return str(metadata.schema).partition("\n")[2], metadata.num_rows, sum(groups)
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+
+
+@pytest.mark.parametrize("rows", [2, 0])
+def test_a_footer_that_arrow_reads_and_spark_refuses_stops_no_other_file(spark, landing, by_name, rows):
+    table = pa.table({"u": ["a", "b"], "i": ["x", "y"], "t": [5, 6]}).slice(0, rows)
+    for name in ("a", "b", "c"):
+        write_table(table, landing / f"{name}.parquet")
+    (found,) = find(spark, str(landing), ("b.parquet",))
+    configuration = parquet.hadoop_configuration(spark)
+    whole = (landing / "b.parquet").read_bytes()
+    for content in flipped(whole):
+        if by_arrow(content) != by_arrow(whole):
+            continue
+        (landing / "b.parquet").write_bytes(content)
+        try:
+            parquet._opened_footer(spark, configuration, found, parquet._message)
+        except Py4JJavaError:
+            break
+    else:
+        pytest.fail("Spark opens every file that Arrow opens")
+    for name in ("a", "b", "c"):
+        (landing / f"{name}.parquet").write_bytes(whole)
+    for name in ("a", "b", "c"):
+        (landing / f"{name}.parquet").write_bytes(content)
+        files = mapped(spark, landing, source(events={"files": ("*.parquet",), "format": "parquet"}))
+        unreadable = by_name(files.unreadable)
+        assert list(unreadable) == [f"{name}.parquet"] and "Parquet file: " in unreadable[f"{name}.parquet"]
+        assert sum(part.count() for part in files.parts) == rows  # the others are copies of one file
+        (landing / f"{name}.parquet").write_bytes(whole)
+
+
+def test_rows_are_counted_as_spark_counts_them(spark, landing, by_name):
+    table = pa.table({"u": ["a", "b"], "i": ["x", "y"], "t": [5, 6]})
+    write_table(table, landing / "a.parquet")
+    whole = (landing / "a.parquet").read_bytes()
+    schema, _, rows = by_arrow(whole)
+    content = next(
+        content
+        for content in flipped(whole)
+        if (read := by_arrow(content)) and read[0] == schema and read[2] == rows and read[1] != rows
+    )
+    (landing / "a.parquet").write_bytes(content)
+    files = mapped(spark, landing, source(events={"files": ("*.parquet",), "format": "parquet"}))
+    assert by_name(files.line_counts) == {"a.parquet": 2} and not files.unreadable
