@@ -1,9 +1,9 @@
 """The model compared with other recommenders: same split, `cutoff` protocol, users who have a history.
 
-    python3.11 -m venv /tmp/rectools && /tmp/rectools/bin/pip install -r benchmarks/peers/rectools.txt
-    python3.11 -m venv /tmp/replay && /tmp/replay/bin/pip install -r benchmarks/peers/replay.txt
-    python -m benchmarks.peers --source ml-100k --rectools /tmp/rectools/bin/python --replay /tmp/replay/bin/python
-    python -m benchmarks.peers --source ml-100k --rectools /tmp/rectools/bin/python --peers ease v-sknn
+    python3.11 -m venv RECTOOLS && RECTOOLS/bin/pip install -r benchmarks/peers/rectools.txt
+    python3.11 -m venv REPLAY && REPLAY/bin/pip install -r benchmarks/peers/replay.txt
+    python -m benchmarks.peers --source ml-100k --rectools RECTOOLS/bin/python --replay REPLAY/bin/python
+    python -m benchmarks.peers --source ml-100k --rectools RECTOOLS/bin/python --peers ease v-sknn
 
 RecTools and RePlay have environments of their own, since one pins an older numpy and the other an older pyarrow. Exports
 from the lake the events up to the split of the source's second demo cycle and the label events of its window, lets each

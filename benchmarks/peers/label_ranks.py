@@ -2,7 +2,8 @@
 
     interactions.parquet   user_id, item_index, event_at: all events up to the split
     labels.parquet         user_id, position, item_index, catalogue_size: labels of users who have a history
-    PEER.parquet           user_id, position, rank, rank_unseen; written by `write_ranks`
+    PEER.parquet           user_id, position, rank, rank_unseen
+    PEER.json              seconds of training and of ranking
 
 Peers score an item only if they were trained on it. Items without a score share the ranks after all scored ones, and items
 of equal scores share theirs. `rank_unseen` is the rank when items of the user's history have no score.
@@ -10,6 +11,8 @@ of equal scores share theirs. `rank_unseen` is the rank when items of the user's
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +37,16 @@ class Labels:
         self.rank[rows] = ranks(self.item[rows], self.size[rows], items, scores)
         self.rank_unseen[rows] = ranks(self.item[rows], self.size[rows], items[keep], scores[keep])
 
-    def write(self, peer: str) -> None:
-        """Leaves PEER.parquet. Raises ValueError when a user's labels were never ranked."""
+    def write(self, peer: str, started: float, trained: float) -> None:
+        """Leaves PEER.parquet and PEER.json; `started` and `trained` are instants of `time.monotonic`. Raises ValueError
+        when a user's labels were never ranked."""
         if not self.rank.all():
             raise ValueError(f"{peer} did not rank {int((self.rank == 0).sum())} of {len(self.rank)} labels")
         table = self.table[["user_id", "position"]]
         table = table.assign(rank=self.rank, rank_unseen=self.rank_unseen)
         table.to_parquet(self.folder / f"{peer}.parquet")
+        seconds = {"training": trained - started, "ranking": time.monotonic() - trained}
+        (self.folder / f"{peer}.json").write_text(json.dumps(seconds))
 
 
 def ranks(label: np.ndarray, size: np.ndarray, items: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ is the sum of the similarities of the neighbours that have it.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -59,9 +58,7 @@ def main(folder: Path) -> None:
         scores = alike @ has
         for number, place in enumerate(block):
             labels.score(users[place], items, scores[number], seen[users[place]])
-    labels.write("v-sknn")
-    seconds = {"training": trained - started, "ranking": time.monotonic() - trained}
-    (folder / "v-sknn.json").write_text(json.dumps(seconds))
+    labels.write("v-sknn", started, trained)
 
 
 if __name__ == "__main__":

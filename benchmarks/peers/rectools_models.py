@@ -8,7 +8,6 @@ ranking. `EPOCHS` is for those that have epochs.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -102,9 +101,7 @@ def main(folder: Path, peer: str, seed: int, epochs: int) -> None:
         for user, own in ranked.groupby(Columns.User):
             items, scores = own[Columns.Item].to_numpy(np.int64), own[Columns.Score].to_numpy()
             labels.score(user, items, scores, seen[user])
-    labels.write(peer)
-    seconds = {"training": trained - started, "ranking": time.monotonic() - trained}
-    (folder / f"{peer}.json").write_text(json.dumps(seconds))
+    labels.write(peer, started, trained)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ ranking. The model is that of `replay.nn`; RePlay reads sequences from Parquet f
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -129,9 +128,7 @@ def main(folder: Path, peer: str, seed: int, epochs: int) -> None:
     print(f"{peer}: trained in {trained - started:.0f} s", flush=True)
 
     trainer.predict(model, datamodule=batches, return_predictions=False)
-    labels.write(peer)
-    seconds = {"training": trained - started, "ranking": time.monotonic() - trained}
-    (folder / f"{peer}.json").write_text(json.dumps(seconds))
+    labels.write(peer, started, trained)
 
 
 if __name__ == "__main__":
